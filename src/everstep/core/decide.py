@@ -1,0 +1,70 @@
+"""What happens next: facts in, decision out. Nothing here waits, reads a clock or touches a store."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from everstep.core.backoff import retry_delay_ms
+from everstep.core.errors import NonRetryableError, NotSerializableError, ValueTooLargeError
+from everstep.core.step_config import StepPolicy
+
+
+class RetryAt(Struct, frozen=True):
+    """Try again, not before `due` (milliseconds since 1970)."""
+
+    due: int
+
+
+class GiveUp(Struct, frozen=True):
+    """No further attempt: the step ends with its error."""
+
+
+_NEVER_RETRIED = (NonRetryableError, NotSerializableError, ValueTooLargeError)
+
+
+def after_failure(policy: StepPolicy, *, attempt: int, error: BaseException, now: int) -> RetryAt | GiveUp:
+    """Decide what a failed attempt leads to. `attempt` counts from 1 and includes the one that failed."""
+    if isinstance(error, (*_NEVER_RETRIED, *policy.non_retryable)):
+        return GiveUp()
+    return _retry_or_give_up(policy, attempt, now)
+
+
+def after_cut(policy: StepPolicy, *, attempt: int, now: int) -> RetryAt | GiveUp:
+    """Decide what an attempt that a crash cut off leads to.
+
+    The same policy as for a failure, counted from the moment the cut was noticed: the crash's own moment is unknown,
+    and a delay measured from it could be over before anybody was there to wait.
+    """
+    return _retry_or_give_up(policy, attempt, now)
+
+
+def after_unseen_cuts(policy: StepPolicy, *, cuts: int, now: int) -> RetryAt | GiveUp:
+    """Decide how to go on after `cuts` crashes in a row that left no trace of the step they may have interrupted.
+
+    One such crash most likely hit the instance between two steps, so the next attempt is due at once; a second one
+    in the same place makes the step a suspect, and the policy's delays apply. The last attempt a step is allowed is
+    recorded before it runs (`must_record_start`), so these are never the reason to give up.
+    """
+    if cuts <= 1:
+        return RetryAt(now)
+    return _retry_or_give_up(policy, min(cuts, policy.limit), now) if policy.limit else RetryAt(now)
+
+
+def unseen_attempts(policy: StepPolicy, cuts: int) -> int:
+    """How many attempts to count for `cuts` crashes that left no trace: each one, but never the last allowed."""
+    return min(cuts, policy.limit)
+
+
+def must_record_start(policy: StepPolicy, attempt: int) -> bool:
+    """Whether an attempt's start must be on disk before it runs: only that of the last attempt allowed.
+
+    Other starts are written when an attempt lasts; a crash too quick for that is counted by the recovery. For the
+    last attempt that would be one too many, and for a step that may run once only it would be a second run.
+    """
+    return attempt > policy.limit
+
+
+def _retry_or_give_up(policy: StepPolicy, attempt: int, now: int) -> RetryAt | GiveUp:
+    if attempt > policy.limit:
+        return GiveUp()
+    return RetryAt(now + retry_delay_ms(policy.delay_ms, policy.backoff, attempt, policy.max_delay_ms))

@@ -1,0 +1,76 @@
+"""Durations as users write them, turned into whole milliseconds. Knows nothing of clocks."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+from functools import lru_cache
+from typing import TypeAlias
+
+Duration: TypeAlias = str | timedelta
+"""`"10 seconds"` (second … year, singular or plural, any positive number) or a `timedelta`. `0` is also taken."""
+
+_UNIT_MS = {
+    "second": 1_000,
+    "minute": 60_000,
+    "hour": 3_600_000,
+    "day": 86_400_000,
+    "week": 604_800_000,
+    "month": 2_592_000_000,
+    "year": 31_536_000_000,
+}
+_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(second|minute|hour|day|week|month|year)s?\s*")
+_EXAMPLE = 'write it like "10 seconds", "1.5 hours" or timedelta(seconds=10)'
+
+
+def duration_ms(value: Duration | float, *, what: str = "duration") -> int:
+    """Turn a duration into milliseconds, rounded up so that nothing is ever early.
+
+    Args:
+        value: `"30 seconds"`, `timedelta(seconds=30)` or `0`.
+        what: How messages call it, e.g. `"retries.delay of step 'charge'"`.
+
+    Raises:
+        TypeError: for a bare number other than 0, whose unit would be a guess.
+        ValueError: for text that is not a duration, and for negative or infinite ones.
+
+    Example:
+        >>> duration_ms("1.5 minutes")
+        90000
+    """
+    if isinstance(value, str):
+        return _parse(value, what)
+    if isinstance(value, timedelta):
+        if value < timedelta(0):
+            raise ValueError(f"{what} must not be negative, got {value!r}")
+        return math.ceil(value / timedelta(milliseconds=1))
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value == 0:
+            return 0
+        raise TypeError(
+            f"{what} is the bare number {value!r}: seconds in Python's habits, milliseconds in JavaScript's, "
+            f'so it is not guessed; write "{value} seconds" or timedelta(seconds={value})'
+        )
+    raise TypeError(f"{what} must be a string or a timedelta, got {type(value).__name__}; {_EXAMPLE}")
+
+
+def format_duration(ms: float) -> str:
+    """Write milliseconds for people, in the largest unit that keeps it short.
+
+    Example:
+        >>> format_duration(90_000)
+        '1.5 min'
+    """
+    for unit_ms, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")):
+        if ms >= unit_ms:
+            return f"{ms / unit_ms:.1f}".rstrip("0").rstrip(".") + f" {unit}"
+    return f"{ms:.0f} ms"
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str, what: str) -> int:
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{what} {text!r} is not a duration; {_EXAMPLE}")
+    return math.ceil(round(float(match[1]) * _UNIT_MS[match[2]], 6))

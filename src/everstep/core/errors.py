@@ -1,0 +1,161 @@
+"""Every error Everstep raises.
+
+    EverstepError                          code
+    ├── NonRetryableError                  step.non_retryable         raised by users: no further attempt
+    ├── StepError                          step.failed                a step's error whose class cannot be rebuilt
+    ├── WorkflowTimeoutError               timeout                    also a TimeoutError
+    ├── NotSerializableError               value.not_serializable     also a TypeError
+    ├── ValueTooLargeError                 value.too_large            also a ValueError
+    ├── StoredValueError                   value.not_restorable       stored data that today's code cannot rebuild
+    ├── InvalidParamsError                 instance.invalid_params    also a ValueError
+    ├── InstanceExistsError                instance.already_exists
+    ├── InstanceNotFoundError              instance.not_found
+    ├── InstanceStateError                 instance.<what is refused> e.g. instance.cannot_terminate
+    ├── InstanceTerminatedError            instance.terminated        raised by result() of a terminated instance
+    ├── WorkflowNotFoundError              workflow.not_found
+    ├── NonDeterminismError                instance.non_determinism
+    ├── ConfigError                        config.invalid             one message, no traceback
+    └── StoreError                         store.failed
+        ├── DatabaseInUseError             store.in_use
+        └── SchemaVersionError             store.schema_version
+
+Control flow uses `Suspended`, a `BaseException`, so that code catching `Exception` never swallows it.
+`TypeError` and `ValueError` of the standard library mark wrong kinds and wrong values of arguments.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EverstepError(Exception):
+    """The root of the tree. `code` is stable across releases; the message says what happened and what to do."""
+
+    code: ClassVar[str] = "everstep"
+
+
+class NonRetryableError(EverstepError):
+    """Raise it inside a step to end the step's retries at once.
+
+    Example:
+        >>> raise NonRetryableError("card 4242 was declined")
+        Traceback (most recent call last):
+        ...
+        everstep.core.errors.NonRetryableError: card 4242 was declined
+    """
+
+    code = "step.non_retryable"
+
+
+class StepError(EverstepError):
+    """A step's final error whose own class cannot be rebuilt from the store.
+
+    Attributes:
+        name: The original class's name.
+        message: The original message.
+    """
+
+    code = "step.failed"
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}" if message else name)
+        self.name = name
+        self.message = message
+
+
+class WorkflowTimeoutError(EverstepError, TimeoutError):
+    """An attempt, a wait for an event or a wait for a result took longer than allowed."""
+
+    code = "timeout"
+
+
+class NotSerializableError(EverstepError, TypeError):
+    """A value that cannot be stored: the message names the place, the path inside the value and the cure."""
+
+    code = "value.not_serializable"
+
+
+class ValueTooLargeError(EverstepError, ValueError):
+    """A value larger than the limit for stored values."""
+
+    code = "value.too_large"
+
+
+class StoredValueError(EverstepError):
+    """A stored value that today's code cannot rebuild, e.g. because its class is gone."""
+
+    code = "value.not_restorable"
+
+
+class InvalidParamsError(EverstepError, ValueError):
+    """Params or a payload that do not fit their declared type."""
+
+    code = "instance.invalid_params"
+
+
+class InstanceExistsError(EverstepError):
+    """An instance of this workflow with this id exists; nothing was changed."""
+
+    code = "instance.already_exists"
+
+
+class InstanceNotFoundError(EverstepError):
+    """No instance of this workflow has this id."""
+
+    code = "instance.not_found"
+
+
+class InstanceStateError(EverstepError):
+    """The instance's status does not allow what was asked; `code` says what was refused."""
+
+    code = "instance.wrong_state"
+
+    def __init__(self, message: str, code: str = "instance.wrong_state") -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]  # one class, one code per refused action
+
+
+class InstanceTerminatedError(EverstepError):
+    """The result of an instance that was terminated."""
+
+    code = "instance.terminated"
+
+
+class WorkflowNotFoundError(EverstepError):
+    """No workflow of this name is known here."""
+
+    code = "workflow.not_found"
+
+
+class NonDeterminismError(EverstepError):
+    """The code took another path than the one recorded; nothing new was run."""
+
+    code = "instance.non_determinism"
+
+
+class ConfigError(EverstepError):
+    """Something about the set-up is wrong; shown to people as one message without a traceback."""
+
+    code = "config.invalid"
+
+
+class StoreError(EverstepError):
+    """The store could not do what was asked."""
+
+    code = "store.failed"
+
+
+class DatabaseInUseError(StoreError):
+    """Another process runs an engine on this database."""
+
+    code = "store.in_use"
+
+
+class SchemaVersionError(StoreError):
+    """The database was written by a newer release than this one."""
+
+    code = "store.schema_version"
+
+
+class Suspended(BaseException):
+    """Leaves the user's code while its instance is put away; nothing durable happens on the way out."""

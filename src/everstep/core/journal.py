@@ -1,0 +1,94 @@
+"""What one instance has done so far: its recorded steps, and which one the code asks for next.
+
+A step's identity is its kind, its name and how many times that name came before. Pure data: nothing is read or written.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+Kind: TypeAlias = Literal["do", "sleep", "wait"]
+StepState: TypeAlias = Literal["running", "retrying", "waiting", "complete", "errored", "cancelled"]
+
+FINAL: frozenset[str] = frozenset({"complete", "errored"})
+"""States of a step that never change again."""
+
+
+class StepRecord(Struct):
+    """One step as the store keeps it. Times are milliseconds since 1970; results and errors are encoded JSON text.
+
+    Attributes:
+        seq: The order in which the steps of an instance started, from 1.
+        attempt: Attempts begun, the one in flight included. 0 for sleeps and waits.
+        attempt_at: When the latest attempt began.
+        wake_at: When a sleep ends, a wait times out, or the next attempt is due.
+        absolute: A sleep until a moment, which pausing does not move.
+    """
+
+    seq: int
+    kind: Kind
+    name: str
+    count: int
+    state: StepState
+    attempt: int = 0
+    started_at: int = 0
+    attempt_at: int | None = None
+    ended_at: int | None = None
+    wake_at: int | None = None
+    absolute: bool = False
+    event_type: str | None = None
+    sensitive: bool = False
+    config: str | None = None
+    result: str | None = None
+    error: str | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether the step has ended for good."""
+        return self.state in FINAL
+
+
+class AttemptRecord(Struct):
+    """One failed attempt of a step as the store keeps it."""
+
+    seq: int
+    attempt: int
+    started_at: int
+    ended_at: int
+    error: str
+    retry_at: int | None = None
+
+
+class Journal:
+    """The recorded steps of one instance and the counters of names met in this life."""
+
+    __slots__ = ("_counts", "_steps", "last_seq")
+
+    def __init__(self, steps: list[StepRecord] | None = None) -> None:
+        self._steps: dict[tuple[str, str, int], StepRecord] = {}
+        self._counts: dict[tuple[str, str], int] = {}
+        self.last_seq = 0
+        for step in steps or ():
+            self._steps[step.kind, step.name, step.count] = step
+            self.last_seq = max(self.last_seq, step.seq)
+
+    def next(self, kind: Kind, name: str, now: int) -> StepRecord:
+        """Return the step the code asks for: the recorded one, or a new one that has not begun."""
+        count = self._counts.get((kind, name), 0) + 1
+        self._counts[kind, name] = count
+        key = (kind, name, count)
+        record = self._steps.get(key)
+        if record is None:
+            self.last_seq += 1
+            record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now)
+            self._steps[key] = record
+        return record
+
+    def steps(self) -> list[StepRecord]:
+        """Every step begun so far, in the order they started."""
+        return sorted(self._steps.values(), key=lambda step: step.seq)
+
+    def __len__(self) -> int:
+        return len(self._steps)

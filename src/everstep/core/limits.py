@@ -1,0 +1,21 @@
+"""Every numeric limit of the product, each with where it comes from; nothing here enforces anything."""
+
+from __future__ import annotations
+
+MIB = 1024 * 1024
+DAY_MS = 24 * 60 * 60 * 1000
+
+STEP_NAME_CHARS = 256
+"""Characters in a step's name (Cloudflare Workflows, inventory §1.4)."""
+EVENT_TYPE_CHARS = 100
+"""Characters in an event's type (inventory §1.3.8)."""
+INSTANCE_ID_CHARS = 100
+"""Characters in an instance's id (inventory §2.1)."""
+WORKFLOW_NAME_CHARS = 64
+"""Characters in a workflow's name (inventory §4.2)."""
+VALUE_BYTES = 1 * MIB
+"""Bytes of one stored value: a step's result, params, an event's payload (inventory §3.2)."""
+WAIT_MS = 365 * DAY_MS
+"""The longest sleep, and the longest wait for an event (inventory §1.3.7)."""
+RETRIES = 10_000
+"""Retries of one step (inventory §3.2)."""

@@ -1,0 +1,83 @@
+"""Which names are legal, and how a class's name becomes a workflow's and a binding's."""
+
+from __future__ import annotations
+
+import re
+
+from everstep.core.limits import EVENT_TYPE_CHARS, INSTANCE_ID_CHARS, STEP_NAME_CHARS, WORKFLOW_NAME_CHARS
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_EVENT_TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def check_instance_id(id: object) -> str:
+    """Return `id` if it is a legal instance id.
+
+    Raises:
+        TypeError: if it is not a string.
+        ValueError: naming the rule and the value.
+    """
+    if not isinstance(id, str):
+        raise TypeError(f"an instance id must be a string, got {type(id).__name__}")
+    if not (_IDENTIFIER.fullmatch(id) and len(id) <= INSTANCE_ID_CHARS):
+        raise ValueError(
+            f"instance id {_shown(id)} is not allowed: use 1 to {INSTANCE_ID_CHARS} characters of "
+            "A-Z, a-z, 0-9, _ and -, not starting with -"
+        )
+    return id
+
+
+def check_workflow_name(name: str) -> str:
+    """Return `name` if it is a legal workflow name, else raise `ValueError` with the rule."""
+    if not (_IDENTIFIER.fullmatch(name) and len(name) <= WORKFLOW_NAME_CHARS):
+        raise ValueError(
+            f"workflow name {_shown(name)} is not allowed: use 1 to {WORKFLOW_NAME_CHARS} characters of "
+            "A-Z, a-z, 0-9, _ and -, not starting with -"
+        )
+    return name
+
+
+def check_step_name(name: object) -> str:
+    """Return `name` if it is a legal step name, else raise `TypeError` or `ValueError` with the rule."""
+    if not isinstance(name, str):
+        raise TypeError(f"a step's name must be a string, got {type(name).__name__}; call step.do(name, fn, *args)")
+    if not name or len(name) > STEP_NAME_CHARS or _CONTROL.search(name):
+        raise ValueError(
+            f"step name {_shown(name)} is not allowed: use 1 to {STEP_NAME_CHARS} characters, no control characters"
+        )
+    return name
+
+
+def check_event_type(type: object) -> str:
+    """Return `type` if it is a legal event type, else raise `TypeError` or `ValueError` with the rule."""
+    if not isinstance(type, str):
+        raise TypeError(f"an event's type must be a string, got {type.__class__.__name__}")
+    if not (_EVENT_TYPE.fullmatch(type) and len(type) <= EVENT_TYPE_CHARS):
+        raise ValueError(
+            f"event type {_shown(type)} is not allowed: use 1 to {EVENT_TYPE_CHARS} characters of "
+            "A-Z, a-z, 0-9, _, - and ., starting with a letter, a digit or _"
+        )
+    return type
+
+
+def kebab_case(class_name: str) -> str:
+    """`OrderPipeline` → `order-pipeline`: the name of a workflow."""
+    return _WORD_BREAK.sub("-", class_name).replace("_", "-").lower()
+
+
+def upper_snake_case(class_name: str) -> str:
+    """`OrderPipeline` → `ORDER_PIPELINE`: the binding's name in `env`."""
+    return _WORD_BREAK.sub("_", class_name).upper()
+
+
+def time_ordered_id(now_ms: int, random_bits: int) -> str:
+    """Write 48 bits of time and 80 random bits as 26 characters that sort by time (the ULID layout)."""
+    number = (now_ms & (1 << 48) - 1) << 80 | (random_bits & (1 << 80) - 1)
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def _shown(name: str) -> str:
+    return repr(name) if len(name) <= 120 else f"{name[:40]!r}… ({len(name)} characters)"

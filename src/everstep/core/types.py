@@ -1,0 +1,174 @@
+"""The values users meet: events, statuses, steps and contexts. Data only; nothing here does anything.
+
+Fields keep their names in JSON. Times are aware UTC datetimes; lengths of time carry their unit in the name.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeAlias
+
+from msgspec import UNSET, Struct, UnsetType
+from typing_extensions import TypeVar
+
+Status: TypeAlias = Literal[
+    "queued", "running", "waiting", "paused", "waitingForPause", "errored", "terminated", "complete", "unknown"
+]
+"""An instance's status, in the original's words (inventory §3.1)."""
+
+TERMINAL: frozenset[str] = frozenset({"errored", "terminated", "complete"})
+"""The statuses an instance never leaves by itself."""
+
+StepType: TypeAlias = Literal["do", "sleep", "waitForEvent"]
+StepStatus: TypeAlias = Literal["running", "retrying", "waiting", "complete", "errored", "cancelled"]
+
+PayloadT = TypeVar("PayloadT", default=Any)
+
+
+class Schedule(Struct, frozen=True):
+    """Which schedule created an instance."""
+
+    cron: str
+    scheduled_time: datetime
+
+
+class WorkflowEvent(Struct, Generic[PayloadT], frozen=True):
+    """What an instance was created with; the same on every replay.
+
+    Attributes:
+        payload: The params, as the declared `ParamsT`; `{}` when none were given and none are declared.
+        timestamp: When the instance was created.
+        instance_id: The instance's id.
+        workflow_name: The workflow's name.
+        schedule: The schedule that created the instance, or None.
+    """
+
+    payload: PayloadT
+    timestamp: datetime
+    instance_id: str
+    workflow_name: str
+    schedule: Schedule | None = None
+
+
+class StepEvent(Struct, Generic[PayloadT], frozen=True):
+    """An event that `step.wait_for_event` received. `timestamp` is when it was sent."""
+
+    payload: PayloadT
+    timestamp: datetime
+    type: str
+
+
+class StepIdentity(Struct, frozen=True):
+    """Which step: its name, and how many times that name came before, counted from 1."""
+
+    name: str
+    count: int
+
+
+class StepContext(Struct, frozen=True):
+    """What a step's function may know of its own attempt.
+
+    Attributes:
+        step: `name` and `count` of the step.
+        attempt: The attempt's number, counted from 1.
+        config: The step's configuration with every default filled in.
+        instance_id: The instance's id; with `step`, the natural idempotency key.
+        workflow_name: The workflow's name.
+    """
+
+    step: StepIdentity
+    attempt: int
+    config: dict[str, Any]
+    instance_id: str
+    workflow_name: str
+
+
+class ErrorInfo(Struct, frozen=True):
+    """An error for people and programs: the class's name, the message, and the traceback where it is known."""
+
+    name: str
+    message: str
+    code: str | UnsetType = UNSET
+    traceback: str | UnsetType = UNSET
+
+
+class WaitingFor(Struct, frozen=True):
+    """What an instance waits for: a sleep's end, an event (with its `type`) or the next attempt of a step."""
+
+    kind: Literal["sleep", "event", "retry"]
+    step: str
+    type: str | None = None
+
+
+class AttemptInfo(Struct, frozen=True):
+    """One try of one step. `retry_at` is when the next one was due, if there was to be one."""
+
+    attempt: int
+    started_at: datetime
+    ended_at: datetime | None
+    status: Literal["running", "complete", "errored"]
+    error: ErrorInfo | None = None
+    retry_at: datetime | None = None
+
+
+class StepInfo(Struct, frozen=True):
+    """One step of an instance as `status(steps=True)` shows it. `seq` is the order in which steps started."""
+
+    seq: int
+    name: str
+    count: int
+    type: StepType
+    status: StepStatus
+    started_at: datetime
+    ended_at: datetime | None
+    wake_at: datetime | None
+    output: Any
+    error: ErrorInfo | None
+    config: dict[str, Any] | None
+    event_type: str | None
+    attempts: list[AttemptInfo]
+
+
+class RollbackStatus(Struct, frozen=True):
+    """How the rollback of an instance ended."""
+
+    outcome: Literal["complete", "failed"]
+    error: ErrorInfo | None = None
+
+
+class InstanceStatus(Struct, frozen=True, omit_defaults=False):
+    """An instance at one moment.
+
+    Attributes:
+        status: See `Status`.
+        error: Why it ended as `errored`.
+        output: What `run` returned, once `complete`.
+        rollback: How its rollback ended, or None.
+        current_step: The name of the step it is in: running, retrying, sleeping or waiting.
+        waiting_for: What it waits for while nothing runs.
+        wake_at: When it goes on by itself: the end of a sleep, the next attempt, a wait's timeout.
+        step_count: Steps started so far, sleeps and waits included.
+        attempt: The attempt of the current step, counted from 1.
+        created_at: When it was created.
+        started_at: When its code first ran.
+        ended_at: When it ended.
+        elapsed_ms: Milliseconds from creation to its end, or until now.
+        version: The version of the program it runs, where one is known.
+        steps: Every step with its attempts, oldest first; only with `status(steps=True)`.
+    """
+
+    status: Status
+    error: ErrorInfo | None
+    output: Any
+    rollback: RollbackStatus | None
+    current_step: str | None
+    waiting_for: WaitingFor | None
+    wake_at: datetime | None
+    step_count: int
+    attempt: int | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    elapsed_ms: int
+    version: str | None
+    steps: list[StepInfo] | UnsetType = UNSET

@@ -1,0 +1,1 @@
+"""Instances come alive: claimed, run step by step, parked and resumed."""

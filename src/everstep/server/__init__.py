@@ -1,0 +1,1 @@
+"""The ASGI side: the user's app, the inspector and the control API."""

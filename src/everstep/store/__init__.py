@@ -1,0 +1,1 @@
+"""Everything the engine remembers: one protocol, one implementation per database."""

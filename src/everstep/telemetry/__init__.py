@@ -1,0 +1,1 @@
+"""What happened, as typed events; logs and exporters attach from outside."""
