@@ -4,3 +4,122 @@ Names are loaded when they are first used, so that importing the package stays c
 """
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from everstep.api.binding import Workflow, WorkflowInstance
+    from everstep.api.current import current_step
+    from everstep.api.entrypoint import WorkerEntrypoint, WorkflowEntrypoint
+    from everstep.api.env import Env, env
+    from everstep.api.http import Request, Response
+    from everstep.api.step import WorkflowStep
+    from everstep.core.errors import (
+        ConfigError,
+        DatabaseInUseError,
+        EverstepError,
+        InstanceExistsError,
+        InstanceNotFoundError,
+        InstanceStateError,
+        InstanceTerminatedError,
+        InvalidParamsError,
+        NonDeterminismError,
+        NonRetryableError,
+        NotSerializableError,
+        StepError,
+        StoredValueError,
+        StoreError,
+        ValueTooLargeError,
+        WorkflowNotFoundError,
+        WorkflowTimeoutError,
+    )
+    from everstep.core.step_config import Retries, StepConfig
+    from everstep.core.types import (
+        AttemptInfo,
+        ErrorInfo,
+        InstanceStatus,
+        Schedule,
+        StepContext,
+        StepEvent,
+        StepInfo,
+        WaitingFor,
+        WorkflowEvent,
+    )
+    from everstep.engine.embedded import Everstep, lifespan
+
+__all__ = [
+    "AttemptInfo",
+    "ConfigError",
+    "DatabaseInUseError",
+    "Env",
+    "ErrorInfo",
+    "Everstep",
+    "EverstepError",
+    "InstanceExistsError",
+    "InstanceNotFoundError",
+    "InstanceStateError",
+    "InstanceStatus",
+    "InstanceTerminatedError",
+    "InvalidParamsError",
+    "NonDeterminismError",
+    "NonRetryableError",
+    "NotSerializableError",
+    "Request",
+    "Response",
+    "Retries",
+    "Schedule",
+    "StepConfig",
+    "StepContext",
+    "StepError",
+    "StepEvent",
+    "StepInfo",
+    "StoreError",
+    "StoredValueError",
+    "ValueTooLargeError",
+    "WaitingFor",
+    "WorkerEntrypoint",
+    "Workflow",
+    "WorkflowEntrypoint",
+    "WorkflowEvent",
+    "WorkflowInstance",
+    "WorkflowNotFoundError",
+    "WorkflowStep",
+    "WorkflowTimeoutError",
+    "current_step",
+    "env",
+    "lifespan",
+]
+
+_HOMES = {
+    "everstep.api.binding": "Workflow WorkflowInstance",
+    "everstep.api.current": "current_step",
+    "everstep.api.entrypoint": "WorkerEntrypoint WorkflowEntrypoint",
+    "everstep.api.env": "Env env",
+    "everstep.api.http": "Request Response",
+    "everstep.api.step": "WorkflowStep",
+    "everstep.core.errors": (
+        "ConfigError DatabaseInUseError EverstepError InstanceExistsError InstanceNotFoundError InstanceStateError "
+        "InstanceTerminatedError InvalidParamsError NonDeterminismError NonRetryableError NotSerializableError "
+        "StepError StoreError StoredValueError ValueTooLargeError WorkflowNotFoundError WorkflowTimeoutError"
+    ),
+    "everstep.core.step_config": "Retries StepConfig",
+    "everstep.core.types": (
+        "AttemptInfo ErrorInfo InstanceStatus Schedule StepContext StepEvent StepInfo WaitingFor WorkflowEvent"
+    ),
+    "everstep.engine.embedded": "Everstep lifespan",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'everstep' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

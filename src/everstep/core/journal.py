@@ -62,7 +62,10 @@ class AttemptRecord(Struct):
 
 
 class Journal:
-    """The recorded steps of one instance and the counters of names met in this life."""
+    """The recorded steps of one instance, and which of them its code has asked for in this life.
+
+    The code asks in its own order: `find` the step it asks for next, and `begin` it if there is none.
+    """
 
     __slots__ = ("_counts", "_steps", "last_seq")
 
@@ -74,16 +77,21 @@ class Journal:
             self._steps[step.kind, step.name, step.count] = step
             self.last_seq = max(self.last_seq, step.seq)
 
-    def next(self, kind: Kind, name: str, now: int) -> StepRecord:
-        """Return the step the code asks for: the recorded one, or a new one that has not begun."""
+    def find(self, kind: Kind, name: str) -> StepRecord | None:
+        """Return the step the code asks for next under this name, if it has begun before."""
+        count = self._counts.get((kind, name), 0) + 1
+        record = self._steps.get((kind, name, count))
+        if record is not None:
+            self._counts[kind, name] = count
+        return record
+
+    def begin(self, kind: Kind, name: str, now: int) -> StepRecord:
+        """Begin the step that `find` did not find."""
         count = self._counts.get((kind, name), 0) + 1
         self._counts[kind, name] = count
-        key = (kind, name, count)
-        record = self._steps.get(key)
-        if record is None:
-            self.last_seq += 1
-            record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now)
-            self._steps[key] = record
+        self.last_seq += 1
+        record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now)
+        self._steps[kind, name, count] = record
         return record
 
     def steps(self) -> list[StepRecord]:

@@ -1,0 +1,106 @@
+"""The decorator form of steps: declared with `@step.do(...)`, run when awaited or when a later step needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+from msgspec import Struct, structs
+
+from everstep.core.names import check_step_name
+from everstep.core.step_config import AnyStepConfig
+from everstep.core.suggest import did_you_mean
+
+T = TypeVar("T")
+
+
+class StepCall(Struct, frozen=True):
+    """One call of `step.do`, as the user wrote it."""
+
+    name: str
+    config: AnyStepConfig | None
+    fn: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+
+
+class _Declare(Protocol):
+    def __call__(self, call: StepCall, concurrent: bool) -> DeclaredStep[Any]: ...
+
+
+class StepDecorator:
+    """What `step.do("name", …)` without a function gives."""
+
+    def __init__(self, declare: _Declare, name: str | None, config: AnyStepConfig | None, concurrent: bool) -> None:
+        self._declare = declare
+        self._name = name
+        self._config = config
+        self._concurrent = concurrent
+
+    @overload
+    def __call__(self, fn: Callable[..., Coroutine[Any, Any, T]]) -> DeclaredStep[T]: ...
+    @overload
+    def __call__(self, fn: Callable[..., T]) -> DeclaredStep[T]: ...
+    def __call__(self, fn: Callable[..., Any]) -> DeclaredStep[Any]:
+        """Declare `fn` as a step; nothing runs until it is awaited or needed by one that is."""
+        name = check_step_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
+        return self._declare(StepCall(name, self._config, fn), self._concurrent)
+
+
+class DeclaredStep(Generic[T]):
+    """A step declared with the decorator; call it and await it.
+
+    Parameters other than `ctx` that got no argument take the results of the steps declared earlier under their names
+    (Cloudflare's Python rule), one after the other, or together with `concurrent=True`. However many steps need the
+    same one, it runs once.
+    """
+
+    def __init__(
+        self,
+        do: Callable[[StepCall], Coroutine[Any, Any, T]],
+        call: StepCall,
+        concurrent: bool,
+        earlier: Mapping[str, DeclaredStep[Any]],
+    ) -> None:
+        self._do = do
+        self._call = call
+        self._concurrent = concurrent
+        self._earlier = earlier
+        self._shared: asyncio.Task[T] | None = None
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> T:
+        """Run the step, after the steps it depends on."""
+        needed = self._dependencies(args, kwargs)
+        if self._concurrent:
+            values = await asyncio.gather(*(step.result() for step in needed.values()))
+        else:
+            values = [await step.result() for step in needed.values()]
+        filled = kwargs | dict(zip(needed, values, strict=True))
+        return await self._do(structs.replace(self._call, args=args, kwargs=filled))
+
+    async def result(self) -> T:
+        """Return this step's result as a dependency: run once, shared by everyone who needs it."""
+        if self._shared is None:
+            self._shared = asyncio.ensure_future(self())
+        return await asyncio.shield(self._shared)
+
+    def _dependencies(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, DeclaredStep[Any]]:
+        signature = inspect.signature(self._call.fn)
+        given = signature.bind_partial(*args, **kwargs).arguments
+        needed: dict[str, DeclaredStep[Any]] = {}
+        for parameter in signature.parameters.values():
+            if parameter.name in given or parameter.name == "ctx" or parameter.kind in _VARIADIC:
+                continue
+            if parameter.name in self._earlier:
+                needed[parameter.name] = self._earlier[parameter.name]
+            elif parameter.default is parameter.empty:
+                raise TypeError(
+                    f"step {self._call.name!r} has a parameter {parameter.name!r} that no earlier step is named after"
+                    f"{did_you_mean(parameter.name, self._earlier)}"
+                )
+        return needed
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

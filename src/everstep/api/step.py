@@ -1,0 +1,231 @@
+"""The `step` object that `run` receives: its typed face. What the calls do is the engine's business."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import datetime
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+
+from everstep.api.declared import DeclaredStep, StepCall, StepDecorator
+from everstep.core.durations import Duration, duration_ms
+from everstep.core.limits import WAIT_MS
+from everstep.core.names import check_event_type, check_step_name
+from everstep.core.step_config import AnyStepConfig, StepConfig
+from everstep.core.types import StepContext, StepEvent
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class StepRunner(Protocol):
+    """Carries out the calls of `WorkflowStep`. Implemented by the engine."""
+
+    async def do(self, call: StepCall) -> Any:
+        """Run a step, or return what it returned before."""
+        ...
+
+    async def sleep(self, name: str, duration_ms: int) -> None:
+        """Sleep for a while."""
+        ...
+
+    async def sleep_until(self, name: str, wake_at: int) -> None:
+        """Sleep until a moment, in milliseconds since 1970."""
+        ...
+
+    async def wait_for_event(self, name: str, type: str, timeout_ms: int, payload: Any) -> StepEvent[Any]:
+        """Wait for an event of a type, its payload restored to the declared type."""
+        ...
+
+
+class WorkflowStep:
+    """The durable primitives of a workflow.
+
+    A step is known by its kind, its name and how many times that name came before, so names must not depend on the
+    clock or on chance. What runs outside steps runs again on every replay.
+    """
+
+    def __init__(self, runner: StepRunner) -> None:
+        self._runner = runner
+        self._declared: dict[str, DeclaredStep[Any]] = {}  # by name, the latest declaration
+
+    @overload
+    def do(
+        self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(
+        self,
+        name: str,
+        fn: Callable[Concatenate[StepContext, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(
+        self, name: str, fn: Callable[Concatenate[StepContext, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(
+        self,
+        name: str,
+        config: AnyStepConfig,
+        fn: Callable[P, Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(
+        self,
+        name: str,
+        config: AnyStepConfig,
+        fn: Callable[Concatenate[StepContext, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(
+        self, name: str, config: AnyStepConfig, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(
+        self,
+        name: str,
+        config: AnyStepConfig,
+        fn: Callable[Concatenate[StepContext, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(
+        self, name: str | None = None, /, *, config: AnyStepConfig | None = None, concurrent: bool = False
+    ) -> StepDecorator: ...
+    def do(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # ParamSpec allows no wider signature
+        """Run a step once, durably, with retries.
+
+        Three forms: `await step.do(name, fn, *args, **kwargs)`, `await step.do(name, config, fn, *args, **kwargs)` and
+        the decorator `@step.do("name", config={...}, concurrent=False)`.
+
+        `fn` may be an `async def`, a `def` (it runs in a worker thread) or a lambda returning an awaitable. Arguments
+        are handed to `fn` and not stored. A parameter named `ctx` that got no argument receives a `StepContext`.
+
+        Returns:
+            What `fn` returned, as the store gives it back, now and on every replay.
+
+        Raises:
+            TypeError: for a wrong kind of argument, ValueError: for an impossible one; both name the step.
+            Exception: the step's last error once no attempt is left, now and on every replay.
+
+        Example:
+            >>> async def run(event, step):
+            ...     return await step.do("add", {"retries": {"limit": 2}}, lambda a, b: a + b, 1, 2)
+        """
+        if len(args) >= 2:
+            return self._runner.do(_parse_call(args, kwargs))
+        return self._decorator(*args, **kwargs)
+
+    def sleep(self, name: str, duration: Duration) -> Coroutine[Any, Any, None]:
+        """Sleep for `duration`, at most 365 days, costing nothing meanwhile.
+
+        The wake time is fixed when the sleep first begins. Pausing the instance stops the clock.
+
+        Example:
+            >>> async def run(event, step):
+            ...     await step.sleep("cool off", "1 hour")
+        """
+        check_step_name(name)
+        ms = _bounded_ms(duration, f"duration of sleep {name!r}")
+        return self._runner.sleep(name, ms)
+
+    def sleep_until(self, name: str, when: datetime) -> Coroutine[Any, Any, None]:
+        """Sleep until `when`, an aware datetime at most 365 days ahead. A past one returns at once.
+
+        The moment is fixed when the sleep first begins; neither a replay nor a pause moves it.
+
+        Raises:
+            ValueError: if `when` is naive.
+        """
+        check_step_name(name)
+        if not isinstance(when, datetime):
+            raise TypeError(f"sleep_until {name!r} takes an aware datetime, got {type(when).__name__}")
+        if when.utcoffset() is None:
+            raise ValueError(
+                f"sleep_until {name!r} got the naive datetime {when.isoformat()}, whose moment depends on the machine; "
+                "give it a time zone, e.g. datetime(..., tzinfo=UTC) or datetime.now(UTC)"
+            )
+        return self._runner.sleep_until(name, -int(-when.timestamp() * 1000 // 1))
+
+    @overload
+    def wait_for_event(
+        self, name: str, type: str, *, timeout: Duration = "24 hours", payload: type[T]
+    ) -> Coroutine[Any, Any, StepEvent[T]]: ...
+    @overload
+    def wait_for_event(
+        self, name: str, type: str, *, timeout: Duration = "24 hours", payload: None = None
+    ) -> Coroutine[Any, Any, StepEvent[Any]]: ...
+    def wait_for_event(
+        self, name: str, type: str, *, timeout: Duration = "24 hours", payload: Any = None
+    ) -> Coroutine[Any, Any, StepEvent[Any]]:
+        """Wait for an event of `type`; one sent before the wait counts.
+
+        Args:
+            name: The step's name.
+            type: The event's type; dots are allowed.
+            timeout: How long to wait, at most 365 days.
+            payload: The type the payload is restored to.
+
+        Raises:
+            WorkflowTimeoutError: if none came in time.
+
+        Example:
+            >>> async def run(event, step):
+            ...     decision = await step.wait_for_event("approval", "order.approval", timeout="24 hours")
+            ...     return decision.payload
+        """
+        check_step_name(name)
+        check_event_type(type)
+        timeout_ms = _bounded_ms(timeout, f"timeout of wait {name!r}")
+        if timeout_ms == 0:
+            raise ValueError(f"timeout of wait {name!r} must be longer than 0")
+        return self._runner.wait_for_event(name, type, timeout_ms, payload)
+
+    def _decorator(self, name: Any = None, /, *, config: AnyStepConfig | None = None, concurrent: bool = False) -> Any:
+        if callable(name):
+            return StepDecorator(self._declare, None, config, concurrent)(name)
+        if name is not None:
+            check_step_name(name)
+        return StepDecorator(self._declare, name, config, concurrent)
+
+    def _declare(self, call: StepCall, concurrent: bool) -> DeclaredStep[Any]:
+        declared = DeclaredStep[Any](self._runner.do, call, concurrent, earlier=dict(self._declared))
+        self._declared[call.name] = declared
+        return declared
+
+
+def _parse_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
+    """Sort out the two direct forms: `name, fn, *args` and `name, config, fn, *args`."""
+    name, second = args[0], args[1]
+    check_step_name(name)
+    if callable(second) and not isinstance(second, StepConfig):
+        return StepCall(name, None, second, args[2:], kwargs)
+    if not (second is None or isinstance(second, (Mapping, StepConfig))):
+        hint = "; call the function inside the step: step.do(name, fn, *args)" if inspect.isawaitable(second) else ""
+        if inspect.iscoroutine(second):
+            second.close()
+        raise TypeError(f"step {name!r} needs a function after its name, got {type(second).__name__}{hint}")
+    if len(args) < 3 or not callable(args[2]):
+        raise TypeError(f"step {name!r} needs a function after its config: step.do(name, config, fn, *args)")
+    return StepCall(name, cast("AnyStepConfig | None", second), args[2], args[3:], kwargs)
+
+
+def _bounded_ms(duration: Duration, what: str) -> int:
+    ms = duration_ms(duration, what=what)
+    if ms > WAIT_MS:
+        raise ValueError(f"{what} must be at most 365 days, got {duration!r}")
+    return ms

@@ -1,0 +1,57 @@
+"""`everstep init`."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from importlib.abc import Traversable
+from pathlib import Path
+
+import click
+
+from everstep.cli.failures import one_message
+
+
+@click.command("init")
+@click.argument("directory", default=".", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--name", help="The app's name.  [the directory's]")
+@one_message
+def command(directory: Path, name: str | None) -> None:
+    """Make a new project in DIRECTORY, the current one by default.
+
+    Files that exist are never overwritten.
+    """
+    from everstep.core.errors import ConfigError
+
+    name = name or re.sub(r"[^a-z0-9-]+", "-", directory.resolve().name.lower()).strip("-") or "app"
+    files = dict(_template_files(resources.files("everstep.cli") / "templates" / "hello"))
+    taken = [path for path in files if (directory / path).exists()]
+    if taken:
+        raise ConfigError(f"{directory} has {', '.join(taken)} already; nothing was written. Choose an empty directory")
+    for path, text in files.items():
+        target = directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text.replace("{{name}}", name), encoding="utf-8")
+    _tell(directory, name, sorted(files))
+
+
+def _template_files(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:
+    """Read a template: `dot_` stands for a leading dot, `.txt` at the end is dropped."""
+    files: list[tuple[str, str]] = []
+    for entry in folder.iterdir():
+        name = entry.name.replace("dot_", ".", 1) if entry.name.startswith("dot_") else entry.name
+        if entry.is_dir():
+            files += _template_files(entry, f"{prefix}{name}/")
+        else:
+            files.append((prefix + name.removesuffix(".txt"), entry.read_text(encoding="utf-8")))
+    return files
+
+
+def _tell(directory: Path, name: str, files: list[str]) -> None:
+    click.echo(f"Made {name} in {directory}:", err=True)
+    for path in files:
+        click.echo(f"  {path}", err=True)
+    steps = [] if directory.resolve() == Path.cwd() else [f"cd {directory}"]
+    click.echo("\nNext:", err=True)
+    for step in [*steps, "everstep dev"]:
+        click.echo(f"  {step}", err=True)

@@ -1,0 +1,278 @@
+"""Exceptions as they are stored: what is needed to raise the same one again, and its traceback's text for people.
+
+Nothing of a traceback but its text is kept. An exception whose class or state cannot be rebuilt becomes a `StepError`.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple
+
+import orjson
+from msgspec import UNSET
+
+from everstep.core import classes
+from everstep.core.errors import EverstepError, StepError, StoredValueError
+from everstep.core.refusal import RefusedError
+from everstep.core.tagged import Decoder, Encoder
+from everstep.core.types import ErrorInfo
+
+ERROR_BYTES = 64 * 1024
+"""Bytes of one stored error, its causes included."""
+TRACEBACK_ATTRIBUTE = "__everstep_traceback__"
+"""Where a rebuilt exception carries the text of its first traceback."""
+
+_CAUSE = "\n\nThe above exception was the direct cause of the following exception:\n\n"
+_CONTEXT = "\n\nDuring handling of the above exception, another exception occurred:\n\n"
+_AGAIN = "\nIt reached the workflow here:\n"
+_HIDDEN_MODULES = ("everstep.engine", "everstep.api", "everstep.core", "asyncio", "concurrent.futures")
+_GROUP_MEMBERS = 16
+
+
+class _Budget(NamedTuple):
+    """How much of an error is kept: characters of each text, exceptions along the chain, members of a group."""
+
+    chars: int
+    depth: int
+    members: int
+
+
+# The first budget nearly always does; the last one fits whatever the texts are.
+_BUDGETS = (_Budget(16_384, 5, _GROUP_MEMBERS), _Budget(4_096, 5, 2), _Budget(1_024, 3, 0), _Budget(512, 1, 0))
+
+
+def encode_error(error: BaseException) -> str:
+    """Write an exception as JSON text of at most 64 KiB. Never raises.
+
+    Example:
+        >>> decode_error(encode_error(KeyError("sku-7")))
+        KeyError('sku-7')
+    """
+    for budget in _BUDGETS:
+        try:
+            data = orjson.dumps(_record(error, budget, budget.depth))
+        except Exception:  # noqa: BLE001, S112  # an app's __str__, __dict__ or nesting must not hide the error itself
+            continue
+        if len(data) <= ERROR_BYTES:
+            return data.decode()
+    name = _text(type(error).__name__, 256)
+    return orjson.dumps({"name": name, "message": "(its text could not be stored)"}).decode()
+
+
+def decode_error(text: str) -> BaseException:
+    """Rebuild an exception: the same class where that is possible, otherwise a `StepError`.
+
+    The text of its traceback is in the attribute `__everstep_traceback__`.
+
+    Raises:
+        StoredValueError: when the text is not what `encode_error` wrote.
+    """
+    return _rebuilt(_loaded(text))
+
+
+def error_info(text: str) -> ErrorInfo:
+    """Read a stored error for a view, with the tracebacks of its causes in Python's order. Imports nothing.
+
+    Example:
+        >>> error_info(encode_error(ValueError("no stock"))).message
+        'no stock'
+    """
+    record = _loaded(text)
+    return ErrorInfo(
+        name=record["name"],
+        message=record["message"],
+        code=record.get("code", UNSET),
+        traceback=_traceback_chain(record) or UNSET,
+    )
+
+
+def _record(error: BaseException, budget: _Budget, depth: int) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "name": _text(error.name if isinstance(error, StepError) else type(error).__name__, 256),
+        "message": _message(error, budget.chars),
+    }
+    if isinstance(error, EverstepError):
+        record["code"] = error.code
+    if trace := _traceback_text(error, budget.chars):
+        record["traceback"] = trace
+    if isinstance(error, Exception):
+        record |= _recipe(error, budget, depth)
+    if depth > 1:
+        record |= _origins(error, budget, depth)
+    return record
+
+
+def _origins(error: BaseException, budget: _Budget, depth: int) -> dict[str, Any]:
+    if error.__cause__ is not None:
+        return {"cause": _record(error.__cause__, budget, depth - 1)}
+    if error.__context__ is not None and not error.__suppress_context__:
+        return {"context": _record(error.__context__, budget, depth - 1)}
+    return {}
+
+
+def _recipe(error: Exception, budget: _Budget, depth: int) -> dict[str, Any]:
+    """What rebuilds it: class, arguments and state; nothing when they cannot be stored or are too large."""
+    recipe: dict[str, Any] = {}
+    args, state = _parts(error)
+    if isinstance(error, ExceptionGroup):
+        if depth <= 1 or len(error.exceptions) > budget.members:
+            return {}
+        recipe["exceptions"] = [_record(member, budget, depth - 1) for member in error.exceptions]
+    try:
+        recipe["class"] = classes.reference(type(error), Any)
+        recipe["args"] = Encoder().encode([_bounded(arg, budget.chars) for arg in args])
+        recipe["state"] = Encoder().encode({name: _bounded(value, budget.chars) for name, value in state.items()})
+        size = len(orjson.dumps([recipe["args"], recipe["state"]]))
+    except (RefusedError, RecursionError, TypeError):
+        return {}
+    # One character may take up to seven bytes once it is escaped.
+    return recipe if size <= budget.chars * 8 else {}
+
+
+def _parts(error: Exception) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments that make it again, and the attributes it had."""
+    args: Any = error.args
+    state = {name: value for name, value in error.__dict__.items() if name != TRACEBACK_ATTRIBUTE}
+    if isinstance(error, OSError):
+        args = OSError.__reduce__(error)[1]  # the file names are in no other place
+    elif isinstance(error, ImportError):
+        state |= {"name": error.name, "path": error.path}
+    elif isinstance(error, ExceptionGroup):
+        args = (error.message,)
+    return args, state
+
+
+def _bounded(value: Any, chars: int) -> Any:
+    return _shortened(value, chars) if type(value) is str else value
+
+
+def _message(error: BaseException, chars: int) -> str:
+    if isinstance(error, StepError):
+        return _text(error.message, chars)
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  # an app's __str__
+        message = "(its text could not be read)"
+    return _text(message, chars)
+
+
+def _text(text: object, chars: int) -> str:
+    return _shortened(str(text), chars).encode("utf-8", "backslashreplace").decode()
+
+
+def _shortened(text: str, chars: int) -> str:
+    if len(text) <= chars:
+        return text
+    return f"{text[:chars]}… ({len(text) - chars} characters more)"
+
+
+def _traceback_text(error: BaseException, chars: int) -> str:
+    """Where it was raised, without the frames that only carried it; the last frames matter most."""
+    frames = traceback.StackSummary.extract(_frames_shown(error.__traceback__))
+    first = getattr(error, TRACEBACK_ATTRIBUTE, "")
+    if not frames:
+        return _tail(first, chars)
+    here = "Traceback (most recent call last):\n" + "".join(frames.format())
+    if first:
+        return _tail(first + _AGAIN + "".join(frames.format()), chars)
+    return _tail(here + "".join(traceback.format_exception_only(error)), chars)
+
+
+def _tail(text: str, chars: int) -> str:
+    shown = text.rstrip("\n").encode("utf-8", "backslashreplace").decode()
+    return (
+        shown if len(shown) <= chars else f"(the first {len(shown) - chars} characters are left out)\n{shown[-chars:]}"
+    )
+
+
+def _frames_shown(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if not any(module == hidden or module.startswith(f"{hidden}.") for hidden in _HIDDEN_MODULES):
+            yield trace.tb_frame, trace.tb_lineno
+        trace = trace.tb_next
+
+
+def _traceback_chain(record: Mapping[str, Any]) -> str:
+    own = record.get("traceback", "")
+    for origin, between in (("cause", _CAUSE), ("context", _CONTEXT)):
+        if origin in record:
+            earlier = record[origin]
+            before = _traceback_chain(earlier) or f"{earlier['name']}: {earlier['message']}"
+            return f"{before}{between}{own or record['name'] + ': ' + record['message']}"
+    return own if isinstance(own, str) else ""
+
+
+def _loaded(text: str) -> dict[str, Any]:
+    try:
+        record = orjson.loads(text)
+        if isinstance(record["name"], str) and isinstance(record["message"], str):
+            return record  # type: ignore[no-any-return]  # checked on the line above
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise StoredValueError(f"this is no stored error: {text[:80]!r}")
+
+
+def _rebuilt(record: Mapping[str, Any]) -> BaseException:
+    error = _same_class(record) or StepError(record["name"], record["message"])
+    if "cause" in record:
+        error.__cause__ = _rebuilt(record["cause"])
+    elif "context" in record:
+        error.__context__ = _rebuilt(record["context"])
+    if "traceback" in record:
+        _attach_traceback(error, record["traceback"])
+    return error
+
+
+def _attach_traceback(error: BaseException, text: str) -> None:
+    try:
+        setattr(error, TRACEBACK_ATTRIBUTE, text)
+    except Exception:  # noqa: BLE001, S110  # a class that takes no attributes; the text stays in the store
+        pass
+
+
+def _same_class(record: Mapping[str, Any]) -> Exception | None:
+    if "class" not in record:
+        return None
+    try:
+        cls = classes.find(record["class"], {}, Any)
+        if not issubclass(cls, Exception):
+            return None
+        args = Decoder().decode(record["args"])
+        state = Decoder().decode(record["state"])
+    except Exception:  # noqa: BLE001  # the class is gone, or the app's code refuses its parts
+        return None
+    if "exceptions" in record:
+        args = [*args, [_rebuilt(member) for member in record["exceptions"]]]
+    for build in (_without_init, _with_init):
+        error = _built(build, cls, args, state)
+        if error is not None and _message(error, ERROR_BYTES) == record["message"]:
+            return error
+    return None
+
+
+def _built(
+    build: Callable[[Any, list[Any]], Exception], cls: type[Exception], args: list[Any], state: Mapping[str, Any]
+) -> Exception | None:
+    try:
+        error = build(cls, args)
+        for name, value in state.items():
+            BaseException.__setattr__(error, name, value)
+    except Exception:  # noqa: BLE001  # an app's constructor with other arguments than today's
+        return None
+    return error if type(error) is cls else None
+
+
+def _without_init(cls: Any, args: list[Any]) -> Exception:
+    """Make one as its builtin ancestor would: what the app's `__init__` set is in the stored state."""
+    error: Exception = cls.__new__(cls, *args)
+    builtin: Any = next(base for base in cls.__mro__ if base.__module__ == "builtins")
+    builtin.__init__(error, *args)
+    return error
+
+
+def _with_init(cls: Any, args: list[Any]) -> Exception:
+    error: Exception = cls(*args)
+    return error

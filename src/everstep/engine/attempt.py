@@ -1,0 +1,123 @@
+"""One try of one step: calls the user's function wherever it has to run, and takes its time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from types import CodeType
+from typing import Any
+
+from everstep.api.current import running_step
+from everstep.api.declared import StepCall
+from everstep.core.durations import format_duration
+from everstep.core.errors import WorkflowTimeoutError
+from everstep.core.types import StepContext
+from everstep.engine.deadlines import Deadlines
+
+_COROUTINE = inspect.CO_COROUTINE
+
+
+class Attempts:
+    """Runs attempts: coroutines on the loop, plain functions in worker threads.
+
+    Args:
+        deadlines: Where timeouts are kept.
+        threads: How many plain functions run at once; further ones wait their turn before their time starts.
+    """
+
+    def __init__(self, deadlines: Deadlines, *, threads: int) -> None:
+        self._deadlines = deadlines
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="everstep-step")
+        self._slots = asyncio.Semaphore(threads)
+
+    async def run(self, call: StepCall, context: StepContext, timeout_ms: int) -> Any:
+        """Run one attempt and return what the function returned.
+
+        Raises:
+            WorkflowTimeoutError: when it took too long; a coroutine was cancelled, a thread's late end changes nothing.
+            BaseException: whatever the function raised.
+        """
+        if _runs_in_thread(call.fn):
+            async with self._slots:
+                return await self._timed(call, context, timeout_ms, in_thread=True)
+        return await self._timed(call, context, timeout_ms, in_thread=False)
+
+    def close(self) -> None:
+        """Let go of the threads; those still busy end by themselves."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _timed(self, call: StepCall, context: StepContext, timeout_ms: int, *, in_thread: bool) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        cancelled_before = task.cancelling()
+        deadline = self._deadlines.start(timeout_ms)
+        token = running_step.set(context)
+        try:
+            result = await self._in_thread(call, context) if in_thread else _bound(call, context)()
+            if inspect.isawaitable(result):
+                result = await result
+            return result
+        except asyncio.CancelledError:
+            if not deadline.expired or task.uncancel() > cancelled_before:
+                raise
+            raise WorkflowTimeoutError(
+                f"attempt {context.attempt} of step {call.name!r} timed out after {format_duration(timeout_ms)}"
+            ) from None
+        finally:
+            running_step.reset(token)
+            deadline.clear()
+
+    async def _in_thread(self, call: StepCall, context: StepContext) -> Any:
+        # A context of its own: what the function sets must not be seen by later steps, as with a coroutine's own task.
+        run = partial(copy_context().run, _bound(call, context))
+        return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+
+
+def _runs_in_thread(fn: Callable[..., Any]) -> bool:
+    """Whether `fn` may block: a plain function does, a coroutine function does not, a lambda is trusted not to."""
+    code = getattr(fn, "__code__", None)
+    if code is not None:
+        return not code.co_flags & _COROUTINE and code.co_name != "<lambda>" and not inspect.iscoroutinefunction(fn)
+    if isinstance(fn, partial):
+        return _runs_in_thread(fn.func)
+    return not inspect.iscoroutinefunction(fn) and not inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+
+def _bound(call: StepCall, context: StepContext) -> Callable[[], Any]:
+    """Bind the arguments, giving `ctx` to a parameter of that name that got none."""
+    if not _takes_ctx(call.fn):
+        return partial(call.fn, *call.args, **call.kwargs) if call.args or call.kwargs else call.fn
+    signature = inspect.signature(call.fn)
+    try:
+        if "ctx" in signature.bind(*call.args, **call.kwargs).arguments:
+            return partial(call.fn, *call.args, **call.kwargs)
+        return partial(call.fn, *call.args, ctx=context, **call.kwargs)
+    except TypeError:
+        return _bound_around_ctx(call, context, signature)
+
+
+def _bound_around_ctx(call: StepCall, context: StepContext, signature: inspect.Signature) -> Callable[[], Any]:
+    """Bind `fn(ctx, order)` called with `order` alone: the arguments go to the parameters other than `ctx`."""
+    others = [parameter for parameter in signature.parameters.values() if parameter.name != "ctx"]
+    bound = signature.replace(parameters=others).bind(*call.args, **call.kwargs)
+    whole = inspect.BoundArguments(signature, bound.arguments)
+    whole.arguments = {
+        name: (bound.arguments | {"ctx": context})[name]
+        for name in signature.parameters
+        if name in bound.arguments or name == "ctx"
+    }
+    return partial(call.fn, *whole.args, **whole.kwargs)
+
+
+def _takes_ctx(fn: Callable[..., Any]) -> bool:
+    code: CodeType | None = getattr(fn, "__code__", None)
+    if code is not None:
+        return "ctx" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    try:
+        return "ctx" in inspect.signature(fn).parameters
+    except (TypeError, ValueError):  # builtins without a signature
+        return False

@@ -1,0 +1,73 @@
+"""Timeouts of attempts, on a coarse wheel: an exact timer for each would halve the engine's throughput.
+
+Timeouts of ten seconds and more are noticed up to a second late, shorter ones at once (limits.md §4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from everstep.engine.clock import Alarm, Clock, Timer
+
+EXACT_BELOW_MS = 10_000
+_SLOT_MS = 1_000
+
+
+class Deadline:
+    """The end of one attempt's time. When it comes the attempt's task is cancelled, and `expired` tells why."""
+
+    __slots__ = ("_slot", "_task", "_timer", "expired")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+        self._slot: set[Deadline] | None = None
+        self._timer: Timer | None = None
+        self.expired = False
+
+    def expire(self) -> None:
+        """Cancel the attempt."""
+        self.expired = True
+        self._task.cancel()
+
+    def clear(self) -> None:
+        """Forget the deadline: the attempt has ended."""
+        if self._slot is not None:
+            self._slot.discard(self)
+        elif self._timer is not None:
+            self._timer.cancel()
+
+
+class Deadlines:
+    """Every deadline of an engine."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._slots: dict[int, set[Deadline]] = {}
+        self._alarm = Alarm(clock, self._turn)
+
+    def start(self, timeout_ms: int) -> Deadline:
+        """Give the running task until `timeout_ms` from now."""
+        task = asyncio.current_task()
+        assert task is not None
+        deadline = Deadline(task)
+        due = self._clock.now() + timeout_ms
+        if timeout_ms < EXACT_BELOW_MS:
+            deadline._timer = self._clock.call_at(due, deadline.expire)  # noqa: SLF001  # one mechanism in two classes
+            return deadline
+        slot = due // _SLOT_MS + 1
+        members = self._slots.get(slot)
+        if members is None:
+            members = self._slots[slot] = set()
+            self._alarm.set(slot * _SLOT_MS)
+        members.add(deadline)
+        deadline._slot = members  # noqa: SLF001
+        return deadline
+
+    def _turn(self) -> None:
+        now = self._clock.now() // _SLOT_MS
+        for slot in [slot for slot in self._slots if slot <= now]:
+            for deadline in self._slots.pop(slot):
+                deadline.expire()
+        if self._slots:
+            self._alarm.set(min(self._slots) * _SLOT_MS)

@@ -1,0 +1,141 @@
+"""`Everstep`: an engine inside any process, as an async context manager."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from everstep.api.binding import Workflow, bindings
+from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
+from everstep.api.env import Env, set_default_env
+from everstep.engine.clock import Clock
+from everstep.engine.control import LocalControl
+from everstep.engine.engine import Engine, EngineOptions
+from everstep.engine.program import Program, WorkflowDefinition, define
+from everstep.store.protocol import Store
+from everstep.store.sqlite import open_store
+from everstep.telemetry.bus import Telemetry
+
+ParamsT = TypeVar("ParamsT")
+
+
+class Everstep:
+    """Runs workflows inside this process.
+
+    Args:
+        workflows: The workflow classes.
+        database: Where state is kept: `"sqlite:///path/to/state.db"`, or `"sqlite:///:memory:"` for state that is gone
+            afterwards. One engine at a time uses a SQLite file.
+        env: Vars and secrets; bindings of all workflows are added under their names in upper snake case.
+
+    Raises:
+        ConfigError: on entering, if a declared member of an environment is missing; all are named.
+        DatabaseInUseError: on entering, if another process runs an engine on this database.
+
+    Example:
+        >>> async def main():
+        ...     async with Everstep([Hello], database="sqlite:///:memory:") as es:
+        ...         instance = await es.workflow(Hello).create(params={"name": "Ada"})
+        ...         print(await instance.result())
+    """
+
+    def __init__(
+        self,
+        workflows: Sequence[type[WorkflowEntrypoint[Any, Any]] | WorkflowDefinition],
+        *,
+        database: str = DEFAULT_DATABASE,
+        env: Mapping[str, Any] | None = None,
+        root: Path | None = None,
+        version: str | None = None,
+        clock: Clock | None = None,
+        options: EngineOptions | None = None,
+        store: Store | None = None,
+    ) -> None:
+        definitions = [one if isinstance(one, WorkflowDefinition) else define(one) for one in workflows]
+        self.program = Program(definitions, version=version)
+        self.telemetry = Telemetry()
+        self._values = dict(env or {})
+        self._store = store if store is not None else open_store(database, root)
+        self._clock = clock
+        self._options = options
+        self._running: AsyncExitStack | None = None
+        self.recovered = 0
+
+    @property
+    def control(self) -> LocalControl:
+        """What can be asked of instances. Raises RuntimeError outside `async with`."""
+        if self._running is None:
+            raise RuntimeError("the engine is not running: use it inside `async with Everstep(...) as es:`")
+        return self._control
+
+    @property
+    def env(self) -> Env:
+        """The environment as an app without a declared one sees it."""
+        return self._env
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Every member of the environment by name: bindings, vars and secrets."""
+        return self._values
+
+    def workflow(self, workflow: str | type[WorkflowEntrypoint[Any, ParamsT]]) -> Workflow[ParamsT]:
+        """Return the binding of a workflow, by its class or its name. Raises WorkflowNotFoundError."""
+        return Workflow(self.control, self.program.named(workflow).name)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await self._store.open()
+            stack.push_async_callback(self._store.close)
+            engine = Engine(
+                self._store, self.program, clock=self._clock, telemetry=self.telemetry, options=self._options
+            )
+            self._control = LocalControl(engine)
+            self._bind()
+            before = set_default_env(self._env)
+            stack.callback(set_default_env, before)
+            self.recovered = await engine.start()
+            stack.push_async_callback(engine.stop)
+            self._running = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            await running.aclose()
+
+    def _bind(self) -> None:
+        names = {definition.binding: definition.name for definition in self.program}
+        self._values |= bindings(self._control, names)
+        self.program.bind_env(self._values)
+        self._env = Env()
+        vars(self._env).update(self._values)
+
+
+def lifespan(
+    es: Everstep, inner: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
+) -> Callable[[Any], AbstractAsyncContextManager[Any]]:
+    """Make an ASGI app's lifespan that runs the engine around the app's own.
+
+    Args:
+        es: The engine to run while the app does.
+        inner: The app's own lifespan, if it has one.
+
+    Example:
+        >>> from starlette.applications import Starlette
+        >>> def build(es):
+        ...     return Starlette(lifespan=lifespan(es))
+    """
+
+    @contextlib.asynccontextmanager
+    async def around(app: Any) -> AsyncIterator[Any]:
+        async with es:
+            if inner is None:
+                yield None
+            else:
+                async with inner(app) as state:
+                    yield state
+
+    return around

@@ -1,0 +1,49 @@
+"""What a run asks of the engine around it, so that runs and steps know little of the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+from everstep.core.journal import StepRecord
+from everstep.engine.attempt import Attempts
+from everstep.engine.clock import Clock
+from everstep.store.protocol import Store
+from everstep.telemetry.bus import Telemetry
+
+if TYPE_CHECKING:
+    from everstep.engine.run import Run
+
+
+class Host(Protocol):
+    """The engine, as its runs see it."""
+
+    store: Store
+    clock: Clock
+    loop: asyncio.AbstractEventLoop
+    telemetry: Telemetry
+    attempts: Attempts
+
+    def parked(self, run: Run, due: int) -> None:
+        """Note that `run` does nothing before `due`; it may be put away now."""
+        ...
+
+    def unparked(self, run: Run) -> None:
+        """Note that `run` is at work again."""
+        ...
+
+    def attempt_began(self, run: Run, step: StepRecord) -> None:
+        """Note an attempt, so that its start is written if it lasts."""
+        ...
+
+    def attempt_ended(self, step: StepRecord) -> None:
+        """Forget an attempt."""
+        ...
+
+    async def fail(self, run: Run, error: BaseException) -> None:
+        """End the instance as errored, whatever its code would do next."""
+        ...
+
+    def check_write(self, written: asyncio.Future[Any]) -> None:
+        """Look at the outcome of a write that nobody waited for."""
+        ...

@@ -1,0 +1,129 @@
+"""Instances and steps as people and programs see them: stored rows in, public values out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, structs
+
+from everstep.core import codec
+from everstep.core.errors import StoredValueError
+from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.core.step_config import DEFAULT_POLICY
+from everstep.core.stored_error import error_info
+from everstep.core.types import AttemptInfo, ErrorInfo, InstanceStatus, StepInfo
+from everstep.engine.run import waiting_for
+from everstep.engine.timestamps import utc
+from everstep.store.protocol import InstanceRecord
+
+REDACTED = "[REDACTED]"
+_TYPES = {"do": "do", "sleep": "sleep", "wait": "waitForEvent"}
+
+
+def instance_status(
+    instance: InstanceRecord, steps: Sequence[StepRecord], attempts: Sequence[AttemptRecord] | None, *, now: int
+) -> InstanceStatus:
+    """Describe an instance at `now`. `steps` of the answer is set when `attempts` are given."""
+    current = None if instance.ended else _current(steps)
+    waiting = current is not None and current.state != "running" and instance.status != "running"
+    began = instance.started_at or instance.created_at
+    return InstanceStatus(
+        status=instance.status,
+        error=None if instance.error is None else _without_traceback(error_info(instance.error)),
+        output=None if instance.output is None else _value(instance.output),
+        rollback=None,
+        current_step=None if current is None else current.name,
+        waiting_for=waiting_for(current) if current is not None and waiting else None,
+        wake_at=utc(current.wake_at) if current is not None and current.state != "running" else None,
+        step_count=len(steps),
+        attempt=current.attempt if current is not None and current.kind == "do" else None,
+        created_at=utc(instance.created_at),
+        started_at=utc(instance.started_at),
+        ended_at=utc(instance.ended_at),
+        elapsed_ms=max(0, (instance.ended_at or now) - began),
+        version=instance.version,
+        steps=UNSET if attempts is None else _step_infos(instance, steps, attempts),
+    )
+
+
+def _current(steps: Sequence[StepRecord]) -> StepRecord | None:
+    """The step an instance is in: one that runs before one that waits, and of those the one that goes on first."""
+    open_steps = [step for step in steps if not step.final and step.state != "cancelled"]
+    running = [step for step in open_steps if step.state == "running"]
+    if running:
+        return running[-1]
+    return min(open_steps, key=lambda step: step.wake_at or 0, default=None)
+
+
+def _step_infos(
+    instance: InstanceRecord, steps: Sequence[StepRecord], attempts: Sequence[AttemptRecord]
+) -> list[StepInfo]:
+    failed: dict[int, list[AttemptRecord]] = {}
+    for attempt in attempts:
+        failed.setdefault(attempt.seq, []).append(attempt)
+    return [_step_info(step, failed.get(step.seq, []), ended=instance.ended) for step in steps]
+
+
+def _step_info(step: StepRecord, failed: Sequence[AttemptRecord], *, ended: bool) -> StepInfo:
+    output = None if step.result is None else REDACTED if step.sensitive else _value(step.result)
+    if step.kind == "wait" and isinstance(output, dict):
+        output = output["payload"]
+    return StepInfo(
+        seq=step.seq,
+        name=step.name,
+        count=step.count,
+        type=_TYPES[step.kind],  # type: ignore[arg-type]  # the three literals above
+        status="cancelled" if ended and not step.final else step.state,
+        started_at=utc(step.started_at),
+        ended_at=utc(step.ended_at),
+        wake_at=utc(step.wake_at),
+        output=output,
+        error=None if step.error is None else error_info(step.error),
+        config=_config(step),
+        event_type=step.event_type,
+        attempts=_attempt_infos(step, failed),
+    )
+
+
+def _attempt_infos(step: StepRecord, failed: Sequence[AttemptRecord]) -> list[AttemptInfo]:
+    """Every attempt of a step: the failed ones as recorded, and the latest from the step itself.
+
+    A number without a record is an attempt that a crash may have cut off before its start was written.
+    """
+    if step.kind != "do":
+        return []
+    records = {attempt.attempt: attempt for attempt in failed}
+    infos = [_attempt_info(number, records.get(number), step) for number in range(1, step.attempt + 1)]
+    return [info for info in infos if info is not None]
+
+
+def _attempt_info(number: int, record: AttemptRecord | None, step: StepRecord) -> AttemptInfo | None:
+    if record is not None:
+        error, retry_at = error_info(record.error), utc(record.retry_at)
+        return AttemptInfo(number, utc(record.started_at), utc(record.ended_at), "errored", error, retry_at)
+    began = utc(step.attempt_at or step.started_at)
+    if number == step.attempt and step.state in ("running", "complete"):
+        return AttemptInfo(number, began, utc(step.ended_at), step.state)
+    if number == step.attempt and step.state == "cancelled":
+        return None
+    cut = ErrorInfo("AttemptCutOffError", "a crash may have cut this attempt off before its start was recorded")
+    return AttemptInfo(number, utc(step.started_at), utc(step.started_at), "errored", cut)
+
+
+def _config(step: StepRecord) -> dict[str, Any] | None:
+    if step.kind != "do":
+        return None
+    return DEFAULT_POLICY.as_config() if step.config is None else msgspec.json.decode(step.config, type=dict[str, Any])
+
+
+def _value(text: str) -> Any:
+    try:
+        return codec.decode(text)
+    except StoredValueError:  # its class is gone: show what is stored
+        return msgspec.json.decode(text)
+
+
+def _without_traceback(error: ErrorInfo) -> ErrorInfo:
+    return structs.replace(error, traceback=UNSET)

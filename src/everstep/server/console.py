@@ -1,0 +1,84 @@
+"""What `everstep dev` writes to the terminal: one readable line for each thing that happens."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any, TextIO
+
+from everstep.telemetry import events as happened
+from everstep.telemetry.lines import describe
+
+LINES_PER_SECOND = 500
+"""Beyond this nobody reads along, and writing would slow the engine down."""
+
+_BAD, _GOOD, _FAINT, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[2m", ""
+
+
+class Console:
+    """Writes lines to a stream, coloured on a terminal, with a limit on how many a second.
+
+    Args:
+        stream: Where to; the standard error stream by default, as standard output is for data.
+        unlimited: Write every line, however many there are.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, unlimited: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._coloured = self._stream.isatty() and not os.environ.get("NO_COLOR")
+        self._unlimited = unlimited
+        self._second = 0
+        self._written = 0
+        self._left_out = 0
+
+    def say(self, text: str = "") -> None:
+        """Write a line as it is."""
+        print(text, file=self._stream, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Write a warning."""
+        self._line(f"! {text}", _BAD)
+
+    def happened(self, event: happened.Event) -> None:
+        """Write what happened to an instance; a subscriber for telemetry."""
+        text = describe(event)
+        if text is not None:
+            self._line(text, _colour_of(event))
+
+    def request(self, method: str, path: str, status: int, took_ms: float) -> None:
+        """Write a request that was answered."""
+        self._line(f"{method} {path} {status} ({took_ms:.0f} ms)", _BAD if status >= 500 else _PLAIN)
+
+    def _line(self, text: str, colour: str) -> None:
+        if not self._may_write():
+            return
+        now = time.time()
+        clock = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now * 1000) % 1000:03d}"
+        if self._coloured:
+            text = f"{_FAINT}{clock}\x1b[0m {colour}{text}\x1b[0m" if colour else f"{_FAINT}{clock}\x1b[0m {text}"
+        else:
+            text = f"{clock} {text}"
+        self.say(text)
+
+    def _may_write(self) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._left_out:
+                self.say(f"             … {self._left_out} more lines in a second; --verbose shows each")
+            self._second, self._written, self._left_out = second, 0, 0
+        self._written += 1
+        if self._written > LINES_PER_SECOND and not self._unlimited:
+            self._left_out += 1
+            return False
+        return True
+
+
+def _colour_of(event: Any) -> str:
+    match event:
+        case happened.AttemptFailed() | happened.InstanceEnded(status="errored"):
+            return _BAD
+        case happened.InstanceEnded(status="complete"):
+            return _GOOD
+        case _:
+            return _PLAIN

@@ -1,0 +1,275 @@
+"""`everstep dev`: the app, its workflows and the inspector in one process that survives its own reloads.
+
+A reload replaces the process image: the instances are given back to the store, the listening socket is handed on, and
+the new program starts clean. A program that does not load leaves the old state alone and waits for the next change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import uvicorn
+from msgspec import Struct
+
+from everstep.api.entrypoint import WorkerEntrypoint, declared_env
+from everstep.config import Project, load_secrets
+from everstep.core.errors import ConfigError
+from everstep.engine.embedded import Everstep
+from everstep.server.app import build_app, check_environments, with_access_log
+from everstep.server.console import Console
+from everstep.server.hotkeys import hotkeys
+from everstep.server.listen import hand_on, listen
+from everstep.server.loader import UserProgram, load_program
+from everstep.server.user import AsgiApp, user_app
+from everstep.server.watchdog import watch_loop
+
+Ending: TypeAlias = Literal["stop", "reload"]
+
+_RELOADED = "EVERSTEP_RELOADED"
+
+
+class DevOptions(Struct, frozen=True):
+    """What the command line chose."""
+
+    host: str = "127.0.0.1"
+    port: int = 8787
+    state: Path | None = None
+    variables: Mapping[str, str] = {}
+    environment: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    reload: bool = True
+    keys: bool = True
+    verbose: bool = False
+    quiet: bool = False
+
+
+def run_dev(project: Project, options: DevOptions) -> None:
+    """Serve the project until it is stopped; on a change, replace this process by a new one.
+
+    Raises:
+        EverstepError: for whatever keeps it from starting; one message for the user.
+    """
+    console = Console(unlimited=options.verbose)
+    for warning in project.warnings:
+        console.warn(warning)
+    listener = listen(options.host, options.port)
+    try:
+        ending = asyncio.run(_serve_or_wait(project, options, listener, console))
+        if ending == "reload":
+            _replace_process(listener)
+    finally:
+        listener.close()
+
+
+async def _serve_or_wait(project: Project, options: DevOptions, listener: socket.socket, console: Console) -> Ending:
+    server = DevServer(project, options, listener, console)
+    try:
+        program = load_program(project)
+        return await server.serve(program)
+    except ConfigError as error:
+        if not os.environ.get(_RELOADED):
+            raise
+        console.say(f"\n{error}\n\nWaiting for a change; instances are kept.")
+        return await server.wait_for_change(str(error))
+
+
+class DevServer:
+    """One life of the development server, from start to stop or reload."""
+
+    def __init__(self, project: Project, options: DevOptions, listener: socket.socket, console: Console) -> None:
+        self._project = project
+        self._options = options
+        self._listener = listener
+        self._console = console
+        self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+
+    async def serve(self, program: UserProgram) -> Ending:
+        """Run the program until it is stopped or changes."""
+        values = self._values()
+        self._check(program, values)
+        es = Everstep(
+            program.workflows, database=self._database(), env=values, root=self._project.root, version=program.version
+        )
+        if not self._options.quiet:
+            es.telemetry.subscribe(self._console.happened)
+        async with es:
+            app = build_app(es.control, user_app(program.web, es.values), allowed_hosts=self._options.allowed_hosts)
+            self._banner(program, es)
+            _tune_interpreter()
+            return await self._until_ended(with_access_log(app, self._log_request))
+
+    async def wait_for_change(self, problem: str) -> Ending:
+        """Answer every request with what is wrong, until a file changes."""
+
+        async def broken(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                from starlette.responses import PlainTextResponse
+
+                await PlainTextResponse(problem + "\n", 503)(scope, receive, send)
+
+        return await self._until_ended(broken)
+
+    async def _until_ended(self, app: AsgiApp) -> Ending:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            http="httptools",
+            ws="none",
+            timeout_graceful_shutdown=2,
+            server_header=False,
+        )
+        server = _Server(config)
+        # A socket of its own for each server: closing it leaves the queue of the one that is handed on open.
+        serving = asyncio.ensure_future(server.serve(sockets=[self._listener.dup()]))
+        with self._signals(), self._keys(), watch_loop(self._console.warn):
+            watching = asyncio.ensure_future(self._watch())
+            await asyncio.wait([serving, self._ending], return_when=asyncio.FIRST_COMPLETED)
+            watching.cancel()
+            server.should_exit = True
+            await serving
+        if not server.started:
+            raise ConfigError("the app's own lifespan failed at start; its traceback is above")
+        return self._ending.result() if self._ending.done() else "stop"
+
+    def _end(self, ending: Ending) -> None:
+        if not self._ending.done():
+            self._ending.set_result(ending)
+
+    async def _watch(self) -> None:
+        """End this life when a source file changes."""
+        if not self._options.reload:
+            return
+        from watchfiles import DefaultFilter, awatch  # only here: it costs start-up time
+
+        ignored = {*DefaultFilter.ignore_dirs, ".everstep"}
+        if self._options.state is not None:
+            ignored.add(self._options.state.name)
+
+        class Sources(DefaultFilter):
+            ignore_dirs = tuple(ignored)
+
+            def __call__(self, change: Any, path: str) -> bool:
+                return super().__call__(change, path) and _is_source(Path(path))
+
+        async for changes in awatch(self._project.root, watch_filter=Sources(), debounce=300, step=50):
+            files = sorted({_relative(Path(path), self._project.root) for _, path in changes})
+            self._console.say(f"{', '.join(files[:3])} changed: reloading")
+            self._end("reload")
+            return
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, self._end, "stop")
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    @contextlib.contextmanager
+    def _keys(self) -> Iterator[None]:
+        commands: dict[str, Callable[[], None]] = {
+            "o": self._open_inspector,
+            "r": lambda: self._end("reload"),
+            "c": lambda: self._console.say("\x1b[2J\x1b[H"),
+            "q": lambda: self._end("stop"),
+            "x": lambda: self._end("stop"),
+        }
+        if not self._options.keys:
+            yield
+            return
+        with hotkeys(commands) as listening:
+            if listening:
+                self._console.say("  [o] open the inspector  [r] reload  [c] clear  [q] quit\n")
+            yield
+
+    def _open_inspector(self) -> None:
+        import webbrowser  # only when asked for
+
+        webbrowser.open(f"{self._url}/__workflows")
+
+    def _values(self) -> dict[str, Any]:
+        secrets = load_secrets(self._project.root, self._options.environment)
+        self._secret_names = sorted(secrets)
+        return {**self._project.config.vars, **secrets, **self._options.variables}
+
+    def _check(self, program: UserProgram, values: dict[str, Any]) -> None:
+        classes = [declared_env(workflow.cls) for workflow in program.workflows]
+        if isinstance(program.web, type) and issubclass(program.web, WorkerEntrypoint):
+            classes.append(declared_env(program.web))
+        names = [*values, *(workflow.binding for workflow in program.workflows)]
+        check_environments(list(dict.fromkeys(classes)), names)
+
+    def _database(self) -> str:
+        if self._options.state is not None:
+            return f"sqlite:///{(self._options.state / 'state.db').absolute()}"
+        return self._project.config.database
+
+    def _log_request(self, method: str, path: str, status: int, took_ms: float) -> None:
+        if not self._options.quiet:
+            self._console.request(method, path, status, took_ms)
+
+    @property
+    def _url(self) -> str:
+        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
+        return f"http://{host}:{self._listener.getsockname()[1]}"
+
+    def _banner(self, program: UserProgram, es: Everstep) -> None:
+        say = self._console.say
+        say(f"Ready {'again ' if os.environ.get(_RELOADED) else ''}on {self._url}")
+        say(f"  inspector  {self._url}/__workflows")
+        for workflow in program.workflows:
+            say(f"  workflow   {workflow.name} (class {workflow.cls.__name__}, env.{workflow.binding})")
+        if self._secret_names:
+            say(f"  secrets    {', '.join(self._secret_names)}")
+        say(f"  state      {self._database().removeprefix('sqlite:///')}")
+        if es.recovered:
+            say(f"  recovered  {es.recovered} instances that were running when the process ended")
+        for note in program.notes:
+            self._console.warn(note)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: what to do at a signal is decided above."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _tune_interpreter() -> None:
+    """Settle the interpreter for a process that is the engine's own (limits.md §1.4, §4)."""
+    sys.setswitchinterval(0.000_5)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _replace_process(listener: socket.socket) -> None:
+    hand_on(listener)
+    os.environ[_RELOADED] = "1"
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # this very command, again
+
+
+def _is_source(path: Path) -> bool:
+    return path.suffix in {".py", ".toml", ".json", ".jsonc"} or path.name.startswith((".dev.vars", ".env"))
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

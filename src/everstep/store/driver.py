@@ -1,0 +1,123 @@
+"""One SQLite connection, whichever driver is there: apsw's current SQLite, or the standard library's.
+
+Translates the drivers' errors into ours; holds no statement and no policy but the connection's own settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from everstep.core.errors import StoreError
+
+try:
+    import apsw as _apsw
+except ImportError:  # no wheel for this platform
+    _apsw = None  # type: ignore[assignment]  # told apart where it is used
+apsw: Any = _apsw
+
+_UNAVAILABLE = {
+    5: "is locked",
+    6: "is locked",
+    7: "is out of memory",
+    8: "is read-only",
+    10: "cannot be read or written",
+}
+_UNAVAILABLE |= {13: "has no room left: the disk is full", 14: "cannot be opened"}
+
+
+class StoreUnavailableError(StoreError):
+    """The database cannot take a write or answer right now; the same statement may succeed later."""
+
+    code = "store.unavailable"
+
+
+class Connection(Protocol):
+    """What the store needs of a connection."""
+
+    def execute(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+        ...
+
+    def script(self, sql: str) -> None:
+        """Run several statements."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+def connect(path: str, *, read_only: bool = False) -> Connection:
+    """Open a database, made if it is missing, with full durability.
+
+    One connection of a database writes and checkpoints, every other one is `read_only`: SQLite before 3.51.3 can
+    corrupt a WAL database when two do (sqlite.org/wal.html, "the WAL-reset bug").
+    """
+    connection: Connection = _ApswConnection(path) if apsw is not None else _StandardConnection(path)
+    connection.execute("pragma busy_timeout = 5000")
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = full")
+    connection.execute("pragma fullfsync = 1")  # macOS: a plain fsync there does not reach the disk
+    connection.execute("pragma temp_store = memory")
+    connection.execute("pragma cache_size = -65536")
+    # 16 MiB between checkpoints: fewer of them, each in the writer's own time.
+    connection.execute(f"pragma wal_autocheckpoint = {0 if read_only else 4000}")
+    if read_only:
+        connection.execute("pragma query_only = 1")
+    return connection
+
+
+class _ApswConnection:
+    def __init__(self, path: str) -> None:
+        try:
+            self._connection = apsw.Connection(path, statementcachesize=512)
+        except apsw.Error as error:
+            raise _translated(error, getattr(error, "result", 1)) from error
+
+    def execute(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return list(self._connection.execute(sql, arguments))
+        except apsw.Error as error:
+            raise _translated(error, getattr(error, "result", 1)) from error
+
+    def script(self, sql: str) -> None:
+        self.execute(sql)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class _StandardConnection:
+    def __init__(self, path: str) -> None:
+        import sqlite3  # only where apsw has no wheel
+
+        self._error = sqlite3.Error
+        try:
+            self._connection = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, cached_statements=512
+            )
+        except sqlite3.Error as error:
+            raise _translated(error, error.sqlite_errorcode) from error
+
+    def execute(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(sql, arguments).fetchall()
+        except self._error as error:
+            raise _translated(error, getattr(error, "sqlite_errorcode", 1)) from error
+
+    def script(self, sql: str) -> None:
+        try:
+            self._connection.executescript(sql)
+        except self._error as error:
+            raise _translated(error, getattr(error, "sqlite_errorcode", 1)) from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _translated(error: Exception, code: int) -> StoreError:
+    trouble = _UNAVAILABLE.get(code & 0xFF)
+    if trouble is not None:
+        return StoreUnavailableError(f"the database {trouble} ({error})")
+    return StoreError(f"the database refused a statement: {error}")

@@ -1,0 +1,144 @@
+"""Group commit: operations gather while the group before them is on its way to disk. Knows nothing of SQL.
+
+There is no window: a lone operation is committed at once, and a thousand that arrive meanwhile share the next commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from everstep.core.errors import StoreError
+
+log = logging.getLogger("everstep.store")
+
+Commit: TypeAlias = Callable[[Sequence[Any]], list[Any]]
+"""Carries out operations in one durable transaction. Answers one value, or one exception, for each."""
+
+MAX_GROUP = 512
+INLINE_GROUP = 16
+INLINE_SECONDS = 0.000_6
+"""Below this a commit on the loop costs less than handing it to the thread and back (limits.md §5.3)."""
+
+
+class GroupCommit:
+    """The one queue through which everything that changes the store goes, in order.
+
+    Submitting happens on the event loop; committing on a writer thread, or on the loop itself while groups are small
+    and the disk is quick. `retryable` errors keep the group and try again: nothing is acknowledged that is not on disk,
+    and nothing is lost for want of room.
+    """
+
+    def __init__(self, commit: Commit, *, retryable: type[Exception]) -> None:
+        self._commit = commit
+        self._retryable = retryable
+        self._pending: deque[tuple[Any, asyncio.Future[Any]]] = deque()
+        self._handover: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run_thread, name="everstep-writer", daemon=True)
+        self._thread.start()
+        self._scheduled = False
+        self._thread_busy = False
+        self._closing = False
+        self._commit_seconds = 0.000_3  # moving average of small commits
+
+    def submit(self, operation: Any) -> asyncio.Future[Any]:
+        """Queue an operation; the future is done once its group is on disk."""
+        if self._closing:
+            raise StoreError("the store is closed")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._pending.append((operation, future))
+        if not self._scheduled and not self._thread_busy:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    async def close(self) -> None:
+        """Commit what is queued, then stop the thread."""
+        while self._pending or self._thread_busy:
+            with contextlib.suppress(Exception):  # who asked for what failed has heard of it
+                await self.submit(_nothing)
+        self._closing = True
+        self._handover.put(False)
+        await asyncio.to_thread(self._thread.join)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if not self._pending:
+            return
+        if len(self._pending) > INLINE_GROUP or self._commit_seconds > INLINE_SECONDS:
+            self._thread_busy = True
+            self._handover.put(True)
+            return
+        group = self._take()
+        try:
+            answers = self._timed_commit(group)
+        except self._retryable:
+            # The disk is in trouble: the thread waits for it, the loop does not.
+            self._pending.extendleft(reversed(group))
+            self._thread_busy = True
+            self._handover.put(True)
+            return
+        except Exception as error:  # every waiter hears of it
+            answers = [error] * len(group)
+        _answer(group, answers)
+        if self._pending and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _run_thread(self) -> None:
+        while self._handover.get():
+            while self._pending:
+                group = self._take()
+                answers = self._commit_persistently(group)
+                self._loop.call_soon_threadsafe(_answer, group, answers)
+            self._loop.call_soon_threadsafe(self._thread_is_idle)
+
+    def _thread_is_idle(self) -> None:
+        self._thread_busy = False
+        if self._pending and not self._scheduled:
+            self._scheduled = True
+            self._flush()
+
+    def _commit_persistently(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:
+        delay = 0.05
+        while True:
+            try:
+                return self._timed_commit(group)
+            except self._retryable as error:
+                log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again in %.2g s", error, delay)
+                time.sleep(delay)
+                delay = min(delay * 2, 2.0)
+            except Exception as error:  # every waiter hears of it
+                return [error] * len(group)
+
+    def _timed_commit(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:
+        began = time.perf_counter()
+        answers = self._commit([operation for operation, _ in group])
+        if len(group) <= INLINE_GROUP:
+            self._commit_seconds += 0.1 * (time.perf_counter() - began - self._commit_seconds)
+        return answers
+
+    def _take(self) -> list[tuple[Any, asyncio.Future[Any]]]:
+        return [self._pending.popleft() for _ in range(min(len(self._pending), MAX_GROUP))]
+
+
+def _answer(group: list[tuple[Any, asyncio.Future[Any]]], answers: list[Any]) -> None:
+    for (_, future), answer in zip(group, answers, strict=True):
+        if future.done():  # its waiter was cancelled; what it asked for happened all the same
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+def _nothing(_: Any) -> None:
+    """Do nothing, in turn: once it is answered, everything queued before it is on disk."""

@@ -1,0 +1,200 @@
+-- name: create_instance
+-- Create an instance unless its id is taken; the answer is empty then.
+insert into instance (workflow, id, status, due_at, created_at, started_at, "trigger", version, params)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (workflow, id) do nothing
+returning pk
+
+-- name: due_instances
+-- Instances whose time has come, the longest due first.
+select pk
+  from instance
+ where due_at <= ?1 and workflow in (select value from json_each(?2))
+ order by due_at, pk
+ limit ?3
+
+-- name: claim_instances
+-- Take instances. From here on they are running and owned; a crash is told by the missing due_at.
+update instance
+   set status = 'running', due_at = null, started_at = coalesce(started_at, ?1)
+ where pk in (select value from json_each(?2))
+returning {instance}
+
+-- name: next_due
+-- When the next claim will find something.
+select due_at
+  from instance
+ where due_at is not null and workflow in (select value from json_each(?1))
+ order by due_at
+ limit 1
+
+-- name: recover_running
+-- Make the instances of a dead owner due, and count the recovery: from 1 again wherever the journal has grown since.
+update instance
+   set due_at = ?1,
+       recoveries = case when recovered_position = p.position then recoveries + 1 else 1 end,
+       recovered_position = p.position
+  from (select i.pk,
+               coalesce(sum(s.attempt + 1 + (s.ended_at is not null)), 0) as position
+          from instance as i left join step as s on s.instance = i.pk
+         where i.status in ('running', 'waitingForPause') and i.status = 'running' and i.due_at is null
+         group by i.pk) as p
+ where instance.pk = p.pk
+returning instance.pk
+
+-- name: recover_pausing
+-- A pause that was promised holds: nothing is in flight any more.
+update instance
+   set status = 'paused'
+ where status in ('running', 'waitingForPause') and status = 'waitingForPause'
+
+-- name: recover_unheard
+-- An event may be on disk from before its instance parked, its owner gone before it could hand it over.
+update instance
+   set due_at = min(coalesce(due_at, ?1), ?1)
+ where status = 'waiting'
+   and pk in (select e.instance
+                from event as e join step as s on s.instance = e.instance and s.event_type = e.type
+               where s.state in ('running', 'retrying', 'waiting') and s.kind = 'wait')
+
+-- name: release_running
+-- A clean stop gives its instances back without counting anything.
+update instance
+   set due_at = ?1
+ where status in ('running', 'waitingForPause') and status = 'running' and due_at is null
+
+-- name: find_instance
+select {instance} from instance where workflow = ? and id = ?
+
+-- name: list_instances
+-- Newest first; `cursor` is the pk of the last one seen.
+select {instance}
+  from instance
+ where workflow = ?1 and (?2 is null or status = ?2) and (?3 is null or pk < ?3)
+ order by pk desc
+ limit ?4
+
+-- name: count_instances
+select workflow, status, count(*) from instance group by workflow, status
+
+-- name: unclaimable
+-- Live instances of workflows that nobody here runs.
+select workflow, count(*)
+  from instance
+ where due_at is not null and workflow not in (select value from json_each(?1))
+ group by workflow
+
+-- name: steps_of
+select instance, {step}
+  from step
+ where instance in (select value from json_each(?1))
+ order by instance, seq
+
+-- name: attempts_of
+select seq, attempt, started_at, ended_at, error, retry_at from attempt where instance = ? order by seq, attempt
+
+-- name: events_of
+select instance, id, type, payload, created_at
+  from event
+ where instance in (select value from json_each(?1))
+ order by id
+
+-- name: write_steps
+-- Record steps as they are now, many in one statement.
+insert into step (instance, {step})
+values {rows}
+on conflict (instance, seq) do update
+   set state = excluded.state,
+       attempt = excluded.attempt,
+       attempt_at = excluded.attempt_at,
+       ended_at = excluded.ended_at,
+       wake_at = excluded.wake_at,
+       result = excluded.result,
+       error = excluded.error
+
+-- name: write_attempts
+insert or replace into attempt (instance, seq, attempt, started_at, ended_at, error, retry_at)
+values {rows}
+
+-- name: write_instances
+-- Move instances on. A pause that was promised meanwhile wins over waiting and running; one that was taken back
+-- loses; and what has ended stays as it ended.
+with v (pk, status, due_at, output, error, ended_at) as (values {rows})
+update instance
+   set status = case
+         when instance.status = 'waitingForPause' and v.status in ('waiting', 'paused') then 'paused'
+         when instance.status = 'waitingForPause' and v.status = 'running' then 'waitingForPause'
+         when v.status = 'paused' then instance.status
+         else v.status
+       end,
+       due_at = case
+         when instance.status = 'waitingForPause' then null
+         when v.status = 'paused' then instance.due_at
+         else v.due_at
+       end,
+       output = v.output,
+       error = v.error,
+       ended_at = v.ended_at
+  from v
+ where instance.pk = v.pk and instance.ended_at is null
+   and (v.ended_at is not null or instance.status in ('running', 'waiting', 'waitingForPause'))
+
+-- name: delete_events
+delete from event where id in (select value from json_each(?1))
+
+-- name: insert_event
+insert into event (instance, type, payload, created_at) values (?, ?, ?, ?) returning id
+
+-- name: wake_for_event
+-- An instance that waits for this type of event is due now.
+update instance
+   set due_at = min(coalesce(due_at, ?2), ?2)
+ where pk = ?1 and status = 'waiting'
+   and exists (select 1
+                 from step
+                where instance = ?1 and state in ('running', 'retrying', 'waiting')
+                  and kind = 'wait' and event_type = ?3)
+returning pk
+
+-- name: pause_instance
+update instance
+   set status = case when status = 'running' and due_at is null then 'waitingForPause' else 'paused' end,
+       due_at = null,
+       paused_at = ?2
+ where pk = ?1 and status in ('queued', 'running', 'waiting')
+
+-- name: shift_timers
+-- Move what was still to come by the time spent paused; a sleep until a moment stays where it is.
+update step
+   set wake_at = wake_at + ?2
+ where instance = ?1 and state in ('running', 'retrying', 'waiting') and absolute = 0 and wake_at > ?3
+
+-- name: resume_instance
+update instance
+   set status = case when status = 'paused' then 'queued' else 'running' end,
+       due_at = case when status = 'paused' then ?2 end,
+       paused_at = null
+ where pk = ?1 and status in ('paused', 'waitingForPause')
+
+-- name: terminate_instance
+update instance set status = 'terminated', due_at = null, ended_at = ?2 where pk = ?1
+
+-- name: cancel_open_steps
+update step
+   set state = 'cancelled', ended_at = ?2
+ where instance = ?1 and state in ('running', 'retrying', 'waiting')
+
+-- name: forget_steps
+delete from step where instance = ?
+
+-- name: forget_attempts
+delete from attempt where instance = ?
+
+-- name: forget_events
+delete from event where instance = ?
+
+-- name: restart_instance
+update instance
+   set status = 'queued', due_at = ?2, started_at = null, ended_at = null, paused_at = null,
+       recoveries = 0, recovered_position = -1, output = null, error = null, version = ?3
+ where pk = ?1

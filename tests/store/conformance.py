@@ -1,0 +1,770 @@
+"""The specification of a store: what every implementation answers. Subclass it beside a `store` fixture."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from everstep.core.errors import InstanceExistsError, InstanceNotFoundError, InstanceStateError
+from everstep.store.protocol import Change, EventRecord, InstanceChange, Store, Transition
+
+from .factories import (
+    WORKFLOW,
+    claimed_ids,
+    do,
+    ended,
+    failed_attempt,
+    instance,
+    instance_in,
+    new_instance,
+    owned_instance,
+    sleep,
+    wait,
+    waiting,
+)
+
+LIVE = ["queued", "running", "released", "waiting", "waitingForPause", "paused"]
+ENDED = ["complete", "errored", "terminated"]
+
+
+class Creating:
+    async def test_a_new_instance_is_queued_and_due_at_once(self, store: Store):
+        pk = await store.create(new_instance(at=10, params='{"a":1}', trigger="cron", version="v1"))
+        found = await instance(store)
+        assert (found.pk, found.workflow, found.id, found.status, found.due_at) == (pk, WORKFLOW, "one", "queued", 10)
+        assert (found.created_at, found.started_at, found.ended_at, found.paused_at) == (10, None, None, None)
+        assert (found.params, found.trigger, found.version) == ('{"a":1}', "cron", "v1")
+        assert (found.output, found.error, found.recoveries) == (None, None, 0)
+
+    async def test_an_owned_instance_runs_at_once_and_is_nobody_elses(self, store: Store):
+        await store.create(new_instance(at=10, owned=True))
+        found = await instance(store)
+        assert (found.status, found.due_at, found.started_at) == ("running", None, 10)
+        assert await claimed_ids(store, now=1_000) == []
+
+    async def test_of_fifty_racing_creators_one_succeeds(self, store: Store):
+        racers = [store.create(new_instance(at=i, params=str(i))) for i in range(50)]
+        answers = await asyncio.gather(*racers, return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, InstanceExistsError)]
+        created = [answer for answer in answers if isinstance(answer, int)]
+        assert (len(created), len(refused)) == (1, 49)
+        assert (await instance(store)).params == str(answers.index(created[0]))
+
+    async def test_creating_an_id_that_exists_changes_nothing(self, store: Store):
+        await instance_in(store, "complete")
+        before = await instance(store)
+        with pytest.raises(InstanceExistsError) as refusal:
+            await store.create(new_instance(at=500, params="2"))
+        assert refusal.value.code == "instance.already_exists"
+        assert await instance(store) == before
+
+    async def test_the_same_id_may_exist_once_in_every_workflow(self, store: Store):
+        first = await store.create(new_instance(workflow="a"))
+        second = await store.create(new_instance(workflow="b"))
+        assert first != second
+
+    async def test_later_instances_have_higher_keys(self, store: Store):
+        pks = await asyncio.gather(*(store.create(new_instance(f"i{n}")) for n in range(30)))
+        assert pks == sorted(set(pks))
+
+
+class Writing:
+    async def test_a_step_comes_back_as_it_was_written(self, store: Store):
+        pk = await owned_instance(store)
+        step = do(
+            attempt=3,
+            attempt_at=15,
+            ended_at=20,
+            wake_at=18,
+            absolute=True,
+            event_type="t",
+            sensitive=True,
+            config="{}",
+            result='{"x":"ü"}',
+            error="null",
+        )
+        await store.write(Change(pk, [step]))
+        assert await store.steps(pk) == [step]
+
+    async def test_steps_come_back_in_the_order_they_started(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(3), do(1)]))
+        await store.write(Change(pk, [do(2)]))
+        assert [step.seq for step in await store.steps(pk)] == [1, 2, 3]
+
+    async def test_a_later_state_of_a_step_replaces_the_earlier_one(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(state="running", attempt_at=10)]))
+        later = do(state="complete", attempt=2, attempt_at=30, ended_at=40, result="7")
+        await store.write(Change(pk, [later]))
+        assert await store.steps(pk) == [later]
+
+    async def test_a_later_state_in_the_same_group_replaces_the_earlier_one(self, store: Store):
+        pk = await owned_instance(store)
+        states = [do(state="running"), do(state="retrying", wake_at=30), do(state="complete", attempt=2, result="7")]
+        await asyncio.gather(*(store.write(Change(pk, [state])) for state in states))
+        assert await store.steps(pk) == [states[-1]]
+
+    async def test_records_are_read_before_write_returns(self, store: Store):
+        pk = await owned_instance(store)
+        step = do(state="running")
+        written = store.write(Change(pk, [step]))
+        step.state = "complete"
+        await written
+        assert [one.state for one in await store.steps(pk)] == ["running"]
+
+    async def test_steps_belong_to_their_own_instance(self, store: Store):
+        first, second = await owned_instance(store, "first"), await owned_instance(store, "second")
+        await asyncio.gather(
+            store.write(Change(first, [do(1, result="1")])), store.write(Change(second, [do(1, result="2")]))
+        )
+        assert [step.result for step in await store.steps(first)] == ["1"]
+        assert [step.result for step in await store.steps(second)] == ["2"]
+
+    async def test_failed_attempts_come_back_in_order(self, store: Store):
+        pk = await owned_instance(store)
+        attempts = [failed_attempt(1, 1, retry_at=30), failed_attempt(1, 2), failed_attempt(2, 1)]
+        await store.write(Change(pk, attempts=[attempts[2], attempts[0]]))
+        await store.write(Change(pk, attempts=[attempts[1]]))
+        assert await store.attempts(pk) == attempts
+
+    async def test_an_attempt_written_again_replaces_itself(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, attempts=[failed_attempt(retry_at=30)]))
+        await store.write(Change(pk, attempts=[failed_attempt(retry_at=99)]))
+        assert await store.attempts(pk) == [failed_attempt(retry_at=99)]
+
+    async def test_a_consumed_event_is_gone_with_the_step_that_took_it(self, store: Store):
+        pk = await owned_instance(store)
+        first = await store.send_event(WORKFLOW, "one", type="approval", payload="1", now=20)
+        second = await store.send_event(WORKFLOW, "one", type="approval", payload="2", now=21)
+        await store.write(Change(pk, [wait(state="complete")], consumed=[first.event.id]))
+        await store.release(now=30)
+        [claimed] = (await store.claim([WORKFLOW], now=30, limit=1)).claimed
+        assert [step.state for step in claimed.steps] == ["complete"]
+        assert claimed.events == [second.event]
+
+    async def test_parking_makes_an_instance_due_later(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, instance=waiting(500)))
+        found = await instance(store)
+        assert (found.status, found.due_at) == ("waiting", 500)
+
+    async def test_a_parked_instance_may_go_on_by_itself(self, store: Store):
+        pk = await instance_in(store, "waiting")
+        await store.write(Change(pk, instance=InstanceChange("running")))
+        found = await instance(store)
+        assert (found.status, found.due_at) == ("running", None)
+
+    async def test_the_end_is_kept_with_its_output(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, instance=ended("complete", at=70, output='"done"')))
+        found = await instance(store)
+        assert (found.status, found.due_at, found.ended_at, found.output) == ("complete", None, 70, '"done"')
+
+    async def test_the_end_is_kept_with_its_error(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, instance=ended("errored", at=70, error='{"name":"Boom"}')))
+        found = await instance(store)
+        assert (found.status, found.ended_at, found.output, found.error) == ("errored", 70, None, '{"name":"Boom"}')
+
+    @pytest.mark.parametrize("status", ENDED)
+    @pytest.mark.parametrize("later", ["running", "waiting", "paused", "complete", "errored"])
+    async def test_what_has_ended_stays_as_it_ended(self, store: Store, status: str, later):
+        pk = await instance_in(store, status)
+        before = await instance(store)
+        end = 900 if later in ENDED else None
+        await store.write(Change(pk, instance=InstanceChange(later, 800, '"late"', '"late"', end)))
+        assert await instance(store) == before
+
+    @pytest.mark.parametrize("later", ["running", "waiting", "paused", "errored"])
+    async def test_what_ended_earlier_in_the_same_group_stays_as_it_ended(self, store: Store, later):
+        pk = await owned_instance(store)
+        end = 900 if later in ENDED else None
+        await asyncio.gather(
+            store.write(Change(pk, instance=ended("complete", at=70, output="1"))),
+            store.write(Change(pk, instance=InstanceChange(later, 800, '"late"', '"late"', end))),
+        )
+        found = await instance(store)
+        assert (found.status, found.due_at, found.output, found.error, found.ended_at) == ("complete", None, "1", None, 70)
+
+    async def test_an_instance_that_ends_while_paused_is_ended(self, store: Store):
+        pk = await instance_in(store, "paused")
+        await store.write(Change(pk, instance=ended("complete", output="1")))
+        assert (await instance(store)).status == "complete"
+
+    async def test_changes_of_a_thousand_instances_share_groups_and_keep_apart(self, store: Store):
+        pks = await asyncio.gather(
+            *(store.create(new_instance(f"i{n}", owned=True)) for n in range(1_000))
+        )
+        await asyncio.gather(
+            *(store.write(Change(pk, [do(1, result=str(pk))], [failed_attempt()], instance=waiting(pk))) for pk in pks)
+        )
+        claim = await store.claim([WORKFLOW], now=1_000_000, limit=1_000)
+        assert [one.instance.pk for one in claim.claimed] == sorted(pks)
+        assert [one.steps[0].result for one in claim.claimed] == [str(one.instance.pk) for one in claim.claimed]
+
+
+class Claiming:
+    async def test_claiming_owns_an_instance_and_notes_when_it_started(self, store: Store):
+        await store.create(new_instance(at=10))
+        [claimed] = (await store.claim([WORKFLOW], now=25, limit=10)).claimed
+        assert (claimed.instance.status, claimed.instance.due_at, claimed.instance.started_at) == ("running", None, 25)
+        assert claimed.instance == await instance(store)
+
+    async def test_a_second_claim_leaves_the_start_where_it_was(self, store: Store):
+        pk = await owned_instance(store, at=10)
+        await store.write(Change(pk, instance=waiting(50)))
+        [claimed] = (await store.claim([WORKFLOW], now=60, limit=10)).claimed
+        assert claimed.instance.started_at == 10
+
+    async def test_the_longest_due_come_first_whatever_order_they_were_created_in(self, store: Store):
+        for due in (50, 30, 40, 10, 20):
+            await store.create(new_instance(f"due-{due}", at=due))
+        assert await claimed_ids(store, now=100, limit=3) == ["due-10", "due-20", "due-30"]
+        assert await claimed_ids(store, now=100, limit=3) == ["due-40", "due-50"]
+
+    async def test_an_instance_is_due_from_its_very_moment_on(self, store: Store):
+        await store.create(new_instance(at=100))
+        assert await claimed_ids(store, now=99) == []
+        assert await claimed_ids(store, now=100) == ["one"]
+
+    async def test_only_the_workflows_asked_for_are_claimed(self, store: Store):
+        await store.create(new_instance("a", workflow="a"))
+        await store.create(new_instance("b", workflow="b", at=5))
+        claim = await store.claim(["b", "c"], now=10, limit=10)
+        assert [one.instance.id for one in claim.claimed] == ["b"]
+        assert claim.next_due is None
+
+    async def test_a_claim_of_no_workflows_finds_nothing(self, store: Store):
+        await store.create(new_instance())
+        claim = await store.claim([], now=10, limit=10)
+        assert (claim.claimed, claim.next_due) == ([], None)
+
+    async def test_next_due_is_when_the_next_claim_will_find_something(self, store: Store):
+        for due in (300, 200, 100):
+            await store.create(new_instance(f"due-{due}", at=due))
+        await store.create(new_instance(workflow="other", at=1))
+        assert (await store.claim([WORKFLOW], now=50, limit=10)).next_due == 100
+        assert (await store.claim([WORKFLOW], now=150, limit=10)).next_due == 200
+
+    async def test_next_due_is_past_when_the_limit_left_something_behind(self, store: Store):
+        for due in (10, 20):
+            await store.create(new_instance(f"due-{due}", at=due))
+        assert (await store.claim([WORKFLOW], now=50, limit=1)).next_due == 20
+
+    async def test_no_instance_is_claimed_twice_by_concurrent_claims(self, store: Store):
+        await asyncio.gather(*(store.create(new_instance(f"i{n}")) for n in range(100)))
+        claims = await asyncio.gather(*(store.claim([WORKFLOW], now=10, limit=7) for _ in range(20)))
+        ids = [one.instance.id for claim in claims for one in claim.claimed]
+        assert sorted(ids) == sorted({f"i{n}" for n in range(100)})
+
+    async def test_the_journal_and_the_events_come_with_it_in_order(self, store: Store):
+        pk = await owned_instance(store)
+        other = await owned_instance(store, "other")
+        await store.write(Change(other, [do(9)]))
+        await store.write(Change(pk, [do(2), do(1), wait(3)]))
+        sent = [await store.send_event(WORKFLOW, "one", type=t, payload=None, now=20) for t in ("b", "a", "b")]
+        await store.write(Change(pk, instance=waiting(30)))
+        [claimed] = (await store.claim([WORKFLOW], now=30, limit=10)).claimed
+        assert claimed.steps == [do(1), do(2), wait(3)]
+        assert claimed.events == [one.event for one in sent]
+
+    @pytest.mark.parametrize("status", ["running", "waitingForPause", "paused", *ENDED])
+    async def test_what_is_owned_paused_or_ended_is_never_claimed(self, store: Store, status: str):
+        await instance_in(store, status)
+        assert await claimed_ids(store, now=10_000_000) == []
+
+    async def test_a_change_queued_before_a_claim_is_seen_by_it(self, store: Store):
+        pk = await owned_instance(store)
+        written = store.write(Change(pk, [do(1)], instance=waiting(20)))
+        [claimed] = (await store.claim([WORKFLOW], now=20, limit=1)).claimed
+        await written
+        assert claimed.steps == [do(1)]
+
+
+class Recovering:
+    async def test_what_a_dead_owner_left_running_is_due_and_counted(self, store: Store):
+        await owned_instance(store)
+        assert await store.recover(now=200) == 1
+        found = await instance(store)
+        assert (found.status, found.due_at, found.recoveries) == ("running", 200, 1)
+
+    async def test_recoveries_rise_while_the_journal_does_not_grow(self, store: Store):
+        await owned_instance(store)
+        assert [await _crash(store, now) for now in (100, 200, 300)] == [1, 2, 3]
+
+    @pytest.mark.parametrize(
+        "growth", [do(1, state="running", attempt=2), do(1, state="complete", ended_at=90), do(2, state="running")]
+    )
+    async def test_recoveries_count_from_one_again_once_the_journal_has_grown(self, store: Store, growth):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1, state="running")]))
+        assert [await _crash(store, now) for now in (100, 200)] == [1, 2]
+        await store.write(Change(pk, [growth]))
+        assert [await _crash(store, now) for now in (300, 400)] == [1, 2]
+
+    async def test_recovering_again_before_anything_was_claimed_counts_nothing(self, store: Store):
+        await owned_instance(store)
+        await store.recover(now=100)
+        assert await store.recover(now=200) == 0
+        assert (await instance(store)).recoveries == 1
+
+    async def test_what_was_released_is_due_and_not_counted(self, store: Store):
+        await owned_instance(store)
+        await store.release(now=100)
+        assert await store.recover(now=200) == 0
+        found = await instance(store)
+        assert (found.status, found.due_at, found.recoveries) == ("running", 100, 0)
+        assert await claimed_ids(store, now=100) == ["one"]
+
+    async def test_a_promised_pause_is_kept(self, store: Store):
+        await instance_in(store, "waitingForPause")
+        assert await store.recover(now=200) == 0
+        found = await instance(store)
+        assert (found.status, found.due_at, found.paused_at, found.recoveries) == ("paused", None, 100, 0)
+
+    async def test_a_promised_pause_outlives_a_clean_stop(self, store: Store):
+        await instance_in(store, "waitingForPause")
+        await store.release(now=150)
+        await store.recover(now=200)
+        assert (await instance(store)).status == "paused"
+
+    @pytest.mark.parametrize("status", ["queued", "waiting", "paused", *ENDED])
+    async def test_what_nobody_was_working_on_is_left_alone(self, store: Store, status: str):
+        await instance_in(store, status)
+        before = await instance(store)
+        assert await store.recover(now=200) == 0
+        await store.release(now=300)
+        assert await instance(store) == before
+
+    async def test_an_event_its_owner_did_not_live_to_hand_over_wakes_the_instance(self, store: Store):
+        pk = await owned_instance(store)
+        sent = store.send_event(WORKFLOW, "one", type="approval", payload=None, now=20)
+        parked = store.write(Change(pk, [wait()], instance=waiting(1_000_000)))
+        sent, _ = await asyncio.gather(sent, parked)
+        await store.recover(now=200)
+        [claimed] = (await store.claim([WORKFLOW], now=200, limit=1)).claimed
+        assert claimed.events == [sent.event]
+        assert claimed.instance.recoveries == 0
+
+    async def test_an_event_nobody_waits_for_wakes_nothing(self, store: Store):
+        pk = await owned_instance(store)
+        await store.send_event(WORKFLOW, "one", type="other", payload=None, now=20)
+        await store.write(Change(pk, [wait()], instance=waiting(1_000_000)))
+        await store.recover(now=200)
+        assert (await instance(store)).due_at == 1_000_000
+
+
+class SendingEvents:
+    async def test_an_event_comes_back_with_its_id_and_moment(self, store: Store):
+        pk = await owned_instance(store)
+        sent = await store.send_event(WORKFLOW, "one", type="order.approval", payload='{"ok":true}', now=20)
+        assert (sent.pk, sent.woken) == (pk, False)
+        assert sent.event == EventRecord(sent.event.id, "order.approval", '{"ok":true}', 20)
+
+    async def test_ids_rise_in_the_order_of_the_calls(self, store: Store):
+        await owned_instance(store)
+        sending = (store.send_event(WORKFLOW, "one", type="t", payload=str(n), now=20) for n in range(50))
+        sent = await asyncio.gather(*sending)
+        ids = [one.event.id for one in sent]
+        assert ids == sorted(set(ids))
+        assert [one.event.payload for one in sent] == [str(n) for n in range(50)]
+
+    async def test_an_id_is_never_used_again(self, store: Store):
+        pk = await owned_instance(store)
+        first = await store.send_event(WORKFLOW, "one", type="t", payload=None, now=20)
+        await store.write(Change(pk, consumed=[first.event.id]))
+        second = await store.send_event(WORKFLOW, "one", type="t", payload=None, now=20)
+        assert second.event.id > first.event.id
+
+    async def test_an_open_wait_of_that_type_is_woken(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [wait(type="approval")], instance=waiting(1_000)))
+        sent = await store.send_event(WORKFLOW, "one", type="approval", payload=None, now=20)
+        assert sent.woken
+        assert (await instance(store)).due_at == 20
+
+    async def test_an_open_wait_without_a_timeout_is_woken(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [wait(type="approval", until=None)], instance=waiting(None)))
+        sent = await store.send_event(WORKFLOW, "one", type="approval", payload=None, now=20)
+        assert sent.woken
+        assert (await instance(store)).due_at == 20
+
+    async def test_an_instance_that_is_due_already_is_not_put_off(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [wait(type="approval")], instance=waiting(15)))
+        await store.send_event(WORKFLOW, "one", type="approval", payload=None, now=20)
+        assert (await instance(store)).due_at == 15
+
+    @pytest.mark.parametrize(
+        "step",
+        [wait(type="other"), wait(type="approval", state="complete"), sleep(until=1_000)],
+        ids=["another type", "a wait that is over", "a sleep"],
+    )
+    async def test_what_waits_for_something_else_is_not_woken(self, store: Store, step):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [step], instance=waiting(1_000)))
+        sent = await store.send_event(WORKFLOW, "one", type="approval", payload=None, now=20)
+        assert not sent.woken
+        assert (await instance(store)).due_at == 1_000
+
+    @pytest.mark.parametrize("status", ["queued", "running", "released", "waitingForPause", "paused"])
+    async def test_a_live_instance_that_does_not_wait_keeps_the_event_and_stays_as_it_is(
+        self, store: Store, status: str
+    ):
+        pk = await instance_in(store, status)
+        await store.write(Change(pk, [wait(type="approval")]))
+        before = await instance(store)
+        sent = await store.send_event(WORKFLOW, "one", type="approval", payload=None, now=200)
+        assert not sent.woken
+        assert await instance(store) == before
+
+    async def test_an_event_for_a_paused_instance_is_there_when_it_goes_on(self, store: Store):
+        await instance_in(store, "paused")
+        sent = await store.send_event(WORKFLOW, "one", type="approval", payload=None, now=200)
+        await store.resume(WORKFLOW, "one", now=300)
+        [claimed] = (await store.claim([WORKFLOW], now=300, limit=1)).claimed
+        assert claimed.events == [sent.event]
+
+    @pytest.mark.parametrize("status", ENDED)
+    async def test_an_ended_instance_refuses_it(self, store: Store, status: str):
+        await instance_in(store, status)
+        with pytest.raises(InstanceStateError, match=status) as refusal:
+            await store.send_event(WORKFLOW, "one", type="t", payload=None, now=200)
+        assert refusal.value.code == "instance.cannot_receive"
+
+    async def test_an_unknown_instance_refuses_it(self, store: Store):
+        with pytest.raises(InstanceNotFoundError) as refusal:
+            await store.send_event(WORKFLOW, "nobody", type="t", payload=None, now=200)
+        assert refusal.value.code == "instance.not_found"
+
+    async def test_one_refusal_leaves_the_others_of_its_group_alone(self, store: Store):
+        await owned_instance(store)
+        ids = ["one", "nobody", "one"]
+        sending = (store.send_event(WORKFLOW, id, type="t", payload=None, now=20) for id in ids)
+        first, refused, third = await asyncio.gather(*sending, return_exceptions=True)
+        assert isinstance(refused, InstanceNotFoundError)
+        assert third.event.id == first.event.id + 1
+
+
+class Pausing:
+    @pytest.mark.parametrize("status", ["queued", "released", "waiting"])
+    async def test_what_nobody_works_on_is_paused_at_once(self, store: Store, status: str):
+        pk = await instance_in(store, status)
+        before = (await instance(store)).status
+        assert await store.pause(WORKFLOW, "one", now=200) == Transition(pk, before, "paused")
+        found = await instance(store)
+        assert (found.status, found.due_at, found.paused_at) == ("paused", None, 200)
+
+    async def test_a_pause_is_promised_while_the_owner_is_at_work(self, store: Store):
+        pk = await instance_in(store, "running")
+        assert await store.pause(WORKFLOW, "one", now=200) == Transition(pk, "running", "waitingForPause")
+        found = await instance(store)
+        assert (found.due_at, found.paused_at) == (None, 200)
+
+    @pytest.mark.parametrize("status", ["waitingForPause", "paused"])
+    async def test_pausing_again_changes_nothing(self, store: Store, status: str):
+        pk = await instance_in(store, status)
+        before = await instance(store)
+        assert await store.pause(WORKFLOW, "one", now=200) == Transition(pk, before.status, before.status)
+        assert await instance(store) == before
+
+    @pytest.mark.parametrize("status", ENDED)
+    async def test_an_ended_instance_cannot_be_paused(self, store: Store, status: str):
+        await instance_in(store, status)
+        with pytest.raises(InstanceStateError, match=status) as refusal:
+            await store.pause(WORKFLOW, "one", now=200)
+        assert refusal.value.code == "instance.cannot_pause"
+
+    async def test_a_promised_pause_wins_over_parking(self, store: Store):
+        pk = await instance_in(store, "waitingForPause")
+        await store.write(Change(pk, instance=waiting(500)))
+        found = await instance(store)
+        assert (found.status, found.due_at, found.paused_at) == ("paused", None, 100)
+
+    async def test_a_promised_pause_wins_over_going_on(self, store: Store):
+        pk = await instance_in(store, "waitingForPause")
+        await store.write(Change(pk, instance=InstanceChange("running")))
+        found = await instance(store)
+        assert (found.status, found.due_at) == ("waitingForPause", None)
+
+    async def test_the_owner_keeps_the_promise(self, store: Store):
+        pk = await instance_in(store, "waitingForPause")
+        await store.write(Change(pk, [do(1)], instance=InstanceChange("paused")))
+        found = await instance(store)
+        assert (found.status, found.due_at) == ("paused", None)
+
+    async def test_a_promise_taken_back_is_not_kept(self, store: Store):
+        pk = await instance_in(store, "waitingForPause")
+        await store.resume(WORKFLOW, "one", now=200)
+        await store.write(Change(pk, instance=InstanceChange("paused")))
+        found = await instance(store)
+        assert (found.status, found.due_at) == ("running", None)
+
+    async def test_an_owner_who_was_promised_nothing_cannot_pause_what_it_parked(self, store: Store):
+        pk = await instance_in(store, "waiting")
+        await store.write(Change(pk, instance=InstanceChange("paused")))
+        found = await instance(store)
+        assert (found.status, found.due_at) == ("waiting", 1_000_000)
+
+    @pytest.mark.parametrize("status", ["complete", "errored"])
+    async def test_an_end_wins_over_a_promised_pause(self, store: Store, status: str):
+        pk = await instance_in(store, "waitingForPause")
+        await store.write(Change(pk, instance=ended(status)))
+        assert (await instance(store)).status == status
+
+    @pytest.mark.parametrize("later", ["running", "waiting"])
+    async def test_what_was_paused_meanwhile_stays_paused(self, store: Store, later):
+        pk = await instance_in(store, "paused")
+        await store.write(Change(pk, instance=InstanceChange(later, due_at=500)))
+        found = await instance(store)
+        assert (found.status, found.due_at) == ("paused", None)
+
+    async def test_verbs_take_effect_in_the_order_of_the_calls(self, store: Store):
+        pk = await owned_instance(store)
+
+        async def park():
+            await store.write(Change(pk, instance=waiting(500)))
+
+        answers = await asyncio.gather(
+            store.pause(WORKFLOW, "one", now=10),
+            park(),
+            store.resume(WORKFLOW, "one", now=20),
+            store.pause(WORKFLOW, "one", now=30),
+            park(),
+        )
+        assert answers[0] == Transition(pk, "running", "waitingForPause")
+        assert answers[2] == Transition(pk, "paused", "queued")
+        assert answers[3] == Transition(pk, "queued", "paused")
+
+
+class Resuming:
+    async def test_a_paused_instance_is_queued_and_due(self, store: Store):
+        pk = await instance_in(store, "paused")
+        assert await store.resume(WORKFLOW, "one", now=300) == Transition(pk, "paused", "queued")
+        found = await instance(store)
+        assert (found.status, found.due_at, found.paused_at) == ("queued", 300, None)
+
+    async def test_a_promised_pause_is_taken_back(self, store: Store):
+        pk = await instance_in(store, "waitingForPause")
+        assert await store.resume(WORKFLOW, "one", now=300) == Transition(pk, "waitingForPause", "running")
+        found = await instance(store)
+        assert (found.status, found.due_at, found.paused_at) == ("running", None, None)
+
+    @pytest.mark.parametrize("status", ["queued", "running", "released", "waiting"])
+    async def test_resuming_what_is_not_paused_changes_nothing(self, store: Store, status: str):
+        pk = await instance_in(store, status)
+        await store.write(Change(pk, [sleep(until=1_000)]))
+        before = await instance(store)
+        assert await store.resume(WORKFLOW, "one", now=300) == Transition(pk, before.status, before.status)
+        assert await instance(store) == before
+        assert await store.steps(pk) == [sleep(until=1_000)]
+
+    @pytest.mark.parametrize("status", ENDED)
+    async def test_an_ended_instance_cannot_be_resumed(self, store: Store, status: str):
+        await instance_in(store, status)
+        with pytest.raises(InstanceStateError, match=status) as refusal:
+            await store.resume(WORKFLOW, "one", now=200)
+        assert refusal.value.code == "instance.cannot_resume"
+
+    @pytest.mark.parametrize("status", ["paused", "waitingForPause"])
+    async def test_timers_to_come_move_by_the_time_spent_paused(self, store: Store, status: str):
+        pk = await instance_in(store, status)  # paused at 100
+        retry = do(3, state="retrying", wake_at=400)
+        await store.write(Change(pk, [sleep(1, until=500), wait(2, until=600), retry]))
+        await store.resume(WORKFLOW, "one", now=300)
+        assert [step.wake_at for step in await store.steps(pk)] == [700, 800, 600]
+
+    async def test_a_sleep_until_a_moment_stays_where_it_is(self, store: Store):
+        pk = await instance_in(store, "paused")
+        await store.write(Change(pk, [sleep(until=500, absolute=True)]))
+        await store.resume(WORKFLOW, "one", now=300)
+        assert [step.wake_at for step in await store.steps(pk)] == [500]
+
+    @pytest.mark.parametrize("due", [99, 100])
+    async def test_a_timer_due_before_the_pause_does_not_move(self, store: Store, due: int):
+        pk = await instance_in(store, "paused")
+        await store.write(Change(pk, [sleep(until=due)]))
+        await store.resume(WORKFLOW, "one", now=300)
+        assert [step.wake_at for step in await store.steps(pk)] == [due]
+
+    async def test_timers_of_steps_that_are_over_do_not_move(self, store: Store):
+        pk = await instance_in(store, "paused")
+        await store.write(Change(pk, [sleep(until=500, state="complete")]))
+        await store.resume(WORKFLOW, "one", now=300)
+        assert [step.wake_at for step in await store.steps(pk)] == [500]
+
+    async def test_timers_of_other_instances_do_not_move(self, store: Store):
+        await instance_in(store, "paused")
+        other = await owned_instance(store, "other")
+        await store.write(Change(other, [sleep(until=500)]))
+        await store.resume(WORKFLOW, "one", now=300)
+        assert [step.wake_at for step in await store.steps(other)] == [500]
+
+    async def test_a_clock_set_back_moves_no_timer_towards_the_past(self, store: Store):
+        pk = await instance_in(store, "paused")
+        await store.write(Change(pk, [sleep(until=500)]))
+        await store.resume(WORKFLOW, "one", now=50)
+        assert [step.wake_at for step in await store.steps(pk)] == [500]
+
+    async def test_two_pauses_move_a_timer_twice(self, store: Store):
+        pk = await instance_in(store, "paused")
+        await store.write(Change(pk, [sleep(until=500)]))
+        await store.resume(WORKFLOW, "one", now=200)
+        await store.pause(WORKFLOW, "one", now=300)
+        await store.resume(WORKFLOW, "one", now=350)
+        assert [step.wake_at for step in await store.steps(pk)] == [650]
+
+
+class Terminating:
+    @pytest.mark.parametrize("status", LIVE)
+    async def test_whatever_is_alive_can_be_terminated(self, store: Store, status: str):
+        pk = await instance_in(store, status)
+        before = (await instance(store)).status
+        assert await store.terminate(WORKFLOW, "one", now=200) == Transition(pk, before, "terminated")
+        found = await instance(store)
+        assert (found.status, found.due_at, found.ended_at) == ("terminated", None, 200)
+
+    @pytest.mark.parametrize("status", ENDED)
+    async def test_an_ended_instance_cannot_be_terminated(self, store: Store, status: str):
+        await instance_in(store, status)
+        before = await instance(store)
+        with pytest.raises(InstanceStateError, match=status) as refusal:
+            await store.terminate(WORKFLOW, "one", now=200)
+        assert refusal.value.code == "instance.cannot_terminate"
+        assert await instance(store) == before
+
+    async def test_open_steps_are_cancelled_and_ended_ones_kept(self, store: Store):
+        pk = await owned_instance(store)
+        steps = [do(1, ended_at=20), do(2, state="errored", ended_at=30), do(3, state="running"), sleep(4, until=500)]
+        await store.write(Change(pk, [*steps, do(5, state="retrying", wake_at=90)]))
+        await store.terminate(WORKFLOW, "one", now=200)
+        states = [(step.state, step.ended_at) for step in await store.steps(pk)]
+        assert states == [("complete", 20), ("errored", 30), *[("cancelled", 200)] * 3]
+
+    async def test_of_racing_terminations_one_succeeds(self, store: Store):
+        await owned_instance(store)
+        racers = (store.terminate(WORKFLOW, "one", now=200) for _ in range(10))
+        answers = await asyncio.gather(*racers, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [Transition] + [InstanceStateError] * 9
+
+
+class Restarting:
+    @pytest.mark.parametrize("status", [*LIVE, *ENDED])
+    async def test_an_instance_restarts_from_every_status_as_if_new(self, store: Store, status: str):
+        pk = await instance_in(store, status)
+        before = (await instance(store)).status
+        assert await store.restart(WORKFLOW, "one", now=200, version="v2") == Transition(pk, before, "queued")
+        found = await instance(store)
+        assert (found.status, found.due_at, found.created_at, found.version) == ("queued", 200, 10, "v2")
+        assert (found.started_at, found.ended_at, found.paused_at) == (None, None, None)
+        assert (found.output, found.error) == (None, None)
+
+    async def test_the_journal_and_the_events_are_forgotten(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1), sleep(2, until=500)], [failed_attempt()]))
+        await store.send_event(WORKFLOW, "one", type="t", payload=None, now=20)
+        await store.restart(WORKFLOW, "one", now=200, version=None)
+        [claimed] = (await store.claim([WORKFLOW], now=200, limit=1)).claimed
+        assert (claimed.steps, claimed.events) == ([], [])
+        assert await store.attempts(pk) == []
+
+    async def test_nothing_of_other_instances_is_forgotten(self, store: Store):
+        await owned_instance(store)
+        other = await owned_instance(store, "other")
+        await store.write(Change(other, [do(1)], [failed_attempt()]))
+        sent = await store.send_event(WORKFLOW, "other", type="t", payload=None, now=20)
+        await store.restart(WORKFLOW, "one", now=200, version=None)
+        await store.write(Change(other, instance=waiting(100)))
+        claimed = (await store.claim([WORKFLOW], now=200, limit=2)).claimed[0]
+        assert (claimed.steps, claimed.events) == ([do(1)], [sent.event])
+        assert await store.attempts(other) == [failed_attempt()]
+
+    async def test_recoveries_are_forgotten(self, store: Store):
+        await owned_instance(store)
+        for now in (10, 20):
+            await _crash(store, now)
+        await store.restart(WORKFLOW, "one", now=200, version=None)
+        await claimed_ids(store, now=200)
+        assert await _crash(store, 300) == 1
+
+    async def test_the_params_stay(self, store: Store):
+        await store.create(new_instance(params='{"a":1}'))
+        await store.restart(WORKFLOW, "one", now=200, version=None)
+        assert (await instance(store)).params == '{"a":1}'
+
+
+class Viewing:
+    async def test_what_does_not_exist_is_none(self, store: Store):
+        await store.create(new_instance(workflow="other"))
+        assert await store.find(WORKFLOW, "one") is None
+
+    @pytest.mark.parametrize("verb", ["pause", "resume", "terminate"])
+    async def test_verbs_refuse_an_unknown_instance(self, store: Store, verb: str):
+        with pytest.raises(InstanceNotFoundError, match="nobody") as refusal:
+            await getattr(store, verb)(WORKFLOW, "nobody", now=1)
+        assert refusal.value.code == "instance.not_found"
+
+    async def test_restart_refuses_an_unknown_instance(self, store: Store):
+        with pytest.raises(InstanceNotFoundError, match="nobody"):
+            await store.restart(WORKFLOW, "nobody", now=1, version=None)
+
+    async def test_pages_show_the_newest_first_and_go_on_below_the_cursor(self, store: Store):
+        for n in range(7):
+            await store.create(new_instance(f"i{n}", at=n))
+        await store.create(new_instance(workflow="other"))
+        ids, cursor = [], None
+        while page := await store.page(WORKFLOW, status=None, limit=3, cursor=cursor):
+            ids.append([one.id for one in page])
+            cursor = page[-1].pk
+        assert ids == [["i6", "i5", "i4"], ["i3", "i2", "i1"], ["i0"]]
+
+    async def test_a_page_of_one_status_shows_no_other(self, store: Store):
+        for status in (*LIVE, *ENDED):
+            await instance_in(store, status, id=status)
+        page = await store.page(WORKFLOW, status="paused", limit=10, cursor=None)
+        assert [one.id for one in page] == ["paused"]
+
+    async def test_a_page_shows_whole_records(self, store: Store):
+        await instance_in(store, "errored")
+        assert await store.page(WORKFLOW, status=None, limit=1, cursor=None) == [await instance(store)]
+
+    async def test_counts_are_by_workflow_and_status(self, store: Store):
+        for n, status in enumerate(["queued", "queued", "running", "waiting", "complete"]):
+            await instance_in(store, status, id=f"i{n}")
+        await store.create(new_instance(workflow="other"))
+        assert await store.counts() == {
+            WORKFLOW: {"queued": 2, "running": 1, "waiting": 1, "complete": 1},
+            "other": {"queued": 1},
+        }
+
+    async def test_an_empty_store_counts_nothing(self, store: Store):
+        assert await store.counts() == {}
+        assert await store.unclaimable([]) == {}
+
+    async def test_unclaimable_are_the_due_ones_of_workflows_nobody_here_runs(self, store: Store):
+        for status in ("queued", "running", "waiting", "waitingForPause", "paused", *ENDED):
+            await instance_in(store, status, id=status)
+        await store.create(new_instance(workflow="here"))
+        assert await store.unclaimable(["here"]) == {WORKFLOW: 2}  # the queued one and the waiting one
+        assert await store.unclaimable(["here", WORKFLOW]) == {}
+
+    async def test_an_instance_without_a_journal_has_no_steps(self, store: Store):
+        pk = await owned_instance(store)
+        assert (await store.steps(pk), await store.attempts(pk)) == ([], [])
+
+
+class StoreConformance(
+    Creating, Writing, Claiming, Recovering, SendingEvents, Pausing, Resuming, Terminating, Restarting, Viewing
+):
+    """Everything above, for one implementation."""
+
+
+async def _crash(store: Store, now: int) -> int:
+    """Recover what its owner left, claim it again, and return how many recoveries in a row were counted."""
+    await store.recover(now=now)
+    [claimed] = (await store.claim([WORKFLOW], now=now, limit=10)).claimed
+    return claimed.instance.recoveries
