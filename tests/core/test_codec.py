@@ -344,7 +344,9 @@ SCALARS = (
     | st.sampled_from([*Color, *Level, *Mode, Access.READ | Access.WRITE])
 )
 HASHABLE = st.recursive(
-    SCALARS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3) | st.builds(Frozen, inner)
+    SCALARS,
+    lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3) | st.builds(Frozen, inner),
+    max_leaves=4,
 )
 
 

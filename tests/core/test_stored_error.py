@@ -359,6 +359,11 @@ class TestTraceback:
         trace = error_info(encode_error(raised(RuntimeError("outer"), caught_from()))).traceback
         assert trace.index("ValueError: no stock") < trace.index("direct cause") < trace.index("RuntimeError: outer")
 
+    def test_the_members_of_a_group_are_shown(self):
+        trace = error_info(encode_error(raised(ExceptionGroup("two", [caught_from(), KeyError("k")])))).traceback
+        assert trace.index("Member 1 of the group:") < trace.index("ValueError: no stock")
+        assert trace.endswith("Member 2 of the group:\n\nKeyError: 'k'")
+
     def test_the_text_is_on_the_rebuilt_error_and_not_in_its_message(self):
         back = again(caught_from())
         assert ", in boom" in back.__everstep_traceback__

@@ -187,7 +187,13 @@ class Writing:
             store.write(Change(pk, instance=InstanceChange(later, 800, '"late"', '"late"', end))),
         )
         found = await instance(store)
-        assert (found.status, found.due_at, found.output, found.error, found.ended_at) == ("complete", None, "1", None, 70)
+        assert (found.status, found.due_at, found.output, found.error, found.ended_at) == (
+            "complete",
+            None,
+            "1",
+            None,
+            70,
+        )
 
     async def test_an_instance_that_ends_while_paused_is_ended(self, store: Store):
         pk = await instance_in(store, "paused")
@@ -195,9 +201,7 @@ class Writing:
         assert (await instance(store)).status == "complete"
 
     async def test_changes_of_a_thousand_instances_share_groups_and_keep_apart(self, store: Store):
-        pks = await asyncio.gather(
-            *(store.create(new_instance(f"i{n}", owned=True)) for n in range(1_000))
-        )
+        pks = await asyncio.gather(*(store.create(new_instance(f"i{n}", owned=True)) for n in range(1_000)))
         await asyncio.gather(
             *(store.write(Change(pk, [do(1, result=str(pk))], [failed_attempt()], instance=waiting(pk))) for pk in pks)
         )
@@ -443,8 +447,8 @@ class SendingEvents:
 
     async def test_one_refusal_leaves_the_others_of_its_group_alone(self, store: Store):
         await owned_instance(store)
-        ids = ["one", "nobody", "one"]
-        sending = (store.send_event(WORKFLOW, id, type="t", payload=None, now=20) for id in ids)
+        receivers = ["one", "nobody", "one"]
+        sending = (store.send_event(WORKFLOW, name, type="t", payload=None, now=20) for name in receivers)
         first, refused, third = await asyncio.gather(*sending, return_exceptions=True)
         assert isinstance(refused, InstanceNotFoundError)
         assert third.event.id == first.event.id + 1

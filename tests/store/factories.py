@@ -10,7 +10,9 @@ from everstep.store.protocol import Change, InstanceChange, InstanceRecord, NewI
 WORKFLOW = "orders"
 
 
-def new_instance(id: str = "one", *, workflow: str = WORKFLOW, at: int = 0, owned: bool = False, **more: Any) -> NewInstance:
+def new_instance(
+    id: str = "one", *, workflow: str = WORKFLOW, at: int = 0, owned: bool = False, **more: Any
+) -> NewInstance:
     return NewInstance(workflow, id, at, more.pop("params", None), owned, **more)
 
 

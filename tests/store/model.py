@@ -152,9 +152,7 @@ class ModelStore:
                 if step.wake_at is not None and step.wake_at > paused_at and not step.absolute:
                     step.wake_at += max(0, now - paused_at)
             was_paused = before == "paused"
-            row.update(
-                status="queued" if was_paused else "running", due_at=now if was_paused else None, paused_at=None
-            )
+            row.update(status="queued" if was_paused else "running", due_at=now if was_paused else None, paused_at=None)
         return Transition(row["pk"], before, row["status"])
 
     async def terminate(self, workflow: str, id: str, *, now: int) -> Transition:
@@ -170,7 +168,7 @@ class ModelStore:
         pk, before = row["pk"], row["status"]
         self.step_rows = {key: step for key, step in self.step_rows.items() if key[0] != pk}
         self.attempt_rows = {key: attempt for key, attempt in self.attempt_rows.items() if key[0] != pk}
-        self.events = {id: sent for id, sent in self.events.items() if sent[0] != pk}
+        self.events = {key: sent for key, sent in self.events.items() if sent[0] != pk}
         row.update(status="queued", due_at=now, version=version, recoveries=0, recovered_position=-1)
         row.update(dict.fromkeys(("started_at", "ended_at", "paused_at", "output", "error")))
         return Transition(pk, before, "queued")

@@ -16,7 +16,9 @@ from .model import ModelStore
 
 
 @pytest.fixture(params=["file", "temporary", "standard library", "model"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Store]:
     if request.param == "standard library":
         monkeypatch.setattr(driver, "apsw", None)
     implementations = {"temporary": lambda: SqliteStore(None), "model": ModelStore}

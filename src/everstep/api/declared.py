@@ -45,6 +45,8 @@ class StepDecorator:
     def __call__(self, fn: Callable[..., T]) -> DeclaredStep[T]: ...
     def __call__(self, fn: Callable[..., Any]) -> DeclaredStep[Any]:
         """Declare `fn` as a step; nothing runs until it is awaited or needed by one that is."""
+        if not callable(fn):
+            raise TypeError(f"@step.do({self._name!r}) decorates a function, got {type(fn).__name__}")
         name = check_step_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
         return self._declare(StepCall(name, self._config, fn), self._concurrent)
 
@@ -68,10 +70,31 @@ class DeclaredStep(Generic[T]):
         self._call = call
         self._concurrent = concurrent
         self._earlier = earlier
-        self._shared: asyncio.Task[T] | None = None
+        self._latest: asyncio.Future[T] | None = None
 
     async def __call__(self, *args: Any, **kwargs: Any) -> T:
-        """Run the step, after the steps it depends on."""
+        """Run the step, after the steps it depends on; steps that need it later take this result."""
+        outcome = self._latest = asyncio.get_running_loop().create_future()
+        try:
+            value = await self._run(args, kwargs)
+        except asyncio.CancelledError:
+            self._latest = None
+            outcome.cancel()
+            raise
+        except BaseException as error:
+            outcome.set_exception(error)
+            outcome.exception()  # seen: whoever awaits this call gets it too
+            raise
+        outcome.set_result(value)
+        return value
+
+    async def result(self) -> T:
+        """Return this step's result as a dependency: run once, shared by everyone who needs it."""
+        if self._latest is None:
+            self._latest = asyncio.ensure_future(self._run((), {}))
+        return await asyncio.shield(self._latest)
+
+    async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         needed = self._dependencies(args, kwargs)
         if self._concurrent:
             values = await asyncio.gather(*(step.result() for step in needed.values()))
@@ -80,15 +103,9 @@ class DeclaredStep(Generic[T]):
         filled = kwargs | dict(zip(needed, values, strict=True))
         return await self._do(structs.replace(self._call, args=args, kwargs=filled))
 
-    async def result(self) -> T:
-        """Return this step's result as a dependency: run once, shared by everyone who needs it."""
-        if self._shared is None:
-            self._shared = asyncio.ensure_future(self())
-        return await asyncio.shield(self._shared)
-
     def _dependencies(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, DeclaredStep[Any]]:
         signature = inspect.signature(self._call.fn)
-        given = signature.bind_partial(*args, **kwargs).arguments
+        given = self._given(signature, args, kwargs)
         needed: dict[str, DeclaredStep[Any]] = {}
         for parameter in signature.parameters.values():
             if parameter.name in given or parameter.name == "ctx" or parameter.kind in _VARIADIC:
@@ -97,10 +114,22 @@ class DeclaredStep(Generic[T]):
                 needed[parameter.name] = self._earlier[parameter.name]
             elif parameter.default is parameter.empty:
                 raise TypeError(
-                    f"step {self._call.name!r} has a parameter {parameter.name!r} that no earlier step is named after"
-                    f"{did_you_mean(parameter.name, self._earlier)}"
+                    f"step {self._call.name!r} has a parameter {parameter.name!r} that got no argument and that no "
+                    f"earlier step is named after{did_you_mean(parameter.name, self._earlier)}"
                 )
         return needed
+
+    def _given(self, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
+        """Bind the arguments, past a `ctx` that is left out where they fit without it."""
+        others = [parameter for parameter in signature.parameters.values() if parameter.name != "ctx"]
+        try:
+            return signature.replace(parameters=others).bind_partial(*args, **kwargs).arguments
+        except TypeError:  # one more than fits: `ctx` is among them
+            pass
+        try:
+            return signature.bind_partial(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"step {self._call.name!r}: {error}") from None
 
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Coroutine, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, get_args, get_origin, get_type_hints
 
 from typing_extensions import TypeVar
@@ -63,7 +65,7 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
     @classmethod
     def run_once(
         cls,
-        params: Any = None,
+        params: ParamsT | None = None,
         *,
         id: str | None = None,
         env: Mapping[str, Any] | None = None,
@@ -79,10 +81,10 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
             Exception: what the instance ended with.
         """
         # Through the package's public names: the engine is a rung above this one, and loading it takes a moment.
-        from everstep import Everstep
+        open_engine = import_module("everstep").Everstep
 
         async def run() -> Any:
-            async with Everstep([cls], database=database or DEFAULT_DATABASE, env=env) as es:
+            async with open_engine([cls], database=database or DEFAULT_DATABASE, env=env) as es:
                 instance = await es.workflow(cls).get_or_create(id=id, params=params)
                 return await instance.result()
 
@@ -119,14 +121,13 @@ def workflow_name(cls: type[WorkflowEntrypoint[Any, Any]]) -> str:
 
 def declared_env(cls: type[_Entrypoint[Any]]) -> type[Env]:
     """Return the environment class an entrypoint declares, or `Env`."""
-    declared = _type_arguments(cls)[0:1]
-    return declared[0] if declared and isinstance(declared[0], type) and issubclass(declared[0], Env) else Env
+    declared = _type_argument(cls, EnvT)
+    return declared if isinstance(declared, type) and issubclass(declared, Env) else Env
 
 
 def declared_params(cls: type[WorkflowEntrypoint[Any, Any]]) -> Any:
     """Return the declared type of a workflow's params, or `Any`."""
-    arguments = _type_arguments(cls)
-    return arguments[1] if len(arguments) == 2 and not isinstance(arguments[1], TypeVar) else Any
+    return _type_argument(cls, ParamsT)
 
 
 def declared_output(cls: type[WorkflowEntrypoint[Any, Any]]) -> Any:
@@ -143,15 +144,27 @@ def check_entrypoint(cls: object) -> type[WorkflowEntrypoint[Any, Any]]:
         raise ConfigError(f"{getattr(cls, '__name__', cls)!r} is not a workflow: subclass WorkflowEntrypoint")
     if cls.run is WorkflowEntrypoint.run:
         raise ConfigError(f"workflow {cls.__name__} has no `async def run(self, event, step)`")
-    if not asyncio.iscoroutinefunction(cls.run):
+    if not inspect.iscoroutinefunction(cls.run):
         raise ConfigError(f"workflow {cls.__name__}: `run` must be `async def`")
     return cls
 
 
-def _type_arguments(cls: type) -> tuple[Any, ...]:
-    for ancestor in cls.__mro__:
-        for base in getattr(ancestor, "__orig_bases__", ()):
-            origin = get_origin(base)
-            if isinstance(origin, type) and issubclass(origin, _Entrypoint) and origin is not _Entrypoint:
-                return get_args(base)
-    return ()
+def _type_argument(cls: type[_Entrypoint[Any]], variable: Any) -> Any:
+    """Return what `cls` gives for a type variable of its entrypoint, or `Any` if that is left open."""
+    found = _followed(cls, variable)
+    return Any if isinstance(found, TypeVar) else found
+
+
+def _followed(cls: type, found: Any) -> Any:
+    """Follow a type variable down from the entrypoint to `cls`, through the generic classes between them."""
+    if cls in (WorkflowEntrypoint, WorkerEntrypoint):
+        return found
+    for base in vars(cls).get("__orig_bases__", cls.__bases__):
+        origin = get_origin(base) or base
+        if isinstance(origin, type) and issubclass(origin, _Entrypoint):
+            given: dict[Any, Any] = dict(zip(getattr(origin, "__parameters__", ()), get_args(base), strict=False))
+            above = _followed(origin, found)
+            resolved = given.get(above, above) if isinstance(above, TypeVar) else above
+            if not isinstance(resolved, TypeVar) or resolved in getattr(cls, "__parameters__", ()):
+                return resolved
+    return found

@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from everstep.core.errors import ConfigError
+from everstep.core.suggest import did_you_mean
 
 EnvT = TypeVar("EnvT", bound="Env")
 
@@ -36,12 +38,17 @@ class Env:
         except KeyError:
             raise KeyError(f"env has no member {name!r}; it has: {', '.join(sorted(vars(self))) or 'none'}") from None
 
-    def __getattr__(self, name: str) -> Any:
-        """Say what is missing; only called for members that are not there."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        members = ", ".join(sorted(vars(self))) or "none"
-        raise AttributeError(f"env has no member {name!r}; it has: {members}. Set it in vars, .dev.vars or env=")
+    if not TYPE_CHECKING:  # a type checker that saw it would take any misspelt member for one
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what is missing; only called for members that are not there."""
+            if name.startswith("__"):
+                raise AttributeError(name)
+            members = ", ".join(sorted(vars(self))) or "none"
+            hint = did_you_mean(name, vars(self))
+            raise AttributeError(
+                f"env has no member {name!r}{hint}; it has: {members}. Set it in vars, .dev.vars or env="
+            )
 
     def __repr__(self) -> str:
         """Show names only: values may be secrets."""
@@ -70,7 +77,11 @@ def missing_members(cls: type[Env], names: Mapping[str, Any]) -> list[str]:
 
 
 def _members(cls: type[Env]) -> dict[str, Any]:
-    return {name: hint for name, hint in get_type_hints(cls).items() if not name.startswith("_")}
+    try:
+        hints = get_type_hints(cls)
+    except (NameError, TypeError):  # annotations that only a type checker can resolve
+        hints = {name: Any for ancestor in reversed(cls.__mro__) for name in vars(ancestor).get("__annotations__", ())}
+    return {name: hint for name, hint in hints.items() if not name.startswith("_")}
 
 
 def _settle(made: Env, cls: type[Env], name: str, hint: Any) -> str | None:
@@ -81,12 +92,21 @@ def _settle(made: Env, cls: type[Env], name: str, hint: Any) -> str | None:
             values[name] = getattr(cls, name)
             return None
         return f"{cls.__name__}.{name} is not set"
-    if hint in (int, float, bool) and isinstance(values[name], str):
+    if _is_plain(hint):
         try:
-            values[name] = msgspec.convert(values[name], hint, strict=False)
-        except msgspec.ValidationError:
-            return f"{cls.__name__}.{name} must be {hint.__name__}, and its value is not"
+            values[name] = msgspec.convert(values[name], hint, strict=not isinstance(values[name], str))
+        except msgspec.ValidationError:  # without its text, which may show the value
+            return f"{cls.__name__}.{name} must be {_written(hint)}, and its value is not"
     return None
+
+
+def _is_plain(hint: Any) -> bool:
+    alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return all(one in (str, int, float, bool, type(None)) for one in alternatives)
+
+
+def _written(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
 _current: ContextVar[Env | None] = ContextVar("everstep_env", default=None)

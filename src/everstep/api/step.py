@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from datetime import UTC, datetime, timedelta
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 from everstep.api.declared import DeclaredStep, StepCall, StepDecorator
 from everstep.core.durations import Duration, duration_ms
 from everstep.core.limits import WAIT_MS
 from everstep.core.names import check_event_type, check_step_name
 from everstep.core.step_config import AnyStepConfig, StepConfig
+from everstep.core.suggest import did_you_mean
 from everstep.core.types import StepContext, StepEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class StepRunner(Protocol):
@@ -38,6 +42,10 @@ class StepRunner(Protocol):
         ...
 
 
+class _TakesKeywordCtx(Protocol[*Ts]):
+    def __call__(self, *args: *Ts, ctx: StepContext) -> Any: ...
+
+
 class WorkflowStep:
     """The durable primitives of a workflow.
 
@@ -49,18 +57,19 @@ class WorkflowStep:
         self._runner = runner
         self._declared: dict[str, DeclaredStep[Any]] = {}  # by name, the latest declaration
 
+    # A `ctx` may be left out, so each form comes thrice: every parameter given, no first `ctx`, no last `ctx`.
+    # A keyword-only `ctx` comes once: mypy infers no result there, so it is Any; the arguments are still checked.
     @overload
     def do(
         self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def do(
-        self,
-        name: str,
-        fn: Callable[Concatenate[StepContext, P], Awaitable[T]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, name: str, fn: Callable[Concatenate[StepContext, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(
+        self, name: str, fn: Callable[[*Ts, StepContext], Awaitable[T]], /, *args: *Ts
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def do(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]: ...
@@ -69,14 +78,12 @@ class WorkflowStep:
         self, name: str, fn: Callable[Concatenate[StepContext, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]: ...
     @overload
+    def do(self, name: str, fn: Callable[[*Ts, StepContext], T], /, *args: *Ts) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(self, name: str, fn: _TakesKeywordCtx[*Ts], /, *args: *Ts) -> Coroutine[Any, Any, Any]: ...
+    @overload
     def do(
-        self,
-        name: str,
-        config: AnyStepConfig,
-        fn: Callable[P, Awaitable[T]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, name: str, config: AnyStepConfig, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def do(
@@ -87,6 +94,15 @@ class WorkflowStep:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(
+        self,
+        name: str,
+        config: AnyStepConfig,
+        fn: Callable[[*Ts, StepContext], Awaitable[T]],
+        /,
+        *args: *Ts,
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def do(
@@ -102,6 +118,18 @@ class WorkflowStep:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(
+        self, name: str, config: AnyStepConfig, fn: Callable[[*Ts, StepContext], T], /, *args: *Ts
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def do(
+        self, name: str, config: AnyStepConfig, fn: _TakesKeywordCtx[*Ts], /, *args: *Ts
+    ) -> Coroutine[Any, Any, Any]: ...
+    @overload
+    def do(self, fn: Callable[..., Coroutine[Any, Any, T]], /) -> DeclaredStep[T]: ...
+    @overload
+    def do(self, fn: Callable[..., T], /) -> DeclaredStep[T]: ...
     @overload
     def do(
         self, name: str | None = None, /, *, config: AnyStepConfig | None = None, concurrent: bool = False
@@ -159,7 +187,7 @@ class WorkflowStep:
                 f"sleep_until {name!r} got the naive datetime {when.isoformat()}, whose moment depends on the machine; "
                 "give it a time zone, e.g. datetime(..., tzinfo=UTC) or datetime.now(UTC)"
             )
-        return self._runner.sleep_until(name, -int(-when.timestamp() * 1000 // 1))
+        return self._runner.sleep_until(name, -((_EPOCH - when) // timedelta(milliseconds=1)))
 
     @overload
     def wait_for_event(
@@ -195,11 +223,25 @@ class WorkflowStep:
             raise ValueError(f"timeout of wait {name!r} must be longer than 0")
         return self._runner.wait_for_event(name, type, timeout_ms, payload)
 
-    def _decorator(self, name: Any = None, /, *, config: AnyStepConfig | None = None, concurrent: bool = False) -> Any:
+    def _decorator(
+        self,
+        name: Any = None,
+        /,
+        *,
+        config: AnyStepConfig | None = None,
+        concurrent: bool = False,
+        **unknown: Any,
+    ) -> Any:
+        if unknown:
+            wrong = next(iter(unknown))
+            raise TypeError(
+                f"step {name!r} got no function, and the decorator has no option {wrong!r}"
+                f"{did_you_mean(wrong, _DECORATOR_OPTIONS)}; it takes {' and '.join(_DECORATOR_OPTIONS)}"
+            )
         if callable(name):
             return StepDecorator(self._declare, None, config, concurrent)(name)
         if name is not None:
-            check_step_name(name)
+            _check_name(name)
         return StepDecorator(self._declare, name, config, concurrent)
 
     def _declare(self, call: StepCall, concurrent: bool) -> DeclaredStep[Any]:
@@ -208,20 +250,35 @@ class WorkflowStep:
         return declared
 
 
+_DECORATOR_OPTIONS = ("config", "concurrent")
+
+
 def _parse_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
     """Sort out the two direct forms: `name, fn, *args` and `name, config, fn, *args`."""
-    name, second = args[0], args[1]
-    check_step_name(name)
+    name, second = _check_name(args[0]), args[1]
     if callable(second) and not isinstance(second, StepConfig):
         return StepCall(name, None, second, args[2:], kwargs)
     if not (second is None or isinstance(second, (Mapping, StepConfig))):
-        hint = "; call the function inside the step: step.do(name, fn, *args)" if inspect.isawaitable(second) else ""
-        if inspect.iscoroutine(second):
-            second.close()
-        raise TypeError(f"step {name!r} needs a function after its name, got {type(second).__name__}{hint}")
-    if len(args) < 3 or not callable(args[2]):
+        raise TypeError(f"step {name!r} needs a function after its name, got {_not_a_function(second)}")
+    if len(args) < 3:
         raise TypeError(f"step {name!r} needs a function after its config: step.do(name, config, fn, *args)")
+    if not callable(args[2]):
+        raise TypeError(f"step {name!r} needs a function after its config, got {_not_a_function(args[2])}")
     return StepCall(name, cast("AnyStepConfig | None", second), args[2], args[3:], kwargs)
+
+
+def _check_name(name: object) -> str:
+    if inspect.isawaitable(name):
+        raise TypeError(f"a step begins with its name, got {_not_a_function(name)}")
+    return check_step_name(name)
+
+
+def _not_a_function(value: object) -> str:
+    """Name the kind of what was given for a function, with the cure where it is the call of one."""
+    if inspect.iscoroutine(value):
+        value.close()  # or Python would warn that it was never awaited
+    cure = "; give the function and its arguments, not its call: step.do(name, fn, *args)"
+    return type(value).__name__ + (cure if inspect.isawaitable(value) else "")
 
 
 def _bounded_ms(duration: Duration, what: str) -> int:

@@ -38,21 +38,25 @@ def after_cut(policy: StepPolicy, *, attempt: int, now: int) -> RetryAt | GiveUp
     return _retry_or_give_up(policy, attempt, now)
 
 
-def after_unseen_cuts(policy: StepPolicy, *, cuts: int, now: int) -> RetryAt | GiveUp:
-    """Decide how to go on after `cuts` crashes in a row that left no trace of the step they may have interrupted.
+class GoOnAt(Struct, frozen=True):
+    """Go on with `attempt` attempts behind, not before `due`."""
 
-    One such crash most likely hit the instance between two steps, so the next attempt is due at once; a second one
-    in the same place makes the step a suspect, and the policy's delays apply. The last attempt a step is allowed is
-    recorded before it runs (`must_record_start`), so these are never the reason to give up.
+    attempt: int
+    due: int
+
+
+def after_unseen_cuts(policy: StepPolicy, *, attempt: int, cuts: int, now: int) -> GoOnAt:
+    """Decide how a step goes on after `cuts` crashes in a row that left no trace of what they interrupted.
+
+    Each counts as an attempt of the step that follows, on top of the `attempt` recorded ones. The first most likely hit
+    the instance between two steps, so the next attempt is due at once; a second one in the same place makes the step a
+    suspect, and the policy's delays apply. The last attempt a step is allowed is recorded before it runs
+    (`must_record_start`), so it is never among these, and they are never the reason to give up.
     """
-    if cuts <= 1:
-        return RetryAt(now)
-    return _retry_or_give_up(policy, min(cuts, policy.limit), now) if policy.limit else RetryAt(now)
-
-
-def unseen_attempts(policy: StepPolicy, cuts: int) -> int:
-    """How many attempts to count for `cuts` crashes that left no trace: each one, but never the last allowed."""
-    return min(cuts, policy.limit)
+    counted = max(attempt, min(attempt + cuts, policy.limit))
+    if cuts <= 1 or counted == 0:
+        return GoOnAt(counted, now)
+    return GoOnAt(counted, now + retry_delay_ms(policy.delay_ms, policy.backoff, counted, policy.max_delay_ms))
 
 
 def must_record_start(policy: StepPolicy, attempt: int) -> bool:

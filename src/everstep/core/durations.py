@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
+from fractions import Fraction
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
-Duration: TypeAlias = str | timedelta
-"""`"10 seconds"` (second … year, singular or plural, any positive number) or a `timedelta`. `0` is also taken."""
+Duration: TypeAlias = str | timedelta | Literal[0]
+"""`"10 seconds"` (second … year, singular or plural, any positive number), a `timedelta`, or `0`."""
 
 _UNIT_MS = {
     "second": 1_000,
@@ -44,7 +45,8 @@ def duration_ms(value: Duration | float, *, what: str = "duration") -> int:
     if isinstance(value, timedelta):
         if value < timedelta(0):
             raise ValueError(f"{what} must not be negative, got {value!r}")
-        return math.ceil(value / timedelta(milliseconds=1))
+        whole, rest = divmod(value, timedelta(milliseconds=1))
+        return whole + bool(rest)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if value == 0:
             return 0
@@ -73,4 +75,4 @@ def _parse(text: str, what: str) -> int:
     match = _PATTERN.fullmatch(text)
     if match is None:
         raise ValueError(f"{what} {text!r} is not a duration; {_EXAMPLE}")
-    return math.ceil(round(float(match[1]) * _UNIT_MS[match[2]], 6))
+    return math.ceil(Fraction(match[1]) * _UNIT_MS[match[2]])  # exact: a float would round tiny ones to nothing

@@ -43,7 +43,7 @@ class Retries(Struct, frozen=True, kw_only=True):
     """
 
     limit: int = 5
-    delay: Duration | int = "10 seconds"
+    delay: Duration = "10 seconds"
     backoff: Backoff = "exponential"
     max_delay: Duration | None = None
     non_retryable: tuple[type[BaseException], ...] = ()
@@ -118,7 +118,7 @@ def resolve_policy(config: AnyStepConfig | None, step: str) -> StepPolicy:
     retries = _as_mapping(given.get("retries", {}), Retries, _RETRIES_KEYS, f"retries of step {step!r}")
     timeout_ms = DEFAULT_POLICY.timeout_ms
     if "timeout" in given:
-        timeout_ms = duration_ms(given["timeout"], what=f"timeout of step {step!r}")
+        timeout_ms = _bounded(given["timeout"], f"timeout of step {step!r}")
         if timeout_ms == 0:
             raise ValueError(f"timeout of step {step!r} must be longer than 0")
     if given.get("sensitive") not in (None, "output"):
@@ -169,7 +169,7 @@ def _max_delay(retries: Mapping[str, Any], step: str) -> int | None:
 
 def _non_retryable(retries: Mapping[str, Any], step: str) -> tuple[type[BaseException], ...]:
     classes = retries.get("non_retryable", ())
-    classes = (classes,) if isinstance(classes, type) else tuple(classes)
+    classes = tuple(classes) if isinstance(classes, (tuple, list, set, frozenset)) else (classes,)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise TypeError(f"retries.non_retryable of step {step!r} takes exception classes, got {cls!r}")

@@ -196,13 +196,19 @@ def _frames_shown(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]
 
 
 def _traceback_chain(record: Mapping[str, Any]) -> str:
-    own = record.get("traceback", "")
+    """The tracebacks of an error, of what led to it, and of a group's members."""
+    own = str(record.get("traceback", ""))
+    for number, member in enumerate(record.get("exceptions", ()), start=1):
+        own += f"\n\nMember {number} of the group:\n\n{_traceback_chain(member) or _headline(member)}"
     for origin, between in (("cause", _CAUSE), ("context", _CONTEXT)):
         if origin in record:
             earlier = record[origin]
-            before = _traceback_chain(earlier) or f"{earlier['name']}: {earlier['message']}"
-            return f"{before}{between}{own or record['name'] + ': ' + record['message']}"
-    return own if isinstance(own, str) else ""
+            return f"{_traceback_chain(earlier) or _headline(earlier)}{between}{own or _headline(record)}"
+    return own
+
+
+def _headline(record: Mapping[str, Any]) -> str:
+    return f"{record['name']}: {record['message']}"
 
 
 def _loaded(text: str) -> dict[str, Any]:

@@ -237,8 +237,8 @@ class Engine:
     async def _drain(self) -> None:
         """Wait for attempts in flight, but not for long."""
         deadline = self.loop.time() + self.options.drain_ms / 1000
-        while any(run.active for run in self._runs.values()) and self.loop.time() < deadline:
-            await asyncio.sleep(0.01)  # a moment once, at the end
+        while any(run.active for run in self._runs.values()) and self.loop.time() < deadline:  # noqa: ASYNC110  # once, at the end
+            await asyncio.sleep(0.01)
 
     def _give_back(self, run: Run) -> None:
         """Cancel what is still in flight; it was our doing, so it does not count as an attempt."""

@@ -38,7 +38,7 @@ async def live(run: Run, workflow: WorkflowDefinition, steps: StepRunner) -> Ins
         return None if run.dropped else errored(error)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # the workflow's own error, or the groups that TaskGroup makes of Suspended
+    except BaseException as error:  # noqa: BLE001  # the workflow's own, or the group a TaskGroup makes of Suspended
         return None if run.dropped else errored(error)
     return InstanceChange("complete", output=text)
 

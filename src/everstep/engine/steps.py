@@ -87,11 +87,11 @@ class Steps:
         await self._failed(record, policy, error, decision, now)
 
     def _count_unseen_cuts(self, record: StepRecord, policy: StepPolicy) -> None:
-        cuts = self._run.unseen_cuts
-        decision = decide.after_unseen_cuts(policy, cuts=cuts, now=self._run.host.clock.now())
-        record.attempt = max(record.attempt, min(record.attempt + cuts, decide.unseen_attempts(policy, cuts)))
-        if isinstance(decision, decide.RetryAt) and cuts > 1:
-            record.state, record.wake_at = "retrying", max(decision.due, record.wake_at or 0)
+        now, cuts = self._run.host.clock.now(), self._run.unseen_cuts
+        go_on = decide.after_unseen_cuts(policy, attempt=record.attempt, cuts=cuts, now=now)
+        record.attempt = go_on.attempt
+        if go_on.due > now:
+            record.state, record.wake_at = "retrying", max(go_on.due, record.wake_at or 0)
 
     async def _attempt(self, record: StepRecord, call: StepCall, policy: StepPolicy) -> _Value | None:
         """Make one attempt and record how it ended: with a value, or with another attempt to come."""
@@ -108,7 +108,7 @@ class Steps:
             self._leave_if_cancelled(record)
             await self._record_failure(record, policy, error)
             return None
-        except (Exception, SystemExit) as error:  # the step's own error, decided on below
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the step's own error, decided on below
             self._end(record)
             run.check_alive()
             await self._record_failure(record, policy, error)

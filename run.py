@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Sets this checkout up in `.venv` and runs it. Needs nothing but Python 3.11 or newer.
+
+    python3 run.py demo [--once]     the order pipeline against stand-in services, cut by kill -9 in the middle
+    python3 run.py test [ARGS ...]   everything that has to hold: lint, types, layers, tests; ARGS go to pytest alone
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+EXAMPLE = ROOT / "examples" / "order_pipeline"
+
+CHECKS = [
+    ["ruff", "check", "."],
+    ["ruff", "format", "--check", "."],
+    ["mypy"],
+    ["pyright"],
+    ["lint-imports"],
+    # Once more with every instance put away and replayed after every step.
+    ["pytest", "tests/engine", "--replay-every-step", "-q", "-n", "2"],
+    ["pytest", "-n", "2"],
+]
+
+
+def main() -> int:
+    match sys.argv[1:]:
+        case ["demo", *arguments]:
+            set_up()
+            return run(["python", str(EXAMPLE / "demo.py"), *arguments])
+        case ["test", *arguments]:
+            set_up()
+            return test(arguments)
+        case _:
+            print(__doc__)
+            return 2
+
+
+def test(arguments: list[str]) -> int:
+    """Run every check and report all that fail, the tests last."""
+    if arguments:
+        return run(["pytest", *arguments])
+    failed = [check for check in CHECKS if run(check)]
+    for check in failed:
+        print(f"FAILED: {' '.join(check)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def set_up() -> None:
+    """Make `.venv` with this package, the example's needs and the test tools; nothing when they have not changed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needs = [*project["dependency-groups"]["test"], *_requirements(EXAMPLE / "requirements.txt")]
+    stamp, wanted = VENV / "set-up", hashlib.sha256(repr([project["project"], needs]).encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    if sys.version_info < (3, 11):
+        sys.exit(f"Everstep needs Python 3.11 or newer; this is {sys.version.split()[0]}")
+    print("Setting up .venv (once) …", file=sys.stderr)
+    try:
+        venv.create(VENV, with_pip=True, clear=True)
+    except subprocess.CalledProcessError:
+        sys.exit("python3 -m venv does not work here; on Debian and Ubuntu: apt install python3-venv")
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--editable", str(ROOT), *needs], check=True)
+    stamp.write_text(wanted)
+
+
+def run(command: list[str]) -> int:
+    """Run a program of `.venv` in the checkout."""
+    print(f"\n$ {' '.join(command)}", file=sys.stderr, flush=True)
+    environment = os.environ | {"PATH": f"{PYTHON.parent}{os.pathsep}{os.environ.get('PATH', '')}", "VIRTUAL_ENV": str(VENV)}
+    return subprocess.run([PYTHON.parent / command[0], *command[1:]], cwd=ROOT, env=environment, check=False).returncode
+
+
+def _requirements(file: Path) -> list[str]:
+    lines = (line.strip() for line in file.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith(("#", "everstep"))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

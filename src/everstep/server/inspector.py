@@ -1,0 +1,123 @@
+"""The inspector's routes: what each page shows, and the same as JSON. How it looks is in `pages.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from importlib import resources
+from typing import Any, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response as HtmlResponse
+from starlette.routing import Route
+
+from everstep.api.http import Response
+from everstep.core.errors import EverstepError
+from everstep.engine.control import LocalControl
+from everstep.server import pages, shapes
+from everstep.server.bodies import instance_id
+from everstep.server.problems import problem_response, status_of
+from everstep.server.v4 import PER_PAGE, page_of, status_filter
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "Accept",
+}
+"""What every answer carries: nothing foreign is loaded, nothing inline runs, no other page frames this one."""
+
+Show: TypeAlias = Callable[[Request], Awaitable[tuple[dict[str, Any], Callable[[], str]]]]
+
+
+def inspector_routes(control: LocalControl) -> list[Route]:
+    """Make the routes of the inspector, `/__workflows` and below."""
+    views = _Views(control)
+    return [
+        Route("/__workflows", _page(views.workflows)),
+        *(_static(name, kind) for name, kind in _STATIC.items()),
+        Route("/__workflows/{name}", _page(views.workflow)),
+        Route("/__workflows/{name}/{id}", _page(views.instance)),
+    ]
+
+
+class _Views:
+    """What the pages show: for each its data as JSON, and how to write it as HTML."""
+
+    def __init__(self, control: LocalControl) -> None:
+        self._control = control
+
+    async def workflows(self, _: Request) -> tuple[dict[str, Any], Callable[[], str]]:
+        counts = await self._control.counts()
+        data = [
+            shapes.workflow_shape(definition, counts.get(definition.name, {}), "app")
+            for definition in self._control.program
+        ]
+        return {"workflows": data}, lambda: pages.workflows_page(data)
+
+    async def workflow(self, request: Request) -> tuple[dict[str, Any], Callable[[], str]]:
+        definition = self._control.program[request.path_params["name"]]
+        status = status_filter(request)
+        counts = await self._control.counts()
+        page = await page_of(self._control, definition.name, request, status=status, per_page=PER_PAGE)
+        data = {
+            "workflow": shapes.workflow_shape(definition, counts.get(definition.name, {}), "app"),
+            "instances": [shapes.row_shape(instance) for instance in page.instances],
+            "cursor": page.next_cursor,
+        }
+        paged = "cursor" in request.query_params
+        return data, lambda: pages.workflow_page(data, page.instances, status=status, paged=paged)
+
+    async def instance(self, request: Request) -> tuple[dict[str, Any], Callable[[], str]]:
+        name, id = request.path_params["name"], instance_id(request.path_params["id"])  # noqa: A001
+        instance, status = await self._control.describe(name, id)
+        data = shapes.instance_shape(instance, status)
+        every_step = request.query_params.get("steps") == "all"
+        return data, lambda: pages.instance_page(instance, status, data, every_step=every_step)
+
+
+def _page(show: Show) -> Callable[[Request], Awaitable[HtmlResponse]]:
+    async def endpoint(request: Request) -> HtmlResponse:
+        as_json = _wants_json(request)
+        try:
+            data, write = await show(request)
+        except EverstepError as error:
+            if as_json:
+                return _with_headers(problem_response(error))
+            return _html(pages.problem_page(str(error)), status_of(error))
+        return Response.json(data, headers=HEADERS) if as_json else _html(write())
+
+    return endpoint
+
+
+def _wants_json(request: Request) -> bool:
+    if "format" in request.query_params:
+        return request.query_params["format"] == "json"
+    accepted = request.headers.get("accept", "")
+    return "application/json" in accepted and "text/html" not in accepted
+
+
+def _html(text: str, status: int = 200) -> HtmlResponse:
+    content = text.encode("utf-8", "backslashreplace")
+    return HtmlResponse(content, status, HEADERS, "text/html; charset=utf-8")
+
+
+def _with_headers(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    return response
+
+
+_STATIC: Mapping[str, str] = {"inspector.css": "text/css", "inspector.js": "text/javascript"}
+
+
+def _static(name: str, kind: str) -> Route:
+    content = resources.files("everstep.server").joinpath("static", name).read_bytes()
+    headers = {**HEADERS, "Cache-Control": "no-cache"}
+
+    async def endpoint(_: Request) -> HtmlResponse:
+        return HtmlResponse(content, headers=headers, media_type=f"{kind}; charset=utf-8")
+
+    return Route(f"/__workflows/static/{name}", endpoint)

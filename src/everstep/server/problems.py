@@ -1,0 +1,74 @@
+"""Errors as HTTP answers: which status each has, and the JSON body that carries its code and message."""
+
+from __future__ import annotations
+
+from everstep.api.http import Response
+from everstep.core.errors import (
+    EverstepError,
+    InstanceExistsError,
+    InstanceNotFoundError,
+    InstanceStateError,
+    InstanceTerminatedError,
+    InvalidParamsError,
+    NotSerializableError,
+    StoreError,
+    ValueTooLargeError,
+    WorkflowNotFoundError,
+    WorkflowTimeoutError,
+)
+
+
+class BadRequestError(EverstepError, ValueError):
+    """A request that cannot be understood: bad JSON, an unknown key, a name that is not allowed."""
+
+    code = "request.invalid"
+
+
+class RequestTooLargeError(EverstepError, ValueError):
+    """A request with a larger body than any that could be stored."""
+
+    code = "request.too_large"
+
+
+class StepNotFoundError(EverstepError):
+    """The instance has no step or attempt like the one that was asked for."""
+
+    code = "step.not_found"
+
+
+_STATUS: dict[type[EverstepError], int] = {
+    BadRequestError: 400,
+    InvalidParamsError: 400,
+    NotSerializableError: 400,
+    WorkflowNotFoundError: 404,
+    InstanceNotFoundError: 404,
+    StepNotFoundError: 404,
+    InstanceExistsError: 409,
+    InstanceStateError: 409,
+    InstanceTerminatedError: 409,
+    RequestTooLargeError: 413,
+    ValueTooLargeError: 413,
+    StoreError: 503,
+    WorkflowTimeoutError: 504,
+}
+"""The errors a caller can do something about; a subclass has the status of its ancestor, every other one 500."""
+
+
+def status_of(error: EverstepError) -> int:
+    """Return the HTTP status of an error.
+
+    Example:
+        >>> status_of(InstanceNotFoundError("workflow 'order' has no instance 'o-1'"))
+        404
+    """
+    return next((_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS), 500)
+
+
+def problem_response(error: EverstepError) -> Response:
+    """Answer with an error: `{"error": {"code": "instance.not_found", "message": "…"}}`.
+
+    Example:
+        >>> problem_response(InstanceNotFoundError("no such instance")).body
+        b'{"error":{"code":"instance.not_found","message":"no such instance"}}'
+    """
+    return Response.json({"error": {"code": error.code, "message": str(error)}}, status=status_of(error))

@@ -1,0 +1,309 @@
+"""The control API: Cloudflare's v4 routes for workflows and instances, over one `LocalControl`.
+
+The shapes are in `shapes.py`, the checks of bodies and queries in `bodies.py`. Any account id is accepted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeAlias
+
+from msgspec import UNSET
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from everstep.api.http import Response
+from everstep.core.errors import EverstepError
+from everstep.core.suggest import did_you_mean
+from everstep.core.types import AttemptInfo, StepInfo
+from everstep.engine.control import LocalControl
+from everstep.server import shapes
+from everstep.server.bodies import (
+    event_type,
+    instance_id,
+    json_body,
+    object_body,
+    one_of,
+    parse_json,
+    refuse_unsupported,
+    whole_number,
+)
+from everstep.server.problems import BadRequestError, StepNotFoundError, status_of
+from everstep.store.protocol import InstanceRecord
+
+log = logging.getLogger("everstep.server")
+
+BASE = "/client/v4/accounts/{account_id}/workflows"
+PER_PAGE = 25
+MOST_PER_PAGE = 100
+
+_NUMBERS = {
+    "workflow.not_found": 10200,
+    "instance.not_found": 10400,
+    "instance.already_exists": 10405,
+    "request.no_route": 7000,
+    "request.wrong_method": 7001,
+}
+"""Cloudflare's numbers for errors it has too."""
+_NUMBER_BY_STATUS = {400: 10010, 404: 10404, 409: 10409, 413: 10413, 503: 10503, 504: 10504}
+_INTERNAL = 10001
+
+_ACTIONS = ("pause", "resume", "terminate", "restart")
+_IGNORED_KEYS = ("instance_retention", "location_hint")
+
+
+class Answer(NamedTuple):
+    """What goes into the envelope of a success."""
+
+    result: Any
+    info: dict[str, Any] | None = None
+    messages: tuple[str, ...] = ()
+
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Answer]]
+
+
+def routes(control: LocalControl, *, script: str = "app") -> list[Route]:
+    """Make the routes of the control API.
+
+    Args:
+        control: What carries the requests out.
+        script: The app's name, shown as `script_name`.
+    """
+    api = _Api(control, script)
+    tree: dict[str, dict[str, Handler]] = {
+        "": {"GET": api.workflows},
+        "/{name}": {"GET": api.workflow},
+        "/{name}/instances": {"GET": api.instances, "POST": api.create},
+        "/{name}/instances/{id}": {"GET": api.instance},
+        "/{name}/instances/{id}/step": {"GET": api.step},
+        "/{name}/instances/{id}/status": {"PATCH": api.change_status},
+        "/{name}/instances/{id}/events/{type}": {"POST": api.send_event},
+    }
+    # wrangler writes some of them with a slash at the end.
+    resources = [Route(BASE + path + end, _Resource(methods)) for path, methods in tree.items() for end in ("", "/")]
+    return [*resources, Route("/client/v4/{rest:path}", _Resource({}))]
+
+
+class _Resource:
+    """One path: an ASGI app that picks the handler by method and puts every outcome into the envelope."""
+
+    def __init__(self, methods: Mapping[str, Handler]) -> None:
+        self._methods = methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._respond(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = self._methods.get(method)
+        if handler is None:
+            return self._no_handler(request)
+        try:
+            return _success(await handler(request))
+        except EverstepError as error:
+            if (status := status_of(error)) >= 500:
+                log.exception("%s %s failed", request.method, request.url.path)
+            return _failure(status, error.code, str(error))
+        except Exception as error:  # a defect here must not look like one of the caller's, nor end the answer midway
+            log.exception("%s %s failed", request.method, request.url.path)
+            return _failure(500, "internal", f"internal error: {type(error).__name__}: {error}")
+
+    def _no_handler(self, request: Request) -> Response:
+        if not self._methods:
+            return _failure(404, "request.no_route", f"no route {request.url.path!r}; see docs/reference/http-api.md")
+        allowed = ", ".join(self._methods)
+        message = f"method {request.method} is not available for {request.url.path!r}; use {allowed}"
+        return _failure(405, "request.wrong_method", message, {"Allow": allowed})
+
+
+class _Api:
+    """The handlers. Each reads its request, asks the control and shapes the answer."""
+
+    def __init__(self, control: LocalControl, script: str) -> None:
+        self._control = control
+        self._script = script
+
+    async def workflows(self, request: Request) -> Answer:
+        per_page, page = _per_page(request), whole_number(request, "page", default=1)
+        search = request.query_params.get("search", "").lower()
+        counts = await self._control.counts()
+        found = [
+            shapes.workflow_shape(definition, counts.get(definition.name, {}), self._script)
+            for definition in self._control.program
+            if search in definition.name.lower()
+        ]
+        shown = found[(page - 1) * per_page : page * per_page]
+        return Answer(shown, {"count": len(shown), "page": page, "per_page": per_page, "total_count": len(found)})
+
+    async def workflow(self, request: Request) -> Answer:
+        definition = self._control.program[request.path_params["name"]]
+        counts = await self._control.counts()
+        return Answer(shapes.workflow_shape(definition, counts.get(definition.name, {}), self._script))
+
+    async def instances(self, request: Request) -> Answer:
+        name = self._control.program[request.path_params["name"]].name
+        refuse_unsupported(request, ("date_start", "date_end"))
+        one_of(request.query_params.get("direction", "desc"), ("desc",), "direction")
+        counts = shapes.all_counts((await self._control.counts()).get(name, {}))
+        status = status_filter(request)
+        per_page = _per_page(request)
+        page = await page_of(self._control, name, request, status=status, per_page=per_page)
+        total = sum(counts.values()) if status is None else counts[status]
+        info = {
+            "count": len(page.instances),
+            "per_page": per_page,
+            "page": whole_number(request, "page", default=1),
+            "cursor": page.next_cursor,
+            "total_count": total,
+            "total_pages": -(-total // per_page),
+            "status_counts": counts,
+        }
+        if "cursor" in request.query_params:
+            del info["page"]
+        return Answer([shapes.row_shape(instance) for instance in page.instances], info)
+
+    async def create(self, request: Request) -> Answer:
+        name = self._control.program[request.path_params["name"]].name
+        body = object_body(await json_body(request, empty={}), ("instance_id", "params", *_IGNORED_KEYS))
+        id, params = body.get("instance_id"), body.get("params")  # noqa: A001
+        if isinstance(params, str):
+            params = parse_json(params, "params (a JSON-encoded string)")
+        id = await self._control.create(  # noqa: A001
+            name, id=None if id is None else instance_id(id), params=params, trigger="api"
+        )
+        status = await self._control.status(name, id)
+        created = {
+            "id": id,
+            "status": status.status,
+            "version_id": status.version,
+            "workflow_id": name,
+            "trigger_source": "api",
+        }
+        return Answer(created, messages=tuple(f"{key} has no effect here" for key in _IGNORED_KEYS if key in body))
+
+    async def instance(self, request: Request) -> Answer:
+        instance, status = await self._control.describe(*_addressed(request))
+        newest_first = one_of(request.query_params.get("order", "asc"), ("asc", "desc"), "order") == "desc"
+        with_steps = one_of(request.query_params.get("simple", "false"), ("true", "false"), "simple") == "false"
+        return Answer(shapes.instance_shape(instance, status, with_steps=with_steps, newest_first=newest_first))
+
+    async def step(self, request: Request) -> Answer:
+        query = request.query_params
+        wanted = query.get("name")
+        if not wanted:
+            raise BadRequestError("name is missing: the step's name with its count, as the instance shows it: charge-1")
+        type = one_of(query.get("type", "step"), ("step", "sleep", "waitForEvent"), "type")  # noqa: A001
+        _, status = await self._control.describe(*_addressed(request))
+        steps = [] if status.steps is UNSET else status.steps
+        step = _find_step([one for one in steps if shapes.step_type(one) == type], wanted, type)
+        if "attempt" not in query:
+            return Answer(shapes.whole_step_shape(step))
+        attempt = _find_attempt(step, whole_number(request, "attempt", default=1))
+        output = step.output if attempt.status == "complete" else None
+        return Answer({"status": attempt.status, **shapes.attempt_shape(attempt), "output": shapes.plain(output)})
+
+    async def change_status(self, request: Request) -> Answer:
+        address = _addressed(request)
+        body = object_body(await json_body(request, empty={}), ("status", "rollback", "from"))
+        action = one_of(body.get("status"), _ACTIONS, "status")
+        if body.get("rollback"):
+            raise BadRequestError("rollback is not supported yet; terminate without it")
+        if body.get("from") is not None:
+            raise BadRequestError("restarting from a step is not supported yet; restart without from")
+        verbs = {
+            "pause": self._control.pause,
+            "resume": self._control.resume,
+            "terminate": self._control.terminate,
+            "restart": self._control.restart,
+        }
+        await verbs[action](*address)
+        status = await self._control.status(*address)
+        return Answer({"status": status.status, "timestamp": shapes.iso(datetime.now(UTC))})
+
+    async def send_event(self, request: Request) -> Answer:
+        name, id = _addressed(request)  # noqa: A001
+        type = event_type(request.path_params["type"])  # noqa: A001
+        await self._control.send_event(name, id, type=type, payload=await json_body(request, empty=None))
+        return Answer({"instanceId": id, "timestamp": shapes.iso(datetime.now(UTC))})
+
+
+class Page(NamedTuple):
+    """Some instances, and where the next ones begin, if there are any."""
+
+    instances: list[InstanceRecord]
+    next_cursor: str | None
+
+
+async def page_of(control: LocalControl, name: str, request: Request, *, status: str | None, per_page: int) -> Page:
+    """Return the instances that a request's `page` or `cursor` asks for, newest first."""
+    query = request.query_params
+    if "page" in query and "cursor" in query:
+        raise BadRequestError("page and cursor exclude each other; use cursor, which new instances do not move")
+    skip = whole_number(request, "page", default=1) - 1
+    cursor = whole_number(request, "cursor", default=1) if "cursor" in query else None
+    while True:
+        instances = await control.page(name, status=status, limit=per_page + 1, cursor=cursor)
+        more = len(instances) > per_page
+        instances = instances[:per_page]
+        cursor = instances[-1].pk if more else None
+        if not skip:
+            return Page(instances, None if cursor is None else str(cursor))
+        if not more:
+            return Page([], None)
+        skip -= 1
+
+
+def status_filter(request: Request) -> str | None:
+    """Return the status a list is filtered by, if any."""
+    status = request.query_params.get("status")
+    return one_of(status, shapes.STATUSES, "status") if status else None
+
+
+def _per_page(request: Request) -> int:
+    return whole_number(request, "per_page", default=PER_PAGE, most=MOST_PER_PAGE)
+
+
+def _addressed(request: Request) -> tuple[str, str]:
+    return request.path_params["name"], instance_id(request.path_params["id"])
+
+
+def _find_step(steps: list[StepInfo], wanted: str, type: str) -> StepInfo:
+    by_name = {shapes.step_name(step): step for step in steps}
+    if wanted not in by_name:
+        hint = did_you_mean(wanted, by_name)
+        raise StepNotFoundError(f"no step {wanted!r} of type {type!r}{hint}; names end in their count, e.g. charge-1")
+    return by_name[wanted]
+
+
+def _find_attempt(step: StepInfo, number: int) -> AttemptInfo:
+    for attempt in step.attempts:
+        if attempt.attempt == number:
+            return attempt
+    raise StepNotFoundError(f"step {shapes.step_name(step)!r} has no attempt {number}; it has {len(step.attempts)}")
+
+
+def _success(answer: Answer) -> Response:
+    envelope: dict[str, Any] = {
+        "success": True,
+        "errors": [],
+        "messages": [{"code": 10000, "message": message} for message in answer.messages],
+        "result": answer.result,
+    }
+    if answer.info is not None:
+        envelope["result_info"] = answer.info
+    return Response.json(envelope, headers=_HEADERS)
+
+
+def _failure(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    number = _NUMBERS.get(code) or _NUMBER_BY_STATUS.get(status, _INTERNAL)
+    errors = [{"code": number, "message": message, "everstep_code": code}]
+    envelope = {"success": False, "errors": errors, "messages": [], "result": None}
+    return Response.json(envelope, status=status, headers={**_HEADERS, **(headers or {})})
+
+
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

@@ -1,0 +1,304 @@
+"""What gathers into one commit, what a failing commit does, and who hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from everstep.core.errors import StoreError
+from everstep.store.group import INLINE_GROUP, INLINE_SECONDS, MAX_GROUP, GroupCommit
+
+FOR_THE_THREAD = INLINE_GROUP + 1
+"""More operations at once than are committed on the loop."""
+PATIENCE = 10
+
+
+class DiskFullError(Exception):
+    """The retryable error of these tests."""
+
+
+class FakeDisk:
+    """A commit function that notes its groups, can be held, and fails as often as it is told to.
+
+    An operation that is an exception is refused with it; every other is answered with itself.
+    """
+
+    def __init__(self) -> None:
+        self.groups: list[list[Any]] = []
+        self.tried: list[list[Any]] = []
+        self.threads: list[threading.Thread] = []
+        self.failures: list[Exception] = []
+        self.reached = threading.Event()
+        self.free = threading.Event()
+        self.free.set()
+
+    def commit(self, operations: Sequence[Any]) -> list[Any]:
+        self.threads.append(threading.current_thread())
+        self.reached.set()
+        assert self.free.wait(PATIENCE)
+        self.tried.append(list(operations))
+        if self.failures:
+            raise self.failures.pop(0)
+        # What close() submits to wait its turn is a function.
+        self.groups.append([operation for operation in operations if not callable(operation)])
+        return list(operations)
+
+    def hold(self) -> None:
+        self.free.clear()
+        self.reached.clear()
+
+    async def is_reached(self) -> None:
+        assert await asyncio.to_thread(self.reached.wait, PATIENCE)
+
+    @property
+    def written(self) -> list[Any]:
+        return [operation for group in self.groups for operation in group]
+
+    @property
+    def on_the_loop(self) -> list[bool]:
+        return [thread is threading.main_thread() for thread in self.threads]
+
+
+@asynccontextmanager
+async def group_commit(disk: FakeDisk) -> AsyncIterator[GroupCommit]:
+    group = GroupCommit(disk.commit, retryable=DiskFullError)
+    try:
+        yield group
+    finally:
+        disk.free.set()
+        disk.failures.clear()
+        await group.close()
+
+
+def submit(group: GroupCommit, *operations: Any) -> list[asyncio.Future[Any]]:
+    return [group.submit(operation) for operation in operations]
+
+
+async def answers(*futures: asyncio.Future[Any]) -> list[Any]:
+    return await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), PATIENCE)
+
+
+async def keep_writer_busy(group: GroupCommit, disk: FakeDisk) -> list[asyncio.Future[Any]]:
+    """Have the writer's thread stand in the middle of a commit."""
+    disk.hold()
+    futures = submit(group, *(f"busy-{n}" for n in range(FOR_THE_THREAD)))
+    await disk.is_reached()
+    return futures
+
+
+async def test_a_lone_operation_is_committed_at_once_on_the_loop():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        assert await answers(group.submit("a")) == ["a"]
+        assert (disk.groups, disk.on_the_loop) == ([["a"]], [True])
+
+
+async def test_operations_of_one_turn_share_a_commit():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        assert await answers(*submit(group, "a", "b", "c")) == ["a", "b", "c"]
+        assert disk.groups == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize(("size", "on_the_loop"), [(INLINE_GROUP, True), (FOR_THE_THREAD, False)])
+async def test_only_small_groups_are_committed_on_the_loop(size: int, on_the_loop: bool):
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        assert await answers(*submit(group, *range(size))) == list(range(size))
+        assert disk.on_the_loop == [on_the_loop]
+
+
+async def test_a_slow_disk_is_left_to_the_thread():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        group._commit_seconds = INLINE_SECONDS * 2  # as measured
+        assert await answers(group.submit("a")) == ["a"]
+        assert disk.on_the_loop == [False]
+
+
+async def test_a_disk_that_is_quick_again_is_used_from_the_loop_again():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        group._commit_seconds = INLINE_SECONDS * 2
+        for n in range(1_000):
+            await answers(group.submit(n))
+            if disk.on_the_loop[-1]:
+                break
+        assert disk.on_the_loop[-1]
+
+
+async def test_what_is_submitted_during_a_commit_shares_the_next():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        first = await keep_writer_busy(group, disk)
+        second = submit(group, "a")
+        await asyncio.sleep(0)  # another turn of the loop, the same group
+        second += submit(group, "b", "c")
+        disk.free.set()
+        assert await answers(*second) == ["a", "b", "c"]
+        assert await answers(*first) == disk.groups[0]
+        assert disk.groups[1:] == [["a", "b", "c"]]
+
+
+async def test_nothing_is_acknowledged_before_its_commit_is_over():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        futures = await keep_writer_busy(group, disk)
+        assert not any(future.done() for future in futures)
+        disk.free.set()
+        await answers(*futures)
+
+
+async def test_a_group_has_an_upper_limit():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        await answers(*submit(group, *range(MAX_GROUP + 1)))
+        assert [len(one) for one in disk.groups] == [MAX_GROUP, 1]
+
+
+async def test_the_order_of_submitting_is_the_order_of_committing():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        futures = []
+        for n in range(3_000):
+            futures.append(group.submit(n))
+            if n % 7 == 0 and n % 500 > 100:  # groups for the loop between groups for the thread
+                await asyncio.sleep(0)
+        assert await answers(*futures) == list(range(3_000))
+        assert disk.written == list(range(3_000))
+        assert len(set(disk.on_the_loop)) == 2
+
+
+async def test_an_operation_submitted_by_a_waiter_comes_after_those_queued_before():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+
+        async def chain(name: str) -> None:
+            for n in range(20):
+                await group.submit((name, n))
+
+        await asyncio.gather(*(chain(name) for name in "abc"))
+        for name in "abc":
+            assert [operation for operation in disk.written if operation[0] == name] == [(name, n) for n in range(20)]
+
+
+@pytest.mark.parametrize("size", [3, FOR_THE_THREAD])
+async def test_a_refused_operation_does_not_fail_its_group(size: int):
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        refusal = ValueError("refused")
+        futures = submit(group, "first", refusal, *range(size))
+        assert await answers(*futures) == ["first", refusal, *range(size)]
+        with pytest.raises(ValueError, match="refused"):
+            await futures[1]
+
+
+@pytest.mark.parametrize("size", [3, FOR_THE_THREAD])
+async def test_every_waiter_hears_of_a_commit_that_failed_and_the_next_one_is_tried(size: int):
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        disk.failures = [error] = [StoreError("corrupt")]
+        assert await answers(*submit(group, *range(size))) == [error] * size
+        assert await answers(*submit(group, "next")) == ["next"]
+
+
+@pytest.mark.parametrize("size", [3, FOR_THE_THREAD])
+async def test_a_full_disk_keeps_the_group_and_acknowledges_it_once_there_is_room(
+    size: int, caplog: pytest.LogCaptureFixture
+):
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        disk.failures = [DiskFullError("no room"), DiskFullError("no room")]
+        assert await answers(*submit(group, *range(size))) == list(range(size))
+        assert disk.tried == [list(range(size))] * 3
+        assert disk.on_the_loop[1:] == [False, False]  # the loop does not wait for room
+    assert "no room; nothing is acknowledged meanwhile" in caplog.text
+
+
+async def test_operations_that_come_while_the_disk_is_full_wait_their_turn():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        disk.failures = [DiskFullError("no room")] * 2
+        first = submit(group, "a", "b")
+        await asyncio.sleep(0)  # tried on the loop, in vain
+        second = submit(group, "c")
+        assert await answers(*first, *second) == ["a", "b", "c"]
+        assert disk.written == ["a", "b", "c"]
+
+
+async def test_a_disk_that_stays_full_is_tried_less_and_less_often(monkeypatch: pytest.MonkeyPatch):
+    delays: list[float] = []
+    monkeypatch.setattr("everstep.store.group.time.sleep", delays.append)
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        disk.failures = [DiskFullError("no room")] * 9
+        await answers(group.submit("a"))
+    assert delays == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+
+
+async def test_a_cancelled_waiter_does_not_break_its_group():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        busy = await keep_writer_busy(group, disk)
+        futures = submit(group, "a", "b", "c")
+        futures[1].cancel()
+        busy[0].cancel()
+        disk.free.set()
+        assert await answers(futures[0], futures[2]) == ["a", "c"]
+        assert await answers(*busy[1:]) == [f"busy-{n}" for n in range(1, FOR_THE_THREAD)]
+        assert disk.groups[1] == ["a", "b", "c"]  # what was asked for happens all the same
+
+
+async def test_a_cancelled_waiter_of_a_commit_on_the_loop_does_not_break_its_group():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        futures = submit(group, "a", "b")
+        futures[0].cancel()
+        assert await answers(futures[1]) == ["b"]
+        assert disk.groups == [["a", "b"]]
+
+
+async def test_closing_commits_what_is_queued():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        futures = submit(group, "a", "b")
+        await group.close()
+        assert await answers(*futures) == ["a", "b"]
+        assert disk.written == ["a", "b"]
+
+
+async def test_closing_waits_for_the_commit_under_way_and_for_what_came_after_it():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        futures = await keep_writer_busy(group, disk)
+        futures += submit(group, "after")
+        closing = asyncio.create_task(group.close())
+        await asyncio.sleep(0)
+        disk.free.set()
+        await asyncio.wait_for(closing, PATIENCE)
+        assert all(future.done() for future in futures)
+        assert disk.written[-1] == "after"
+
+
+async def test_closing_ends_the_thread_even_if_the_last_commit_fails():
+    disk = FakeDisk()
+    group = GroupCommit(disk.commit, retryable=DiskFullError)
+    disk.failures = [error] = [StoreError("corrupt")]
+    future = group.submit("a")
+    await asyncio.wait_for(group.close(), PATIENCE)
+    assert await answers(future) == [error]
+    assert not group._thread.is_alive()
+
+
+async def test_nothing_is_taken_after_closing():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        await group.close()
+        with pytest.raises(StoreError, match="closed"):
+            group.submit("late")
+        assert disk.groups == []

@@ -1,0 +1,414 @@
+"""What only SqliteStore promises: one owner per file, full durability, a file that outlives its process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from everstep.core.errors import DatabaseInUseError, InstanceExistsError, SchemaVersionError, StoreError
+from everstep.store import driver
+from everstep.store import sqlite as sqlite_store
+from everstep.store.driver import StoreUnavailableError, connect
+from everstep.store.protocol import Change
+from everstep.store.sqlite import SqliteStore, open_store
+
+from .factories import WORKFLOW, do, failed_attempt, instance, new_instance, owned_instance, waiting
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from everstep.store.protocol import NewInstance
+from everstep.store.sqlite import SqliteStore
+
+async def hold():
+    store = SqliteStore(Path(sys.argv[1]))
+    await store.open()
+    await store.create(NewInstance("orders", "one", 10, None, True))
+    print("held", flush=True)
+    sys.stdin.read()
+
+asyncio.run(hold())
+"""
+DRIVERS = ["apsw", "standard library"]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+@pytest.fixture(params=DRIVERS)
+def each_driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "standard library":
+        monkeypatch.setattr(driver, "apsw", None)
+    return request.param
+
+
+@asynccontextmanager
+async def opened(path: Path | None) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Have another process hold the database, with one instance of its own."""
+    arguments = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def set_schema_version(path: Path, version: int) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(f"pragma user_version = {version}")
+    connection.close()
+
+
+class FailingConnection:
+    """A connection whose next `failures` commits fail; everything else goes to the real one."""
+
+    def __init__(self, real: driver.Connection, *, error: Exception, failures: int, at: str = "commit") -> None:
+        self._real = real
+        self._error = error
+        self._at = at
+        self.failures = failures
+
+    def execute(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        if sql.startswith(self._at) and self.failures:
+            self.failures -= 1
+            raise self._error
+        return self._real.execute(sql, arguments)
+
+    def close(self) -> None:
+        self._real.close()
+
+
+class FullDisk:
+    """A driver's connection on a disk without room: every statement fails as SQLite fails then."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def execute(self, *_: Any) -> Any:
+        raise self._error
+
+
+# One owner per file
+
+
+async def test_a_second_store_on_the_file_is_refused_and_told_who_has_it(path: Path):
+    async with opened(path):
+        with pytest.raises(DatabaseInUseError, match=rf"state\.db is in use .*\(pid {os.getpid()}\)") as refusal:
+            await SqliteStore(path).open()
+        assert refusal.value.code == "store.in_use"
+
+
+async def test_another_process_is_refused_and_told_who_has_it(path: Path):
+    with holder(path) as process, pytest.raises(DatabaseInUseError, match=rf"\(pid {process.pid}\)"):
+        await SqliteStore(path).open()
+
+
+async def test_a_refused_store_may_be_opened_once_the_first_is_closed(path: Path):
+    second = SqliteStore(path)
+    async with opened(path):
+        with pytest.raises(DatabaseInUseError):
+            await second.open()
+    await second.open()
+    await second.close()
+
+
+async def test_what_a_killed_process_acknowledged_is_there_at_once(path: Path):
+    with holder(path) as process:
+        process.send_signal(signal.SIGKILL)
+        async with opened(path) as store:
+            assert (await instance(store)).status == "running"
+            assert await store.recover(now=100) == 1
+
+
+async def test_two_files_in_one_directory_do_not_exclude_each_other(tmp_path: Path):
+    async with opened(tmp_path / "a.db"), opened(tmp_path / "b.db"):
+        pass
+
+
+# Durability
+
+
+async def test_the_writer_waits_for_the_disk_at_every_commit(path: Path, each_driver: str):
+    async with opened(path) as store:
+        assert store._writer.execute("pragma synchronous") == [(2,)]
+        assert store._writer.execute("pragma journal_mode") == [("wal",)]
+
+
+async def test_the_reader_neither_writes_nor_checkpoints(path: Path, each_driver: str):
+    async with opened(path) as store:
+        assert store._reader.execute("pragma wal_autocheckpoint") == [(0,)]
+        with pytest.raises(StoreError):
+            store._reader.execute("delete from instance")
+
+
+async def test_everything_is_there_after_reopening(path: Path, each_driver: str):
+    async with opened(path) as store:
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1)], [failed_attempt()], instance=waiting(50)))
+        sent = await store.send_event(WORKFLOW, "one", type="t", payload="1", now=20)
+        before = await instance(store)
+    async with opened(path) as store:
+        assert await instance(store) == before
+        assert await store.attempts(pk) == [failed_attempt()]
+        [claimed] = (await store.claim([WORKFLOW], now=50, limit=1)).claimed
+        assert (claimed.steps, claimed.events) == ([do(1)], [sent.event])
+
+
+async def test_one_driver_reads_what_the_other_wrote(path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with opened(path) as store:
+        await store.create(new_instance())
+    monkeypatch.setattr(driver, "apsw", None)
+    async with opened(path) as store:
+        assert (await instance(store)).status == "queued"
+
+
+async def test_closing_writes_what_was_queued(path: Path):
+    store = SqliteStore(path)
+    await store.open()
+    pk = await owned_instance(store)
+    written = [store.write(Change(pk, [do(n)])) for n in range(1, 101)]
+    await store.close()
+    assert all(one.done() for one in written)
+    async with opened(path) as store:
+        assert len(await store.steps(pk)) == 100
+
+
+async def test_the_file_is_sound_after_many_groups(path: Path, each_driver: str):
+    async with opened(path) as store:
+        pks = await asyncio.gather(*(store.create(new_instance(f"i{n}", owned=True)) for n in range(600)))
+        for n in range(1, 4):
+            await asyncio.gather(*(store.write(Change(pk, [do(n)], [failed_attempt(n)])) for pk in pks))
+        await asyncio.gather(*(store.restart(WORKFLOW, f"i{n}", now=100, version=None) for n in range(0, 600, 2)))
+        assert store._writer.execute("pragma integrity_check") == [("ok",)]
+    connection = sqlite3.connect(path)
+    assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+    assert connection.execute("select count(*) from step").fetchall() == [(900,)]
+    connection.close()
+
+
+async def test_a_store_without_a_path_leaves_nothing_behind():
+    async with opened(None) as store:
+        await store.create(new_instance())
+        folder = store._path.parent
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+# Opening
+
+
+async def test_a_missing_directory_is_made(tmp_path: Path):
+    path = tmp_path / "not" / "there" / "state.db"
+    async with opened(path):
+        assert path.is_file()
+
+
+async def test_a_directory_that_cannot_be_made_is_an_error_with_a_cure(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"cannot open .*state\.db: .*; give the database another place"):
+        await SqliteStore(tmp_path / "file" / "state.db").open()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_a_directory_that_cannot_be_written_is_an_error_with_a_cure(tmp_path: Path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match=r"Permission denied; give the database another place"):
+        await SqliteStore(tmp_path / "state.db").open()
+
+
+async def test_a_refusal_of_the_system_is_an_error_with_a_cure(path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: Any) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("everstep.store.lock.os.open", refuse)
+    with pytest.raises(StoreError, match=r"state\.db: Permission denied; give the database another place"):
+        await SqliteStore(path).open()
+
+
+async def test_a_file_of_another_kind_is_refused_and_left_as_it_is(path: Path, each_driver: str):
+    path.write_bytes(b"not a database " * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        await SqliteStore(path).open()
+    assert path.read_bytes() == b"not a database " * 100
+
+
+async def test_a_newer_schema_is_refused_and_left_as_it_is(path: Path, each_driver: str):
+    async with opened(path):
+        pass
+    set_schema_version(path, 99)
+    with pytest.raises(SchemaVersionError, match=r"state\.db has schema 99, newer .*; upgrade everstep") as refusal:
+        await SqliteStore(path).open()
+    assert refusal.value.code == "store.schema_version"
+    set_schema_version(path, 1)
+    async with opened(path):  # the refusal let go of the lock
+        pass
+
+
+async def test_a_store_that_is_not_open_says_so():
+    store = SqliteStore(None)
+    with pytest.raises(StoreError, match="not open"):
+        store.write(Change(1))
+    with pytest.raises(StoreError, match="not open"):
+        await store.find(WORKFLOW, "one")
+    await store.close()
+
+
+async def test_a_closed_store_may_be_closed_again(path: Path):
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [("sqlite:///state.db", "/root/dir/state.db"), ("sqlite:////abs/state.db", "/abs/state.db")],
+)
+def test_a_url_names_a_file(url: str, path: str):
+    assert open_store(url, Path("/root/dir"))._path == Path(path)
+
+
+def test_a_url_names_a_store_that_is_gone_when_it_is_closed():
+    store = open_store("sqlite:///:memory:")
+    assert store._temporary is not None
+    store._temporary.cleanup()
+
+
+@pytest.mark.parametrize("url", ["", "state.db", "sqlite://", "sqlite:///", "mysql:///x", "postgresql://host/x"])
+def test_a_url_of_another_kind_is_refused(url: str):
+    with pytest.raises(StoreError, match="use sqlite:///path"):
+        open_store(url)
+
+
+# Trouble
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(13, "the disk is full"), (10, "cannot be read or written"), (5, "locked")]
+)
+def test_a_full_disk_is_trouble_that_may_pass(path: Path, code: int, words: str):
+    error = sqlite3.OperationalError("from SQLite")
+    error.sqlite_errorcode = code | 0x300  # an extended code
+    connection = driver._StandardConnection(str(path))
+    connection._connection.close()
+    connection._connection = FullDisk(error)
+    with pytest.raises(StoreUnavailableError, match=rf"the database .*{words}.*from SQLite"):
+        connection.execute("commit")
+
+
+def test_a_file_that_may_not_grow_is_a_full_disk(path: Path, each_driver: str):
+    connection = connect(str(path))
+    connection.execute("create table t (bytes)")
+    connection.execute("pragma max_page_count = 4")
+    with pytest.raises(StoreUnavailableError, match="the disk is full"):
+        connection.execute("insert into t values (zeroblob(100000))")
+    connection.execute("pragma max_page_count = 4000")
+    connection.execute("insert into t values (zeroblob(100000))")  # once there is room, the same statement succeeds
+    connection.close()
+
+
+def test_a_wrong_statement_is_no_passing_trouble(path: Path, each_driver: str):
+    connection = connect(str(path))
+    with pytest.raises(StoreError, match=r"refused a statement: .*nonsense") as refusal:
+        connection.execute("nonsense")
+    assert not isinstance(refusal.value, StoreUnavailableError)
+    connection.close()
+
+
+@pytest.mark.parametrize("at", ["begin", "insert into step", "commit"])
+async def test_what_a_full_disk_held_up_is_written_once_there_is_room(path: Path, at: str):
+    async with opened(path) as store:
+        pk = await owned_instance(store)
+        full = StoreUnavailableError("the database has no room left: the disk is full")
+        store._writer = FailingConnection(store._writer, error=full, failures=2, at=at)
+        await asyncio.gather(store.write(Change(pk, [do(1)])), store.create(new_instance("two")))
+        assert store._writer.failures == 0
+        assert await store.steps(pk) == [do(1)]
+        assert (await instance(store, "two")).status == "queued"
+
+
+async def test_a_group_that_failed_leaves_nothing_behind(path: Path):
+    async with opened(path) as store:
+        pk = await owned_instance(store)
+        store._writer = FailingConnection(store._writer, error=StoreError("corrupt"), failures=2)
+        asked = [store.write(Change(pk, [do(1)])), store.create(new_instance("two"))]
+        assert [str(one) for one in await asyncio.gather(*asked, return_exceptions=True)] == ["corrupt"] * 2
+        assert await store.steps(pk) == []
+        assert await store.find(WORKFLOW, "two") is None
+        await store.write(Change(pk, [do(2)]))
+        assert await store.steps(pk) == [do(2)]
+
+
+@pytest.mark.parametrize("poison", ["\ud800", object()], ids=["a lone surrogate", "a value of no database"])
+async def test_a_change_that_cannot_be_written_fails_alone(path: Path, each_driver: str, poison: Any):
+    async with opened(path) as store:
+        pks = [await owned_instance(store, name) for name in ("one", "two", "three")]
+        results = ["1", poison, "3"]
+        written = [store.write(Change(pk, [do(1, result=result)])) for pk, result in zip(pks, results, strict=True)]
+        first, failed, third = await asyncio.gather(*written, return_exceptions=True)
+        assert (first, third) == (None, None)
+        assert isinstance(failed, Exception)
+        assert [len(await store.steps(pk)) for pk in pks] == [1, 0, 1]
+
+
+async def test_a_change_that_cannot_be_written_leaves_refusals_and_order_as_they_are(path: Path):
+    async with opened(path) as store:
+        pk = await owned_instance(store)
+        asked = [
+            store.create(new_instance("two")),
+            store.create(new_instance("bad", params="\ud800")),
+            store.create(new_instance("two", params="late")),
+            store.pause(WORKFLOW, "one", now=20),
+        ]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(answer).__name__ for answer in answers[1:3]] == ["UnicodeEncodeError", "InstanceExistsError"]
+        assert isinstance(answers[2], InstanceExistsError)
+        assert (await instance(store, "two")).pk == answers[0]
+        assert (await instance(store)).status == "waitingForPause"
+        assert answers[3].pk == pk
+
+
+# Speed that tests can see
+
+
+@pytest.mark.parametrize(
+    ("query", "arguments"),
+    [
+        ("due_instances", (1, "[]", 1)),
+        ("next_due", ("[]",)),
+        ("recover_pausing", ()),
+        ("recover_running", (1,)),
+        ("recover_unheard", (1,)),
+        ("release_running", (1,)),
+    ],
+)
+async def test_statements_about_live_instances_do_not_read_the_whole_history(
+    path: Path, each_driver: str, query: str, arguments: tuple[Any, ...]
+):
+    async with opened(path) as store:
+        plan = store._writer.execute(f"explain query plan {sqlite_store._SQL[query]}", arguments)
+        scans = {row[3] for row in plan} & {"SCAN instance", "SCAN i", "SCAN step", "SCAN s"}
+        assert not scans, plan
