@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Sets this checkout up in `.venv` and runs it. Needs nothing but Python 3.11 or newer.
 
-    python3 run.py demo [--once]     the order pipeline against stand-in services, cut by kill -9 in the middle
-    python3 run.py test [ARGS ...]   everything that has to hold: lint, types, layers, tests; ARGS go to pytest alone
+python3 run.py demo [--once]     the order pipeline against stand-in services, cut by kill -9 in the middle
+python3 run.py test [ARGS ...]   everything that has to hold: lint, types, layers, tests; ARGS go to pytest alone
 """
 
 from __future__ import annotations
@@ -77,7 +77,10 @@ def set_up() -> None:
 def run(command: list[str]) -> int:
     """Run a program of `.venv` in the checkout."""
     print(f"\n$ {' '.join(command)}", file=sys.stderr, flush=True)
-    environment = os.environ | {"PATH": f"{PYTHON.parent}{os.pathsep}{os.environ.get('PATH', '')}", "VIRTUAL_ENV": str(VENV)}
+    environment = os.environ | {
+        "PATH": f"{PYTHON.parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "VIRTUAL_ENV": str(VENV),
+    }
     return subprocess.run([PYTHON.parent / command[0], *command[1:]], cwd=ROOT, env=environment, check=False).returncode
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from everstep.api.http import Request, Response
     from everstep.api.step import WorkflowStep
     from everstep.core.errors import (
+        AttemptCutOffError,
         ConfigError,
         DatabaseInUseError,
         EverstepError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         InstanceNotFoundError,
         InstanceStateError,
         InstanceTerminatedError,
+        InvalidNameError,
         InvalidParamsError,
         NonDeterminismError,
         NonRetryableError,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from everstep.engine.embedded import Everstep, lifespan
 
 __all__ = [
+    "AttemptCutOffError",
     "AttemptInfo",
     "ConfigError",
     "DatabaseInUseError",
@@ -61,6 +64,7 @@ __all__ = [
     "InstanceStateError",
     "InstanceStatus",
     "InstanceTerminatedError",
+    "InvalidNameError",
     "InvalidParamsError",
     "NonDeterminismError",
     "NonRetryableError",
@@ -99,8 +103,8 @@ _HOMES = {
     "everstep.api.http": "Request Response",
     "everstep.api.step": "WorkflowStep",
     "everstep.core.errors": (
-        "ConfigError DatabaseInUseError EverstepError InstanceExistsError InstanceNotFoundError InstanceStateError "
-        "InstanceTerminatedError InvalidParamsError NonDeterminismError NonRetryableError NotSerializableError "
+        "AttemptCutOffError ConfigError DatabaseInUseError EverstepError InstanceExistsError InstanceNotFoundError InstanceStateError "
+        "InstanceTerminatedError InvalidNameError InvalidParamsError NonDeterminismError NonRetryableError NotSerializableError "
         "StepError StoreError StoredValueError ValueTooLargeError WorkflowNotFoundError WorkflowTimeoutError"
     ),
     "everstep.core.step_config": "Retries StepConfig",

@@ -10,6 +10,8 @@ from everstep.core.errors import InstanceExistsError, InstanceNotFoundError, Ins
 from everstep.store.protocol import Change, EventRecord, InstanceChange, Store, Transition
 
 from .factories import (
+    BOOM,
+    CONTRADICTION,
     WORKFLOW,
     claimed_ids,
     do,
@@ -165,9 +167,9 @@ class Writing:
 
     async def test_the_end_is_kept_with_its_error(self, store: Store):
         pk = await owned_instance(store)
-        await store.write(Change(pk, instance=ended("errored", at=70, error='{"name":"Boom"}')))
+        await store.write(Change(pk, instance=ended("errored", at=70, error=BOOM)))
         found = await instance(store)
-        assert (found.status, found.ended_at, found.output, found.error) == ("errored", 70, None, '{"name":"Boom"}')
+        assert (found.status, found.ended_at, found.output, found.error) == ("errored", 70, None, BOOM)
 
     @pytest.mark.parametrize("status", ENDED)
     @pytest.mark.parametrize("later", ["running", "waiting", "paused", "complete", "errored"])
@@ -573,6 +575,21 @@ class Resuming:
         with pytest.raises(InstanceStateError, match=status) as refusal:
             await store.resume(WORKFLOW, "one", now=200)
         assert refusal.value.code == "instance.cannot_resume"
+
+    async def test_an_instance_stopped_by_a_contradiction_goes_on_with_its_journal(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1)], instance=ended("errored", at=100, error=CONTRADICTION)))
+        assert await store.resume(WORKFLOW, "one", now=300) == Transition(pk, "errored", "queued")
+        found = await instance(store)
+        assert (found.status, found.due_at, found.ended_at, found.error) == ("queued", 300, None, None)
+        assert await store.steps(pk) == [do(1)]
+
+    async def test_a_contradiction_is_no_excuse_for_the_other_verbs(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, instance=ended("errored", at=100, error=CONTRADICTION)))
+        for verb in (store.pause, store.terminate):
+            with pytest.raises(InstanceStateError, match="errored"):
+                await verb(WORKFLOW, "one", now=300)
 
     @pytest.mark.parametrize("status", ["paused", "waitingForPause"])
     async def test_timers_to_come_move_by_the_time_spent_paused(self, store: Store, status: str):

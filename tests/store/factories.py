@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from everstep.core.errors import NonDeterminismError
 from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.core.stored_error import encode_error
 from everstep.store.protocol import Change, InstanceChange, InstanceRecord, NewInstance, Store
 
 WORKFLOW = "orders"
+BOOM = encode_error(ValueError("boom"))
+CONTRADICTION = encode_error(NonDeterminismError("the code asks for another step than the one recorded"))
 
 
 def new_instance(
@@ -29,7 +33,7 @@ def wait(seq: int = 1, *, type: str = "approval", until: int | None = 1_000_000,
 
 
 def failed_attempt(seq: int = 1, attempt: int = 1, **more: Any) -> AttemptRecord:
-    return AttemptRecord(seq, attempt, **{"started_at": 10, "ended_at": 20, "error": '{"name":"Boom"}', **more})
+    return AttemptRecord(seq, attempt, **{"started_at": 10, "ended_at": 20, "error": BOOM, **more})
 
 
 def ended(status: Any = "complete", *, at: int = 50, **more: Any) -> InstanceChange:
@@ -75,7 +79,7 @@ async def instance_in(store: Store, status: str, id: str = "one") -> int:
         case "complete":
             await store.write(Change(pk, instance=ended("complete", at=100, output="1")))
         case "errored":
-            await store.write(Change(pk, instance=ended("errored", at=100, error='{"name":"Boom"}')))
+            await store.write(Change(pk, instance=ended("errored", at=100, error=BOOM)))
         case "terminated":
             await store.terminate(WORKFLOW, id, now=100)
         case _:

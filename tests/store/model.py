@@ -11,8 +11,15 @@ from typing import Any
 
 from msgspec import structs
 
-from everstep.core.errors import InstanceExistsError, InstanceNotFoundError, InstanceStateError, StoreError
+from everstep.core.errors import (
+    InstanceExistsError,
+    InstanceNotFoundError,
+    InstanceStateError,
+    NonDeterminismError,
+    StoreError,
+)
 from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.core.stored_error import error_info
 from everstep.store.protocol import (
     Change,
     Claim,
@@ -145,14 +152,17 @@ class ModelStore:
         return Transition(row["pk"], before, row["status"])
 
     async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
-        row = self._live(workflow, id, "instance.cannot_resume")
+        row = self._existing(workflow, id)
+        if not _contradicted(row):
+            self._live(workflow, id, "instance.cannot_resume")
         before, paused_at = row["status"], row["paused_at"]
-        if before in ("paused", "waitingForPause"):
-            for step in self._open_steps(row["pk"]):
+        if before in ("paused", "waitingForPause", "errored"):
+            for step in self._open_steps(row["pk"]) if paused_at is not None else ():
                 if step.wake_at is not None and step.wake_at > paused_at and not step.absolute:
                     step.wake_at += max(0, now - paused_at)
-            was_paused = before == "paused"
-            row.update(status="queued" if was_paused else "running", due_at=now if was_paused else None, paused_at=None)
+            promised = before == "waitingForPause"
+            row.update(status="running" if promised else "queued", due_at=None if promised else now)
+            row.update(dict.fromkeys(("paused_at", "ended_at", "error")))
         return Transition(row["pk"], before, row["status"])
 
     async def terminate(self, workflow: str, id: str, *, now: int) -> Transition:
@@ -240,6 +250,10 @@ class ModelStore:
 
 def _owned(row: dict[str, Any]) -> bool:
     return row["status"] == "running" and row["due_at"] is None
+
+
+def _contradicted(row: dict[str, Any]) -> bool:
+    return row["error"] is not None and error_info(row["error"]).code == NonDeterminismError.code
 
 
 def _earlier(due_at: int | None, now: int) -> int:

@@ -164,10 +164,11 @@ async def test_a_group_has_an_upper_limit():
 async def test_the_order_of_submitting_is_the_order_of_committing():
     disk = FakeDisk()
     async with group_commit(disk) as group:
-        futures = []
-        for n in range(3_000):
+        futures = submit(group, 0)
+        await asyncio.sleep(0)  # one for the loop before the many for the thread
+        for n in range(1, 3_000):
             futures.append(group.submit(n))
-            if n % 7 == 0 and n % 500 > 100:  # groups for the loop between groups for the thread
+            if n % 7 == 0 and n % 500 > 100:
                 await asyncio.sleep(0)
         assert await answers(*futures) == list(range(3_000))
         assert disk.written == list(range(3_000))
@@ -290,7 +291,8 @@ async def test_closing_ends_the_thread_even_if_the_last_commit_fails():
     group = GroupCommit(disk.commit, retryable=DiskFullError)
     disk.failures = [error] = [StoreError("corrupt")]
     future = group.submit("a")
-    await asyncio.wait_for(group.close(), PATIENCE)
+    async with asyncio.timeout(PATIENCE):
+        await group.close()  # in the same turn of the loop, so the same group
     assert await answers(future) == [error]
     assert not group._thread.is_alive()
 

@@ -374,6 +374,19 @@ async def test_a_change_that_cannot_be_written_fails_alone(path: Path, each_driv
         assert [len(await store.steps(pk)) for pk in pks] == [1, 0, 1]
 
 
+async def test_a_change_that_can_only_be_written_in_part_is_not_written(path: Path, each_driver: str):
+    async with opened(path) as store:
+        pk = await owned_instance(store)
+        written = [
+            store.write(Change(pk, [do(1)])),
+            store.write(Change(pk, [do(2)], [failed_attempt(error="\ud800")])),
+            store.write(Change(pk, [do(3)])),
+        ]
+        _, failed, _ = await asyncio.gather(*written, return_exceptions=True)
+        assert isinstance(failed, UnicodeEncodeError)
+        assert [step.seq for step in await store.steps(pk)] == [1, 3]
+
+
 async def test_a_change_that_cannot_be_written_leaves_refusals_and_order_as_they_are(path: Path):
     async with opened(path) as store:
         pk = await owned_instance(store)

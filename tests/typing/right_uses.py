@@ -66,7 +66,7 @@ class ShopEnv(Env):
     REGION: str = "eu"
 
 
-CONFIG: StepConfigDict = {"retries": {"limit": 5, "delay": "10 seconds", "backoff": "exponential"}, "timeout": "30 s"}
+CONFIG: StepConfigDict = {"retries": {"limit": 5, "delay": "10 seconds", "backoff": "exponential"}, "timeout": "1 hour"}
 POLICY = StepConfig(retries=Retries(limit=2, delay=timedelta(seconds=1), max_delay="1 hour"), timeout="30 seconds")
 
 
@@ -108,7 +108,8 @@ async def direct_steps(step: WorkflowStep, order: OrderParams, warehouse: Wareho
     assert_type(await step.do("new", Receipt, "ch_1", 100), Receipt)
     assert_type(await step.do("lambda", lambda: charge(order, "key")), Receipt)
     assert_type(await step.do("lambda", lambda: order.total_cents), int)
-    assert_type(await step.do("lambda", lambda ctx: charge(order, ctx.instance_id)), Receipt)
+    from_ctx: Receipt = await step.do("lambda", lambda ctx: charge(order, ctx.instance_id))
+    print(from_ctx)
     assert_type(await step.do("method", warehouse.reserve, "sku", 2), list[str])
     assert_type(await step.do("method", warehouse.count, "sku"), int)
     assert_type(await step.do("static", Warehouse.audit), float)
@@ -154,6 +155,9 @@ async def steps_that_leave_ctx_out(step: WorkflowStep, order: OrderParams) -> No
 async def steps_at_once(step: WorkflowStep, order: OrderParams) -> None:
     both = await asyncio.gather(step.do("charge", charge, order, "key"), step.do("render", render, order))
     assert_type(both, tuple[Receipt, bytes])
+    assert_type(await asyncio.gather(*(step.do("ship", ship, order) for _ in range(3))), list[Shipment])
+    assert_type(await asyncio.gather(step.sleep("nap", "1 hour"), step.do("ship", ship, order)), tuple[None, Shipment])
+    assert_type(await asyncio.wait_for(step.do("ship", ship, order), 60), Shipment)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(step.do("charge", charge, order, "key"))
     assert_type(task.result(), Receipt)
@@ -275,7 +279,7 @@ async def embedded() -> None:
         assert_type(es.workflow(OrderPipeline), Workflow[OrderParams])
         assert_type(es.workflow(PlainDict), Workflow[dict[str, int]])
         assert_type(es.workflow(Undeclared), Workflow[Any])
-        await es.workflow("order-pipeline").create(params={"orderId": "ord_1"})
+        assert_type(await es.workflow("order-pipeline").get("ord_1"), WorkflowInstance)
         lifespan(es)
 
 

@@ -69,7 +69,11 @@ class WorkflowInstance:
         return self._id
 
     async def status(self, *, steps: bool = False) -> InstanceStatus:
-        """Return where the instance is: status, current step, what it waits for; with `steps`, every step."""
+        """Return where the instance is: status, current step, what it waits for; with `steps`, every step.
+
+        Raises:
+            InstanceNotFoundError: if it was deleted.
+        """
         return await self._control.status(self._workflow, self._id, steps=steps)
 
     async def result(self, timeout: Duration | None = None) -> Any:  # noqa: ASYNC109  # a duration in words
@@ -95,19 +99,37 @@ class WorkflowInstance:
         await self._control.pause(self._workflow, self._id)
 
     async def resume(self) -> None:
-        """Let it go on where it was; sleeps and timeouts move by the time spent paused."""
+        """Let it go on where it was; sleeps and timeouts move by the time spent paused.
+
+        Raises:
+            InstanceStateError: if it has ended.
+        """
         await self._control.resume(self._workflow, self._id)
 
     async def terminate(self) -> None:
-        """Stop it for good, at once. Raises InstanceStateError if it has ended."""
+        """Stop it for good, at once.
+
+        Raises:
+            InstanceStateError: if it has ended.
+        """
         await self._control.terminate(self._workflow, self._id)
 
     async def restart(self) -> None:
-        """Forget everything it did and start it again with the same id and params."""
+        """Forget everything it did and start it again with the same id and params.
+
+        Raises:
+            InstanceNotFoundError: if it was deleted.
+        """
         await self._control.restart(self._workflow, self._id)
 
     async def send_event(self, *, type: str, payload: Any = None) -> None:
-        """Send it an event; one that comes before its wait is kept. Raises InstanceStateError if it has ended."""
+        """Send it an event; one that comes before its wait is kept.
+
+        Raises:
+            InstanceStateError: if it has ended.
+            NotSerializableError: if the payload cannot be stored.
+            ValueError: if the type is not allowed.
+        """
         await self._control.send_event(self._workflow, self._id, type=type, payload=payload)
 
     def __repr__(self) -> str:
@@ -141,17 +163,27 @@ class Workflow(Generic[ParamsT]):
 
         Raises:
             InstanceExistsError: if the id is taken, however many callers race; nothing is changed.
+            ValueError: if the id is not allowed.
             InvalidParamsError: if the params do not fit the declared type.
             NotSerializableError: if they cannot be stored.
         """
         return self._handle(await self._control.create(self._name, id=id, params=params))
 
     async def get_or_create(self, *, id: str | None = None, params: ParamsT | None = None) -> WorkflowInstance:
-        """Return the instance with this id, created with `params` if there is none yet."""
+        """Return the instance with this id, created with `params` if there is none yet.
+
+        Raises:
+            InvalidParamsError: if the params do not fit the declared type.
+            NotSerializableError: if they cannot be stored.
+        """
         return self._handle(await self._control.create(self._name, id=id, params=params, exist_ok=True))
 
     async def get(self, id: str) -> WorkflowInstance:
-        """Return the instance with this id. Raises InstanceNotFoundError if there is none."""
+        """Return the instance with this id.
+
+        Raises:
+            InstanceNotFoundError: if there is none.
+        """
         await self._control.check_exists(self._name, id)
         return self._handle(id)
 

@@ -59,32 +59,33 @@ class WorkflowStep:
 
     # A `ctx` may be left out, so each form comes thrice: every parameter given, no first `ctx`, no last `ctx`.
     # A keyword-only `ctx` comes once: mypy infers no result there, so it is Any; the arguments are still checked.
+    # Coroutine[None, None, T]: with Any in it, mypy gives up on `asyncio.gather` of steps of different types.
     @overload
     def do(
         self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[None, None, T]: ...
     @overload
     def do(
         self, name: str, fn: Callable[Concatenate[StepContext, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[None, None, T]: ...
     @overload
     def do(
         self, name: str, fn: Callable[[*Ts, StepContext], Awaitable[T]], /, *args: *Ts
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[None, None, T]: ...
     @overload
-    def do(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]: ...
+    def do(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, T]: ...
     @overload
     def do(
         self, name: str, fn: Callable[Concatenate[StepContext, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[None, None, T]: ...
     @overload
-    def do(self, name: str, fn: Callable[[*Ts, StepContext], T], /, *args: *Ts) -> Coroutine[Any, Any, T]: ...
+    def do(self, name: str, fn: Callable[[*Ts, StepContext], T], /, *args: *Ts) -> Coroutine[None, None, T]: ...
     @overload
-    def do(self, name: str, fn: _TakesKeywordCtx[*Ts], /, *args: *Ts) -> Coroutine[Any, Any, Any]: ...
+    def do(self, name: str, fn: _TakesKeywordCtx[*Ts], /, *args: *Ts) -> Coroutine[None, None, Any]: ...
     @overload
     def do(
         self, name: str, config: AnyStepConfig, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[None, None, T]: ...
     @overload
     def do(
         self,
@@ -94,7 +95,7 @@ class WorkflowStep:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[None, None, T]: ...
     @overload
     def do(
         self,
@@ -103,11 +104,11 @@ class WorkflowStep:
         fn: Callable[[*Ts, StepContext], Awaitable[T]],
         /,
         *args: *Ts,
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[None, None, T]: ...
     @overload
     def do(
         self, name: str, config: AnyStepConfig, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[None, None, T]: ...
     @overload
     def do(
         self,
@@ -117,15 +118,15 @@ class WorkflowStep:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[None, None, T]: ...
     @overload
     def do(
         self, name: str, config: AnyStepConfig, fn: Callable[[*Ts, StepContext], T], /, *args: *Ts
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[None, None, T]: ...
     @overload
     def do(
         self, name: str, config: AnyStepConfig, fn: _TakesKeywordCtx[*Ts], /, *args: *Ts
-    ) -> Coroutine[Any, Any, Any]: ...
+    ) -> Coroutine[None, None, Any]: ...
     @overload
     def do(self, fn: Callable[..., Coroutine[Any, Any, T]], /) -> DeclaredStep[T]: ...
     @overload
@@ -158,10 +159,13 @@ class WorkflowStep:
             return self._runner.do(_parse_call(args, kwargs))
         return self._decorator(*args, **kwargs)
 
-    def sleep(self, name: str, duration: Duration) -> Coroutine[Any, Any, None]:
+    def sleep(self, name: str, duration: Duration) -> Coroutine[None, None, None]:
         """Sleep for `duration`, at most 365 days, costing nothing meanwhile.
 
         The wake time is fixed when the sleep first begins. Pausing the instance stops the clock.
+
+        Raises:
+            TypeError: for a bare number, whose unit would be a guess; ValueError: for an impossible duration.
 
         Example:
             >>> async def run(event, step):
@@ -171,13 +175,13 @@ class WorkflowStep:
         ms = _bounded_ms(duration, f"duration of sleep {name!r}")
         return self._runner.sleep(name, ms)
 
-    def sleep_until(self, name: str, when: datetime) -> Coroutine[Any, Any, None]:
+    def sleep_until(self, name: str, when: datetime) -> Coroutine[None, None, None]:
         """Sleep until `when`, an aware datetime at most 365 days ahead. A past one returns at once.
 
         The moment is fixed when the sleep first begins; neither a replay nor a pause moves it.
 
         Raises:
-            ValueError: if `when` is naive.
+            TypeError: if `when` is no datetime, ValueError: if it is naive.
         """
         check_step_name(name)
         if not isinstance(when, datetime):
@@ -192,14 +196,14 @@ class WorkflowStep:
     @overload
     def wait_for_event(
         self, name: str, type: str, *, timeout: Duration = "24 hours", payload: type[T]
-    ) -> Coroutine[Any, Any, StepEvent[T]]: ...
+    ) -> Coroutine[None, None, StepEvent[T]]: ...
     @overload
     def wait_for_event(
         self, name: str, type: str, *, timeout: Duration = "24 hours", payload: None = None
-    ) -> Coroutine[Any, Any, StepEvent[Any]]: ...
+    ) -> Coroutine[None, None, StepEvent[Any]]: ...
     def wait_for_event(
         self, name: str, type: str, *, timeout: Duration = "24 hours", payload: Any = None
-    ) -> Coroutine[Any, Any, StepEvent[Any]]:
+    ) -> Coroutine[None, None, StepEvent[Any]]:
         """Wait for an event of `type`; one sent before the wait counts.
 
         Args:
@@ -210,6 +214,7 @@ class WorkflowStep:
 
         Raises:
             WorkflowTimeoutError: if none came in time.
+            TypeError: for a timeout that is a bare number; ValueError: for an impossible one, or type.
 
         Example:
             >>> async def run(event, step):

@@ -30,12 +30,13 @@ def command(main: str | None, variables: tuple[str, ...], environment: str | Non
     Serves MAIN, or the `main` of everstep.toml, pyproject.toml or a wrangler file, with its workflows and the inspector
     at /__workflows. State is kept in .everstep/ and survives everything but being deleted.
     """
-    from everstep.config import load_project
+    from everstep.config import Project, load_project
     from everstep.server.dev import DevOptions, run_dev
 
-    project = load_project(Path.cwd(), environment=environment, overrides={"main": main}, environ=os.environ)
-    chosen = dict(_variable(text) for text in variables)
-    run_dev(project, DevOptions(variables=chosen, environment=project.env_name, **options))
+    def load() -> Project:
+        return load_project(Path.cwd(), environment=environment, overrides={"main": main}, environ=os.environ)
+
+    run_dev(load, DevOptions(variables=dict(_variable(text) for text in variables), **options))
 
 
 def _variable(text: str) -> tuple[str, str]:

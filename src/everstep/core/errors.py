@@ -3,11 +3,13 @@
     EverstepError                          code
     ├── NonRetryableError                  step.non_retryable         raised by users: no further attempt
     ├── StepError                          step.failed                a step's error whose class cannot be rebuilt
+    ├── AttemptCutOffError                 attempt.cut_off            a crash ended an attempt, and it was the last
     ├── WorkflowTimeoutError               timeout                    also a TimeoutError
     ├── NotSerializableError               value.not_serializable     also a TypeError
     ├── ValueTooLargeError                 value.too_large            also a ValueError
     ├── StoredValueError                   value.not_restorable       stored data that today's code cannot rebuild
     ├── InvalidParamsError                 instance.invalid_params    also a ValueError
+    ├── InvalidNameError                   <what>.invalid_…           also a ValueError; e.g. instance.invalid_id
     ├── InstanceExistsError                instance.already_exists
     ├── InstanceNotFoundError              instance.not_found
     ├── InstanceStateError                 instance.<what is refused> e.g. instance.cannot_terminate
@@ -63,6 +65,12 @@ class StepError(EverstepError):
         self.message = message
 
 
+class AttemptCutOffError(EverstepError):
+    """An attempt ended because its process did. A step fails with it if that attempt was the last one allowed."""
+
+    code = "attempt.cut_off"
+
+
 class WorkflowTimeoutError(EverstepError, TimeoutError):
     """An attempt, a wait for an event or a wait for a result took longer than allowed."""
 
@@ -91,6 +99,16 @@ class InvalidParamsError(EverstepError, ValueError):
     """Params or a payload that do not fit their declared type."""
 
     code = "instance.invalid_params"
+
+
+class InvalidNameError(EverstepError, ValueError):
+    """An id, a name or an event's type that breaks its rule; `code` says which."""
+
+    code = "name.invalid"
+
+    def __init__(self, message: str, code: str = "name.invalid") -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]  # one class, one code per kind of name
 
 
 class InstanceExistsError(EverstepError):

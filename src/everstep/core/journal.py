@@ -67,7 +67,7 @@ class Journal:
     The code asks in its own order: `find` the step it asks for next, and `begin` it if there is none.
     """
 
-    __slots__ = ("_counts", "_steps", "last_seq")
+    __slots__ = ("_counts", "_steps", "_unasked", "last_seq")
 
     def __init__(self, steps: list[StepRecord] | None = None) -> None:
         self._steps: dict[tuple[str, str, int], StepRecord] = {}
@@ -76,6 +76,7 @@ class Journal:
         for step in steps or ():
             self._steps[step.kind, step.name, step.count] = step
             self.last_seq = max(self.last_seq, step.seq)
+        self._unasked = {key: step for key, step in self._steps.items() if step.state != "cancelled"}
 
     def find(self, kind: Kind, name: str) -> StepRecord | None:
         """Return the step the code asks for next under this name, if it has begun before."""
@@ -83,7 +84,12 @@ class Journal:
         record = self._steps.get((kind, name, count))
         if record is not None:
             self._counts[kind, name] = count
+            self._unasked.pop((kind, name, count), None)
         return record
+
+    def unasked(self) -> StepRecord | None:
+        """Return the earliest recorded step that the code has not asked for in this life, if there is one."""
+        return next(iter(self._unasked.values()), None)
 
     def begin(self, kind: Kind, name: str, now: int) -> StepRecord:
         """Begin the step that `find` did not find."""

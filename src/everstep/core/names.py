@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+from everstep.core.errors import InvalidNameError
 from everstep.core.limits import EVENT_TYPE_CHARS, INSTANCE_ID_CHARS, STEP_NAME_CHARS, WORKFLOW_NAME_CHARS
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _EVENT_TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # and halves of characters, which no database keeps
 _WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -18,47 +19,51 @@ def check_instance_id(id: object) -> str:
 
     Raises:
         TypeError: if it is not a string.
-        ValueError: naming the rule and the value.
+        InvalidNameError: naming the rule and the value.
     """
     if not isinstance(id, str):
         raise TypeError(f"an instance id must be a string, got {type(id).__name__}")
     if not (_IDENTIFIER.fullmatch(id) and len(id) <= INSTANCE_ID_CHARS):
-        raise ValueError(
+        raise InvalidNameError(
             f"instance id {_shown(id)} is not allowed: use 1 to {INSTANCE_ID_CHARS} characters of "
-            "A-Z, a-z, 0-9, _ and -, not starting with -"
+            "A-Z, a-z, 0-9, _ and -, not starting with -",
+            "instance.invalid_id",
         )
     return id
 
 
 def check_workflow_name(name: str) -> str:
-    """Return `name` if it is a legal workflow name, else raise `ValueError` with the rule."""
+    """Return `name` if it is a legal workflow name, else raise `InvalidNameError` with the rule."""
     if not (_IDENTIFIER.fullmatch(name) and len(name) <= WORKFLOW_NAME_CHARS):
-        raise ValueError(
+        raise InvalidNameError(
             f"workflow name {_shown(name)} is not allowed: use 1 to {WORKFLOW_NAME_CHARS} characters of "
-            "A-Z, a-z, 0-9, _ and -, not starting with -"
+            "A-Z, a-z, 0-9, _ and -, not starting with -",
+            "workflow.invalid_name",
         )
     return name
 
 
 def check_step_name(name: object) -> str:
-    """Return `name` if it is a legal step name, else raise `TypeError` or `ValueError` with the rule."""
+    """Return `name` if it is a legal step name, else raise `TypeError` or `InvalidNameError` with the rule."""
     if not isinstance(name, str):
         raise TypeError(f"a step's name must be a string, got {type(name).__name__}; call step.do(name, fn, *args)")
     if not name or len(name) > STEP_NAME_CHARS or _CONTROL.search(name):
-        raise ValueError(
-            f"step name {_shown(name)} is not allowed: use 1 to {STEP_NAME_CHARS} characters, no control characters"
+        raise InvalidNameError(
+            f"step name {_shown(name)} is not allowed: use 1 to {STEP_NAME_CHARS} characters, no control characters",
+            "step.invalid_name",
         )
     return name
 
 
 def check_event_type(type: object) -> str:
-    """Return `type` if it is a legal event type, else raise `TypeError` or `ValueError` with the rule."""
+    """Return `type` if it is a legal event type, else raise `TypeError` or `InvalidNameError` with the rule."""
     if not isinstance(type, str):
         raise TypeError(f"an event's type must be a string, got {type.__class__.__name__}")
     if not (_EVENT_TYPE.fullmatch(type) and len(type) <= EVENT_TYPE_CHARS):
-        raise ValueError(
+        raise InvalidNameError(
             f"event type {_shown(type)} is not allowed: use 1 to {EVENT_TYPE_CHARS} characters of "
-            "A-Z, a-z, 0-9, _, - and ., starting with a letter, a digit or _"
+            "A-Z, a-z, 0-9, _, - and ., starting with a letter, a digit or _",
+            "event.invalid_type",
         )
     return type
 

@@ -187,4 +187,5 @@ def _duration_text(ms: int) -> str:
     for unit_ms, unit in ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute")):
         if ms and ms % unit_ms == 0:
             return f"{ms // unit_ms} {unit}{'s' if ms != unit_ms else ''}"
-    return f"{ms / 1000:g} second{'s' if ms != 1000 else ''}"
+    seconds = f"{ms // 1000}.{ms % 1000:03}".rstrip("0").rstrip(".")
+    return f"{seconds} second{'s' if ms != 1000 else ''}"

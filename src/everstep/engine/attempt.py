@@ -62,7 +62,7 @@ class Attempts:
                 result = await result
             return result
         except asyncio.CancelledError:
-            if not deadline.expired or task.uncancel() > cancelled_before:
+            if not deadline.expired or task.cancelling() > cancelled_before + 1:
                 raise
             raise WorkflowTimeoutError(
                 f"attempt {context.attempt} of step {call.name!r} timed out after {format_duration(timeout_ms)}"
@@ -70,6 +70,8 @@ class Attempts:
         finally:
             running_step.reset(token)
             deadline.clear()
+            if deadline.expired:  # whatever the function made of it, the cancellation was not the workflow's
+                task.uncancel()
 
     async def _in_thread(self, call: StepCall, context: StepContext) -> Any:
         # A context of its own: what the function sets must not be seen by later steps, as with a coroutine's own task.

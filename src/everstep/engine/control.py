@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import Any
 
@@ -17,6 +16,7 @@ from everstep.core.errors import (
 from everstep.core.names import check_event_type, check_instance_id, time_ordered_id
 from everstep.core.stored_error import decode_error
 from everstep.core.types import InstanceStatus
+from everstep.engine.clock import Alarm
 from everstep.engine.engine import Engine
 from everstep.engine.program import Program
 from everstep.engine.views import instance_status
@@ -87,20 +87,14 @@ class LocalControl:
 
     async def result(self, workflow: str, id: str, timeout_ms: int | None) -> Any:
         engine = self._engine
-        instance = await self._existing(workflow, id)
-        ended = engine.watch(instance.pk)
-        try:
-            async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
-                while not (instance := await self._existing(workflow, id)).ended:
-                    await ended
-                    ended = engine.watch(instance.pk)
-        except TimeoutError:
-            raise WorkflowTimeoutError(
-                f"instance {id!r} of {workflow!r} has not ended in {format_duration(timeout_ms or 0)}; "
-                f"it is {instance.status}"
-            ) from None
-        finally:
-            engine.unwatch(instance.pk, ended)
+        deadline = None if timeout_ms is None else engine.clock.now() + timeout_ms
+        while not (instance := await self._existing(workflow, id)).ended:
+            if deadline is not None and engine.clock.now() >= deadline:
+                raise WorkflowTimeoutError(
+                    f"instance {id!r} of {workflow!r} has not ended in {format_duration(timeout_ms or 0)}; "
+                    f"it is {instance.status}"
+                )
+            await self._end_of(instance.pk, deadline)
         return _outcome(instance, engine.program[workflow].output)
 
     async def pause(self, workflow: str, id: str) -> None:
@@ -118,7 +112,7 @@ class LocalControl:
     async def resume(self, workflow: str, id: str) -> None:
         engine, now = self._engine, self._engine.clock.now()
         done = await engine.store.resume(workflow, id, now=now)
-        if done.before == "paused":
+        if done.before in ("paused", "errored"):
             self._tell(happened.InstanceResumed, workflow, id)
             engine.dispatcher.kick()
         elif done.before == "waitingForPause":
@@ -173,6 +167,18 @@ class LocalControl:
         written.add_done_callback(engine.check_write)
         engine.discard(asked.pk)
         self._tell(happened.InstancePaused, workflow, id)
+
+    async def _end_of(self, pk: int, deadline: int | None) -> None:
+        """Wait until an instance ends, or until `deadline`."""
+        ended = self._engine.watch(pk)
+        alarm = Alarm(self._engine.clock, lambda: None if ended.done() else ended.set_result(None))
+        if deadline is not None:
+            alarm.set(deadline)
+        try:
+            await ended
+        finally:
+            alarm.clear()
+            self._engine.unwatch(pk, ended)
 
     async def _existing(self, workflow: str, id: str) -> InstanceRecord:
         self._engine.program[workflow]

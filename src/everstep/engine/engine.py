@@ -116,6 +116,8 @@ class Engine:
 
     def take_up(self, claimed: Claimed) -> None:
         """Go on with an instance that was claimed: wake it where it is in memory, replay it otherwise."""
+        if self._draining:  # claimed while the stop began: it is released with the others
+            return
         run = self._runs.get(claimed.instance.pk)
         if run is not None:
             run.wake(claimed.events)
@@ -132,6 +134,7 @@ class Engine:
         if run is not None:
             self._parked.pop(pk, None)
             run.drop()
+            self.dispatcher.made_room()
 
     @property
     def accepting(self) -> bool:
@@ -155,22 +158,25 @@ class Engine:
         try:
             ended = await live(run, workflow, self._runner(run))
             if ended is not None:
-                await self._finish(run, ended)
+                await self._end(run, ended)
         except Suspended:
             pass
 
-    async def _finish(self, run: Run, change: InstanceChange) -> None:
+    async def _end(self, run: Run, change: InstanceChange, *, leftovers: bool = True) -> None:
         now = self.clock.now()
         change = msgspec.structs.replace(change, ended_at=now)
         run.drop()  # branches that were left behind do nothing durable any more
-        await self.store.write(Change(run.pk, run.leftovers(now), instance=change))
+        await self.store.write(Change(run.pk, run.leftovers(now) if leftovers else (), instance=change))
         self._runs.pop(run.pk, None)
         self._parked.pop(run.pk, None)
         self.ended(run.instance, change.status, change.error)
         self.dispatcher.made_room()
 
     async def fail(self, run: Run, error: BaseException) -> None:
-        await self._finish(run, errored(error))
+        await self._end(run, errored(error))
+
+    async def contradict(self, run: Run, error: BaseException) -> None:
+        await self._end(run, errored(error), leftovers=False)
 
     # What runs tell (Host)
 

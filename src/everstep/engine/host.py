@@ -44,6 +44,10 @@ class Host(Protocol):
         """End the instance as errored, whatever its code would do next."""
         ...
 
+    async def contradict(self, run: Run, error: BaseException) -> None:
+        """Stop the instance, its journal as it is, because its code contradicts it."""
+        ...
+
     def check_write(self, written: asyncio.Future[Any]) -> None:
         """Look at the outcome of a write that nobody waited for."""
         ...

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _QUIET_TURNS = 4
 """Turns of the loop without activity after which a waiting instance counts as parked: `gather` needs three."""
+_REPLAY_TURNS = 20
+_REPLAY_SECONDS = 0.5
 _UNWIND_SECONDS = 1.0
 """How long code that was put away may take to leave its own `finally` blocks."""
 
@@ -93,6 +95,7 @@ class Run:
     def check_alive(self) -> None:
         """Raise `Suspended` in code that was put away: nothing durable happens there any more."""
         if self.dropped:
+            _hush(asyncio.current_task())
             raise Suspended
 
     # Writing
@@ -122,6 +125,24 @@ class Run:
         else:
             self.stored_open[step.seq] = step
         return Change(self.pk, (step,), (attempt,) if attempt is not None else (), consumed)
+
+    async def replayed(self) -> StepRecord | None:
+        """Wait while other branches may still ask for what is recorded; return what nobody asks for, if anything.
+
+        Branches arrive in an order of their own, so a new step in one of them says nothing until the others had their
+        turn. The coroutine itself, when it is the one that asks, has no other branch to wait for but those that are
+        ready to run; one of several gets a moment more, as another may await something that is no step.
+        """
+        patience = 0.0 if asyncio.current_task() is self.task else _REPLAY_SECONDS
+        deadline = self.host.loop.time() + patience
+        turns = 0
+        while (unasked := self.journal.unasked()) is not None:
+            if turns >= _REPLAY_TURNS and self.host.loop.time() >= deadline:
+                return unasked
+            turns += 1
+            await asyncio.sleep(0 if turns < _REPLAY_TURNS else _REPLAY_SECONDS / 20)
+            self.check_alive()
+        return None
 
     # Waiting
 
@@ -153,7 +174,8 @@ class Run:
         if event.id > self.last_event:
             self.last_event = event.id
             self.inbox.append(event)
-            self._hand_out_events()
+            if not self._settling:  # else branches may still be on their way to waits that are first in line
+                self._hand_out_events()
 
     def wake(self, events: list[EventRecord]) -> None:
         """Go on after the row was claimed: whatever is due is due now."""
@@ -164,11 +186,14 @@ class Run:
         self._ring()
 
     def _hand_out_events(self) -> None:
-        if self.paused_since is not None:
+        """Give waits their events, the wait that began first before others: a replay may reach them in another order."""
+        if self.paused_since is not None or not self.inbox:
             return
-        for wait in self.waits.values():
+        for seq in sorted(self.waits):
+            wait = self.waits[seq]
             if wait.event_type is not None and not wait.future.done() and (event := self.take(wait.event_type)):
                 wait.future.set_result(event)
+                self._unpark()  # not to be put away before the event is recorded: nothing would bring it back
 
     def _ring(self) -> None:
         """End the waits that are due."""
@@ -202,6 +227,8 @@ class Run:
             self.host.loop.call_soon(self._settle, turns - 1)
             return
         self._settling = False
+        if not (self.dropped or self.parked):
+            self._hand_out_events()
         waiting = [wait for wait in self.waits.values() if not wait.future.done()]
         if self.dropped or self.parked or self.paused_since is not None or not waiting:
             return
@@ -230,7 +257,7 @@ class Run:
 
     async def gate(self) -> None:
         """Stand still while the instance is being paused."""
-        while self.paused_since is not None:
+        while self.paused_since is not None and not self.dropped:
             opened = self.host.loop.create_future()
             self._gated.append(opened)
             await opened
@@ -272,10 +299,12 @@ class Run:
             return
         self.dropped = True
         self._alarm.clear()
-        waiting: list[asyncio.Future[Any]] = [*(wait.future for wait in self.waits.values()), *self._gated]
-        for future in waiting:
-            if not future.done():
-                future.set_exception(Suspended())
+        for wait in self.waits.values():
+            if not wait.future.done():
+                wait.future.set_exception(Suspended())
+        for opened in self._gated:
+            if not opened.done():
+                opened.set_result(None)
         for attempt in list(self.attempts.values()):
             attempt.cancel()
         self.host.loop.call_soon(self._unwind, _QUIET_TURNS)
@@ -293,7 +322,8 @@ class Run:
         """Take an attempt back that a clean stop cuts off: it starts again at once and is not counted."""
         step = self.stored_open.get(seq)
         if step is not None:
-            step.attempt -= 1
+            # Not "running": that would be an attempt to be counted as cut off, the one before if there was one.
+            step.attempt, step.state, step.wake_at = step.attempt - 1, "retrying", self.host.clock.now()
             self.write_soon(step)
         self.attempts.pop(seq).cancel()
 

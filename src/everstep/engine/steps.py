@@ -11,7 +11,13 @@ from msgspec import Struct
 from everstep.api.declared import StepCall
 from everstep.core import codec, decide
 from everstep.core.durations import format_duration
-from everstep.core.errors import EverstepError, NotSerializableError, Suspended, WorkflowTimeoutError
+from everstep.core.errors import (
+    AttemptCutOffError,
+    NonDeterminismError,
+    NotSerializableError,
+    Suspended,
+    WorkflowTimeoutError,
+)
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.limits import VALUE_BYTES
 from everstep.core.step_config import DEFAULT_POLICY, StepPolicy, resolve_policy
@@ -20,13 +26,8 @@ from everstep.core.types import StepContext, StepEvent, StepIdentity
 from everstep.engine.declared_types import declared_result
 from everstep.engine.run import Run
 from everstep.engine.timestamps import utc
+from everstep.store.protocol import EventRecord
 from everstep.telemetry import events as happened
-
-
-class AttemptCutOffError(EverstepError):
-    """What is recorded of an attempt that ended because its process did."""
-
-    code = "attempt.cut_off"
 
 
 class _Value(Struct, frozen=True):
@@ -54,6 +55,7 @@ class Steps:
             return self._recorded(record, call)
         policy = resolve_policy(call.config, call.name)
         if record is None:
+            await self._check_new("step.do", call.name)
             record = run.journal.begin("do", call.name, run.host.clock.now())
             record.sensitive = policy.sensitive
             record.config = _policy_text(policy)
@@ -89,16 +91,22 @@ class Steps:
     def _count_unseen_cuts(self, record: StepRecord, policy: StepPolicy) -> None:
         now, cuts = self._run.host.clock.now(), self._run.unseen_cuts
         go_on = decide.after_unseen_cuts(policy, attempt=record.attempt, cuts=cuts, now=now)
+        delayed = go_on.due > now and go_on.attempt > record.attempt
         record.attempt = go_on.attempt
-        if go_on.due > now:
+        if delayed:
             record.state, record.wake_at = "retrying", max(go_on.due, record.wake_at or 0)
+            # Recorded, or an instance that leaves memory would count the same crashes, and wait, again and again.
+            self._run.write_soon(record)
+            self._run.unseen_cuts = cuts  # of the branches beside this one, too
 
     async def _attempt(self, record: StepRecord, call: StepCall, policy: StepPolicy) -> _Value | None:
         """Make one attempt and record how it ended: with a value, or with another attempt to come."""
         run, host = self._run, self._run.host
         await run.gate()
-        await self._begin(record, policy)
+        self._begin(record, policy)
         try:
+            if decide.must_record_start(policy, record.attempt):
+                await run.write(record)
             result = await host.attempts.run(call, self._context(record, policy), policy.timeout_ms)
             text, value = codec.encode(
                 result, where=f"the result of step {record.name!r}", declared=declared_result(call.fn)
@@ -122,7 +130,7 @@ class Steps:
             await run.gate()
         return _Value(text, _restored(record, call, value))
 
-    async def _begin(self, record: StepRecord, policy: StepPolicy) -> None:
+    def _begin(self, record: StepRecord, policy: StepPolicy) -> None:
         run, host = self._run, self._run.host
         run.check_alive()
         record.attempt += 1
@@ -133,8 +141,6 @@ class Steps:
         host.attempt_began(run, record)
         if host.telemetry.listening:
             self._emit(happened.AttemptStarted, record, attempt=record.attempt, allowed=policy.limit + 1)
-        if decide.must_record_start(policy, record.attempt):
-            await run.write(record)
 
     def _end(self, record: StepRecord) -> None:
         run = self._run
@@ -145,8 +151,7 @@ class Steps:
     def _leave_if_cancelled(self, record: StepRecord) -> None:
         """Tell a branch that its caller cancelled, or that is put away, from a function that cancelled itself."""
         run, task = self._run, asyncio.current_task()
-        if run.dropped:
-            raise Suspended from None
+        run.check_alive()
         if task is not None and task.cancelling():
             record.state, record.attempt = "cancelled", record.attempt - 1
             record.ended_at = run.host.clock.now()
@@ -198,7 +203,7 @@ class Steps:
             return
         if isinstance(error, NotSerializableError):
             await run.host.fail(run, error)
-            raise Suspended
+            run.check_alive()
         if run.paused_since is not None:
             await run.gate()
         raise decode_error(text) from error
@@ -228,6 +233,7 @@ class Steps:
         run.check_alive()
         record = run.journal.find("sleep", name)
         if record is None:
+            await self._check_new("step.sleep", name)
             record = run.journal.begin("sleep", name, clock.now())
             record.state, record.absolute = "waiting", absolute
             record.wake_at = amount if absolute else clock.now() + amount
@@ -253,17 +259,18 @@ class Steps:
             return _received(record, payload)
         event = None
         if record is None:
+            await self._check_new("step.wait_for_event", name)
             record = run.journal.begin("wait", name, clock.now())
             record.state, record.event_type, record.wake_at = "waiting", type, clock.now() + timeout_ms
             if run.host.telemetry.listening:
                 self._emit(happened.WaitStarted, record, type=type, times_out_at=record.wake_at)
             await run.gate()
-            event = self._take(type)
+            event = self._take(record)
             if event is None:
                 run.write_soon(record)
         else:
             await run.gate()
-            event = self._take(type)
+            event = self._take(record)
         if event is None:
             event = await run.wait(record, record.wake_at or 0, type)
         record.ended_at = clock.now()
@@ -277,9 +284,10 @@ class Steps:
             self._emit(happened.WaitEnded, record, type=type, timed_out=False)
         return _received(record, payload)
 
-    def _take(self, type: str) -> Any:
-        """Take an early event, unless an earlier wait of the same type is still in line for it."""
-        if any(wait.event_type == type and not wait.future.done() for wait in self._run.waits.values()):
+    def _take(self, record: StepRecord) -> EventRecord | None:
+        """Take an early event, unless a wait of the same type that began earlier is open: then the run hands it out."""
+        type = record.event_type or ""  # noqa: A001
+        if any(step.event_type == type and step.seq < record.seq for step in self._run.stored_open.values()):
             return None
         return self._run.take(type)
 
@@ -291,6 +299,23 @@ class Steps:
         if self._run.host.telemetry.listening:
             self._emit(happened.WaitEnded, record, type=record.event_type or "", timed_out=True)
         raise decode_error(record.error)
+
+    async def _check_new(self, call: str, name: str) -> None:
+        """Stop the instance if its history says that another step comes first."""
+        run = self._run
+        if run.journal.unasked() is None or (expected := await run.replayed()) is None:
+            return
+        recorded = f"{_CALLS[expected.kind]}({expected.name!r})"
+        number = f" (the {expected.count}. of that name)" if expected.count > 1 else ""
+        await run.host.contradict(
+            run,
+            NonDeterminismError(
+                f"the code asks for {call}({name!r}), where the history of instance {run.instance.id!r} has "
+                f"{recorded}{number}; nothing was run. Bring the code back in line with it and resume the instance, "
+                "or restart it"
+            ),
+        )
+        raise Suspended
 
     def _emit(self, kind: type[happened.StepProgress], record: StepRecord, **facts: Any) -> None:
         instance, host = self._run.instance, self._run.host
@@ -305,6 +330,8 @@ class Steps:
             )
         )
 
+
+_CALLS = {"do": "step.do", "sleep": "step.sleep", "wait": "step.wait_for_event"}
 
 _EVENT_BYTES = VALUE_BYTES + 1024
 """An event's payload was within the limit when it was sent; this leaves room for its envelope."""

@@ -44,7 +44,6 @@ class DevOptions(Struct, frozen=True):
     port: int = 8787
     state: Path | None = None
     variables: Mapping[str, str] = {}
-    environment: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     reload: bool = True
     keys: bool = True
@@ -52,32 +51,39 @@ class DevOptions(Struct, frozen=True):
     quiet: bool = False
 
 
-def run_dev(project: Project, options: DevOptions) -> None:
-    """Serve the project until it is stopped; on a change, replace this process by a new one.
+def run_dev(load: Callable[[], Project], options: DevOptions) -> None:
+    """Serve a project until it is stopped; on a change, replace this process by a new one.
+
+    Args:
+        load: Reads the project's configuration.
+        options: What the command line chose.
 
     Raises:
         EverstepError: for whatever keeps it from starting; one message for the user.
     """
     console = Console(unlimited=options.verbose)
-    for warning in project.warnings:
-        console.warn(warning)
     listener = listen(options.host, options.port)
     try:
-        ending = asyncio.run(_serve_or_wait(project, options, listener, console))
+        ending = asyncio.run(_serve_or_wait(load, options, listener, console))
         if ending == "reload":
             _replace_process(listener)
     finally:
         listener.close()
 
 
-async def _serve_or_wait(project: Project, options: DevOptions, listener: socket.socket, console: Console) -> Ending:
-    server = DevServer(project, options, listener, console)
+async def _serve_or_wait(
+    load: Callable[[], Project], options: DevOptions, listener: socket.socket, console: Console
+) -> Ending:
+    server = DevServer(options, listener, console)
     try:
-        program = load_program(project)
-        return await server.serve(program)
+        project = load()
+        for warning in project.warnings:
+            console.warn(warning)
+        return await server.serve(project, load_program(project))
     except ConfigError as error:
         if not os.environ.get(_RELOADED):
             raise
+        # Somebody is at work on it: what they have not finished yet must not take their instances' server away.
         console.say(f"\n{error}\n\nWaiting for a change; instances are kept.")
         return await server.wait_for_change(str(error))
 
@@ -85,25 +91,26 @@ async def _serve_or_wait(project: Project, options: DevOptions, listener: socket
 class DevServer:
     """One life of the development server, from start to stop or reload."""
 
-    def __init__(self, project: Project, options: DevOptions, listener: socket.socket, console: Console) -> None:
-        self._project = project
+    def __init__(self, options: DevOptions, listener: socket.socket, console: Console) -> None:
         self._options = options
         self._listener = listener
         self._console = console
+        self._root = Path.cwd()
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
-    async def serve(self, program: UserProgram) -> Ending:
+    async def serve(self, project: Project, program: UserProgram) -> Ending:
         """Run the program until it is stopped or changes."""
-        values = self._values()
+        self._root = project.root
+        secrets = load_secrets(project.root, project.env_name)
+        values = {**project.config.vars, **secrets, **self._options.variables}
         self._check(program, values)
-        es = Everstep(
-            program.workflows, database=self._database(), env=values, root=self._project.root, version=program.version
-        )
+        database = self._database(project)
+        es = Everstep(program.workflows, database=database, env=values, root=project.root, version=program.version)
         if not self._options.quiet:
             es.telemetry.subscribe(self._console.happened)
         async with es:
             app = build_app(es.control, user_app(program.web, es.values), allowed_hosts=self._options.allowed_hosts)
-            self._banner(program, es)
+            self._banner(program, es, database, sorted(secrets))
             _tune_interpreter()
             return await self._until_ended(with_access_log(app, self._log_request))
 
@@ -134,7 +141,8 @@ class DevServer:
         serving = asyncio.ensure_future(server.serve(sockets=[self._listener.dup()]))
         with self._signals(), self._keys(), watch_loop(self._console.warn):
             watching = asyncio.ensure_future(self._watch())
-            await asyncio.wait([serving, self._ending], return_when=asyncio.FIRST_COMPLETED)
+            waiting: set[asyncio.Future[Any]] = {serving, self._ending}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             watching.cancel()
             server.should_exit = True
             await serving
@@ -162,8 +170,8 @@ class DevServer:
             def __call__(self, change: Any, path: str) -> bool:
                 return super().__call__(change, path) and _is_source(Path(path))
 
-        async for changes in awatch(self._project.root, watch_filter=Sources(), debounce=300, step=50):
-            files = sorted({_relative(Path(path), self._project.root) for _, path in changes})
+        async for changes in awatch(self._root, watch_filter=Sources(), debounce=300, step=50):
+            files = sorted({_relative(Path(path), self._root) for _, path in changes})
             self._console.say(f"{', '.join(files[:3])} changed: reloading")
             self._end("reload")
             return
@@ -202,11 +210,6 @@ class DevServer:
 
         webbrowser.open(f"{self._url}/__workflows")
 
-    def _values(self) -> dict[str, Any]:
-        secrets = load_secrets(self._project.root, self._options.environment)
-        self._secret_names = sorted(secrets)
-        return {**self._project.config.vars, **secrets, **self._options.variables}
-
     def _check(self, program: UserProgram, values: dict[str, Any]) -> None:
         classes = [declared_env(workflow.cls) for workflow in program.workflows]
         if isinstance(program.web, type) and issubclass(program.web, WorkerEntrypoint):
@@ -214,10 +217,10 @@ class DevServer:
         names = [*values, *(workflow.binding for workflow in program.workflows)]
         check_environments(list(dict.fromkeys(classes)), names)
 
-    def _database(self) -> str:
+    def _database(self, project: Project) -> str:
         if self._options.state is not None:
             return f"sqlite:///{(self._options.state / 'state.db').absolute()}"
-        return self._project.config.database
+        return project.config.database
 
     def _log_request(self, method: str, path: str, status: int, took_ms: float) -> None:
         if not self._options.quiet:
@@ -228,15 +231,15 @@ class DevServer:
         host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
         return f"http://{host}:{self._listener.getsockname()[1]}"
 
-    def _banner(self, program: UserProgram, es: Everstep) -> None:
+    def _banner(self, program: UserProgram, es: Everstep, database: str, secrets: list[str]) -> None:
         say = self._console.say
         say(f"Ready {'again ' if os.environ.get(_RELOADED) else ''}on {self._url}")
         say(f"  inspector  {self._url}/__workflows")
         for workflow in program.workflows:
             say(f"  workflow   {workflow.name} (class {workflow.cls.__name__}, env.{workflow.binding})")
-        if self._secret_names:
-            say(f"  secrets    {', '.join(self._secret_names)}")
-        say(f"  state      {self._database().removeprefix('sqlite:///')}")
+        if secrets:
+            say(f"  secrets    {', '.join(secrets)}")
+        say(f"  state      {_relative(Path(database.removeprefix('sqlite:///')), self._root)}")
         if es.recovered:
             say(f"  recovered  {es.recovered} instances that were running when the process ended")
         for note in program.notes:

@@ -69,7 +69,7 @@ class Guard:
             return (
                 f"This request was refused: it comes from a page of {origin!r}, and only pages of {host!r} may change "
                 "anything here (cross-site request forgery). Send it without an Origin header, as curl and SDKs do, "
-                f"or allow the page's host: everstep dev --allow-host {_name(urlsplit(origin).netloc) or 'NAME'}"
+                f"or allow the page's host: everstep dev --allow-host {_name(_authority(origin)) or 'NAME'}"
             )
         if origin is None and headers.get("sec-fetch-site") == "cross-site":
             return (
@@ -83,8 +83,8 @@ class Guard:
         return name is not None and (_is_loopback(name) or self._is_allowed(name))
 
     def _is_own(self, origin: str, host: str) -> bool:
-        authority = urlsplit(origin).netloc.lower()
-        if authority and authority == host.lower():
+        authority = _authority(origin)
+        if authority == host.lower():
             return True
         name = _name(authority)
         return name is not None and self._is_allowed(name)
@@ -102,6 +102,11 @@ def _changes_state(scope: Scope) -> bool:
 
 def _is_protected(path: str) -> bool:
     return any(path == prefix or path.startswith(prefix + "/") for prefix in PROTECTED)
+
+
+def _authority(origin: str) -> str:
+    """What an Origin header has after `://`: nothing if it is `null`, as the one of a sandboxed page."""
+    return origin.partition("://")[2].lower()
 
 
 def _name(host: str) -> str | None:

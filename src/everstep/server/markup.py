@@ -15,11 +15,11 @@ class Html(str):
     __slots__ = ()
 
 
-Child: TypeAlias = Union[str, int, None, Iterable["Child"]]
+Child: TypeAlias = Union[str, int, Iterable["Child"], None]  # noqa: UP007  # a recursive alias, quoted inside
 Attribute: TypeAlias = str | int | bool | None
 
 
-def tag(name: str, *children: Child, **attributes: Attribute) -> Html:
+def tag(name: str, /, *children: Child, **attributes: Attribute) -> Html:
     """Write an element. In attributes' names `_` stands for `-`, at the end for nothing; False and None leave one out.
 
     Example:

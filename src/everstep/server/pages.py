@@ -77,12 +77,13 @@ def instance_page(
     now = (status.started_at or status.created_at) + timedelta(milliseconds=status.elapsed_ms)
     crumbs = [("Workflows", _path()), (instance.workflow, _path(instance.workflow))]
     error = None if instance.error is None else error_info(instance.error)
+    output = _value("Output", data["output"]) if status.status == "complete" else None
     return _document(instance.id, crumbs, [
         tag("h1", instance.id, " ", _chip(status.status)),
         _facts(instance, status, now),
         _actions(instance, status),
         tag("section", tag("h2", "Error"), _error(error)) if error else None,
-        tag("div", _value("Params", data["params"]), _value("Output", data["output"]), class_="columns"),
+        tag("div", _value("Params", data["params"]), output, class_="columns"),
         tag("section", tag("h2", "Steps"), _steps(instance, status, now, every_step)),
         None if instance.ended else _event_form(instance, status),
     ], live=not instance.ended)  # fmt: skip
@@ -171,7 +172,7 @@ def _event_form(instance: InstanceRecord, status: InstanceStatus) -> Html:
 
 def _create_form(workflow: str) -> Html:
     return tag("form", tag("h2", "Create an instance"),
-        tag("label", "Id, given out when empty ", tag("input", name="id", maxlength=100)),
+        tag("label", "Id, given out when empty ", tag("input", name="instance_id", maxlength=100)),
         tag("label", "Params, as JSON ", tag("textarea", name="params", rows=3, spellcheck="false")),
         tag("button", "Create", type="submit"),
         id="create", data_url=_api(workflow, "instances"), data_page=_path(workflow))  # fmt: skip
@@ -193,7 +194,7 @@ def _step(step: StepInfo, now: datetime) -> Html:
     until = {"do": "next attempt ", "sleep": "wakes ", "waitForEvent": "times out "}[step.type]
     row = tag("tr",
         _cell("#", step.seq),
-        _cell("Step", tag("strong", step.name), tag("span", f" -{step.count}", class_="muted"),
+        _cell("Step", tag("span", tag("strong", step.name), tag("span", f" -{step.count}", class_="muted")),
             tag("div", "event ", tag("code", step.event_type), class_="note") if step.event_type else None,
             tag("div", until, _moment(wait, now), class_="note") if wait else None),
         _cell("Type", shapes.step_type(step)),
@@ -214,7 +215,7 @@ def _step_details(step: StepInfo, now: datetime) -> Html | None:
     ]
     if not any(parts):
         return None
-    trouble = step.status in ("retrying", "errored") or len(step.attempts) > 1
+    trouble = step.status in ("retrying", "errored") or (step.status == "running" and len(step.attempts) > 1)
     details = tag("details", tag("summary", "Details", tag("span", f" of {step.name}-{step.count}", class_="unseen")),
         parts, open=trouble, id=f"details-{step.seq}")  # fmt: skip
     return tag("tr", tag("td", details, colspan=7), class_="more")

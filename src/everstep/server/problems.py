@@ -9,6 +9,7 @@ from everstep.core.errors import (
     InstanceNotFoundError,
     InstanceStateError,
     InstanceTerminatedError,
+    InvalidNameError,
     InvalidParamsError,
     NotSerializableError,
     StoreError,
@@ -38,6 +39,7 @@ class StepNotFoundError(EverstepError):
 
 _STATUS: dict[type[EverstepError], int] = {
     BadRequestError: 400,
+    InvalidNameError: 400,
     InvalidParamsError: 400,
     NotSerializableError: 400,
     WorkflowNotFoundError: 404,

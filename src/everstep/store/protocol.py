@@ -164,7 +164,10 @@ class Store(Protocol):
         ...
 
     async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
-        """Make a paused instance due, its timers moved; take a promised pause back."""
+        """Make a paused instance due, its timers moved; take a promised pause back.
+
+        One that was stopped because its code contradicted its history is due again, too.
+        """
         ...
 
     async def terminate(self, workflow: str, id: str, *, now: int) -> Transition:

@@ -14,10 +14,12 @@ from everstep.core.errors import (
     InstanceExistsError,
     InstanceNotFoundError,
     InstanceStateError,
+    NonDeterminismError,
     SchemaVersionError,
     StoreError,
 )
 from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.core.stored_error import error_info
 from everstep.core.types import TERMINAL
 from everstep.store.batches import Batches, Rows
 from everstep.store.driver import Connection, StoreUnavailableError, connect
@@ -151,7 +153,9 @@ class SqliteStore:
 
     async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
         def resume(connection: Connection) -> Transition:
-            before = _live(connection, workflow, id, "be resumed", "instance.cannot_resume")
+            before = _existing(connection, workflow, id)
+            if not _stopped_by_contradiction(before):
+                before = _live(connection, workflow, id, "be resumed", "instance.cannot_resume")
             if before.paused_at is not None:
                 paused_ms = max(0, now - before.paused_at)
                 connection.execute(_SQL["shift_timers"], (before.pk, paused_ms, before.paused_at))
@@ -353,6 +357,11 @@ def _live(connection: Connection, workflow: str, id: str, what: str, code: str) 
     if instance.status in TERMINAL:
         raise InstanceStateError(f"instance {id!r} of {workflow!r} cannot {what}: it is {instance.status}", code)
     return instance
+
+
+def _stopped_by_contradiction(instance: InstanceRecord) -> bool:
+    """Whether an instance ended only because its code contradicted its history: it may go on with other code."""
+    return instance.error is not None and error_info(instance.error).code == NonDeterminismError.code
 
 
 def _transition(connection: Connection, before: InstanceRecord) -> Transition:

@@ -58,9 +58,14 @@ function morph(old, fresh) {
 }
 
 function find(parent, at, next) {
-  const key = next.id;
-  if (key) return [...parent.children].find((child) => child.id === key && child.nodeName === next.nodeName);
-  return at && !at.id && at.nodeName === next.nodeName ? at : null;
+  const key = idOf(next);
+  if (key) return [...parent.children].find((child) => idOf(child) === key && child.nodeName === next.nodeName);
+  return at && !idOf(at) && at.nodeName === next.nodeName ? at : null;
+}
+
+// Not `node.id`: a form's field of that name would be in its place.
+function idOf(node) {
+  return node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("id") : null;
 }
 
 async function send(method, url, body) {
@@ -90,16 +95,16 @@ document.addEventListener("submit", async (event) => {
   const form = event.target;
   event.preventDefault();
   const field = (name) => form.elements[name].value.trim();
-  if (form.id === "send-event") {
+  if (idOf(form) === "send-event") {
     const done = await send("POST", `${form.dataset.url}/${encodeURIComponent(field("type"))}`, field("payload"));
     if (done) {
       say(`Event ${field("type")} is on its way.`);
       form.reset();
       await refresh();
     }
-  } else if (form.id === "create") {
+  } else if (idOf(form) === "create") {
     const body = {};
-    if (field("id")) body.instance_id = field("id");
+    if (field("instance_id")) body.instance_id = field("instance_id");
     if (field("params")) body.params = field("params");
     const done = await send("POST", form.dataset.url, JSON.stringify(body));
     if (done) location.assign(`${form.dataset.page}/${encodeURIComponent(done.id)}`);

@@ -171,10 +171,12 @@ update step
 
 -- name: resume_instance
 update instance
-   set status = case when status = 'paused' then 'queued' else 'running' end,
-       due_at = case when status = 'paused' then ?2 end,
-       paused_at = null
- where pk = ?1 and status in ('paused', 'waitingForPause')
+   set status = case when status = 'waitingForPause' then 'running' else 'queued' end,
+       due_at = case when status <> 'waitingForPause' then ?2 end,
+       paused_at = null,
+       ended_at = null,
+       error = null
+ where pk = ?1 and status in ('paused', 'waitingForPause', 'errored')
 
 -- name: terminate_instance
 update instance set status = 'terminated', due_at = null, ended_at = ?2 where pk = ?1

@@ -1,0 +1,32 @@
+"""Options of the whole suite."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser):
+    parser.addoption(
+        "--replay-every-step",
+        action="store_true",
+        help="put every instance away after each step it records, so that it goes on by replay",
+    )
+
+
+def pytest_configure(config: pytest.Config):
+    config.addinivalue_line("markers", "residency: looks at who is in memory; not run with --replay-every-step")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]):
+    if config.getoption("--replay-every-step"):
+        for item in items:
+            if item.get_closest_marker("residency"):
+                item.add_marker(pytest.mark.skip(reason="looks at who is in memory"))
+
+
+@pytest.fixture(autouse=True)
+def _replayed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    if request.config.getoption("--replay-every-step"):
+        from engine.replaying import ReplayedSteps  # only where it is asked for
+
+        monkeypatch.setattr("everstep.engine.engine.Steps", ReplayedSteps)

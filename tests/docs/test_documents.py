@@ -1,0 +1,163 @@
+"""Every code block of the documentation is run, or checked against what it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+RUN_ELSEWHERE = {
+    "python3 run.py demo --once": "tests/examples/test_order_pipeline_demo.py",
+    "python3 run.py test": "this very suite",
+}
+CHECKED_ELSEWHERE = {"toml": "tests/config", "jsonc": "tests/config", "json": "tests/server", "sql": "tests/store"}
+
+
+def blocks(language: str) -> list[tuple[Path, str]]:
+    return [
+        (page, text)
+        for page in PAGES
+        for tag, text in BLOCK.findall(page.read_text(encoding="utf-8"))
+        if tag == language
+    ]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("python"), ids=lambda value: getattr(value, "name", "code"))
+def test_python_blocks_run(page: Path, code: str, tmp_path: Path) -> None:
+    (tmp_path / "block.py").write_text(code)
+
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "block.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ran.returncode == 0, f"{page.name}: {ran.stderr}"
+
+
+def test_the_first_example_prints_what_the_readme_says(tmp_path: Path) -> None:
+    [hello] = [code for page, code in blocks("python") if page.name == "README.md" and "# hello.py" in code]
+    (tmp_path / "hello.py").write_text(hello)
+
+    first = subprocess.run([sys.executable, "hello.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    again = subprocess.run([sys.executable, "hello.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert first.stdout == again.stdout == "Hello, Ada!\n"
+
+
+def test_the_first_example_goes_on_after_kill_9(tmp_path: Path) -> None:
+    [hello] = [code for page, code in blocks("python") if page.name == "README.md" and "# hello.py" in code]
+    (tmp_path / "hello.py").write_text(hello)
+    process = subprocess.Popen([sys.executable, "hello.py"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while not (tmp_path / ".everstep" / "state.db").exists():
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    again = subprocess.run([sys.executable, "hello.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert again.stdout == "Hello, Ada!\n", again.stderr
+
+
+def test_shell_blocks_of_the_readme_work_in_order(tmp_path: Path) -> None:
+    commands = [line for page, text in blocks("sh") if page.name == "README.md" for line in text.splitlines()]
+    commands = [command for command in commands if command not in RUN_ELSEWHERE and command != "pip install everstep"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder, server, id = tmp_path, None, "ID"
+    try:
+        for command in commands:
+            if command.startswith("cd "):
+                folder = folder / command.removeprefix("cd ")
+            elif command == "everstep dev":
+                server = subprocess.Popen(
+                    ["everstep", "dev", "--no-keys", "--port", str(port)],
+                    cwd=folder,
+                    env=environment(),
+                    stderr=subprocess.DEVNULL,
+                )
+            else:
+                answer = shell(command.replace("8787", str(port)).replace("ID", id), folder)
+                if '"id"' in answer:
+                    id = json.loads(answer)["id"]
+                    time.sleep(2.3)  # the template's polite pause is real
+        assert json.loads(shell(f"curl -s 'http://127.0.0.1:{port}/hello?id={id}'", folder))["output"] == "Hello, Ada!"
+    finally:
+        if server is not None:
+            server.terminate()
+            server.wait(20)
+
+
+def shell(command: str, folder: Path) -> str:
+    if command.startswith("curl "):
+        command = "curl -sS --retry 40 --retry-connrefused --retry-delay 1 " + command.removeprefix("curl ")
+    ran = subprocess.run(
+        command, shell=True, cwd=folder, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, f"{command}: {ran.stderr}"
+    return ran.stdout
+
+
+def test_every_block_has_a_language_that_some_test_knows() -> None:
+    for page in PAGES:
+        for tag, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+            assert tag in {"", "python", "sh", *CHECKED_ELSEWHERE}, f"{page.name}: {text[:40]}"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_command_line_page_names_every_command_and_option() -> None:
+    import click
+
+    from everstep.cli.main import main
+
+    page = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        assert f"## everstep {name}" in page
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                documented = any(option in page for option in (*parameter.opts, *parameter.secondary_opts))
+                assert documented, f"everstep {name} {parameter.opts} is not documented"
+
+
+def test_the_errors_page_names_every_public_error() -> None:
+    import everstep
+
+    page = (ROOT / "docs/reference/errors.md").read_text(encoding="utf-8")
+    for name in everstep.__all__:
+        value = getattr(everstep, name)
+        if (
+            isinstance(value, type)
+            and issubclass(value, everstep.EverstepError)
+            and value is not everstep.EverstepError
+        ):
+            assert f"`{name}`" in page
+            assert f"`{value.code}`" in page or name == "InstanceStateError"

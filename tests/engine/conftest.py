@@ -1,0 +1,66 @@
+"""Machines for tests, and a look at what an engine left unsaid when the test was over."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from everstep import WorkflowEntrypoint
+from everstep.engine.engine import EngineOptions
+
+from .virtual import Held, Machine, VirtualClock
+
+Running = Callable[..., Awaitable[Machine]]
+
+
+@pytest.fixture(autouse=True)
+async def unheard(caplog: pytest.LogCaptureFixture) -> AsyncIterator[list[dict[str, Any]]]:
+    """Fail a test that leaves an exception nobody retrieved, or an error in the engine's log."""
+    contexts: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
+    yield contexts
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not contexts
+    errors = [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
+    assert not [record.getMessage() for record in errors if record.name.startswith("everstep")]
+
+
+@pytest.fixture
+async def running(tmp_path: Path, unheard: list[dict[str, Any]]) -> AsyncIterator[Running]:
+    """Boot machines on virtual time: `machine = await running(Flow, options=EngineOptions(resident=0))`."""
+    machines: list[Machine] = []
+    numbers = itertools.count()
+
+    async def boot(
+        *workflows: type[WorkflowEntrypoint[Any, Any]],
+        env: dict[str, Any] | None = None,
+        options: EngineOptions | None = None,
+        clock: VirtualClock | None = None,
+    ) -> Machine:
+        path = tmp_path / f"state{next(numbers)}.db"
+        options = options or EngineOptions(drain_ms=0)
+        machine = Machine(path, clock or VirtualClock(), workflows=workflows, env=env, options=options)
+        machines.append(machine)
+        await machine.boot()
+        return machine
+
+    yield boot
+    for machine in machines:
+        await machine.stop()
+        await machine.clock.close()
+
+
+@pytest.fixture
+def held() -> Any:
+    """A place for functions in threads to stand."""
+    place = Held()
+    yield place
+    place.release()
