@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         WorkflowNotFoundError,
         WorkflowTimeoutError,
     )
-    from everstep.core.step_config import Retries, StepConfig
+    from everstep.core.step_config import Retries, RetriesDict, StepConfig, StepConfigDict
     from everstep.core.types import (
         AttemptInfo,
         ErrorInfo,
@@ -72,8 +72,10 @@ __all__ = [
     "Request",
     "Response",
     "Retries",
+    "RetriesDict",
     "Schedule",
     "StepConfig",
+    "StepConfigDict",
     "StepContext",
     "StepError",
     "StepEvent",
@@ -103,11 +105,12 @@ _HOMES = {
     "everstep.api.http": "Request Response",
     "everstep.api.step": "WorkflowStep",
     "everstep.core.errors": (
-        "AttemptCutOffError ConfigError DatabaseInUseError EverstepError InstanceExistsError InstanceNotFoundError InstanceStateError "
-        "InstanceTerminatedError InvalidNameError InvalidParamsError NonDeterminismError NonRetryableError NotSerializableError "
-        "StepError StoreError StoredValueError ValueTooLargeError WorkflowNotFoundError WorkflowTimeoutError"
+        "AttemptCutOffError ConfigError DatabaseInUseError EverstepError InstanceExistsError "
+        "InstanceNotFoundError InstanceStateError InstanceTerminatedError InvalidNameError "
+        "InvalidParamsError NonDeterminismError NonRetryableError NotSerializableError StepError StoreError "
+        "StoredValueError ValueTooLargeError WorkflowNotFoundError WorkflowTimeoutError"
     ),
-    "everstep.core.step_config": "Retries StepConfig",
+    "everstep.core.step_config": "Retries RetriesDict StepConfig StepConfigDict",
     "everstep.core.types": (
         "AttemptInfo ErrorInfo InstanceStatus Schedule StepContext StepEvent StepInfo WaitingFor WorkflowEvent"
     ),

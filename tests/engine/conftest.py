@@ -6,7 +6,8 @@ import asyncio
 import gc
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,15 @@ from everstep.engine.engine import EngineOptions
 
 from .virtual import Held, Machine, VirtualClock
 
+_MEMORY = Path("/dev/shm")
 Running = Callable[..., Awaitable[Machine]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _small_heap():
+    """Leave modules and the like out of later collections, one of which follows every test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +43,14 @@ async def unheard(caplog: pytest.LogCaptureFixture) -> AsyncIterator[list[dict[s
 
 
 @pytest.fixture
-async def running(tmp_path: Path, unheard: list[dict[str, Any]]) -> AsyncIterator[Running]:
+def disk() -> Iterator[Path]:
+    """A directory for databases: in memory where that is possible, as nothing here depends on a real disk."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+async def running(disk: Path, unheard: list[dict[str, Any]]) -> AsyncIterator[Running]:
     """Boot machines on virtual time: `machine = await running(Flow, options=EngineOptions(resident=0))`."""
     machines: list[Machine] = []
     numbers = itertools.count()
@@ -45,7 +61,7 @@ async def running(tmp_path: Path, unheard: list[dict[str, Any]]) -> AsyncIterato
         options: EngineOptions | None = None,
         clock: VirtualClock | None = None,
     ) -> Machine:
-        path = tmp_path / f"state{next(numbers)}.db"
+        path = disk / f"state{next(numbers)}.db"
         options = options or EngineOptions(drain_ms=0)
         machine = Machine(path, clock or VirtualClock(), workflows=workflows, env=env, options=options)
         machines.append(machine)

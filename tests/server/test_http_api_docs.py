@@ -40,7 +40,7 @@ class Curl(NamedTuple):
         words = shlex.split(command.replace("\\\n", " "))
         assert words[:2] == ["curl", "-s"]
         options = dict(zip(words[2:-1:2], words[3::2], strict=True)) if len(words) > 3 else {}
-        body = options.get("--json", options.get("--data"))
+        body = options.get("--json")
         assert options.keys() <= {"-X", "--json"}
         return cls(options.get("-X", "GET" if body is None else "POST"), words[-1], body)
 

@@ -59,10 +59,11 @@ class ModelStore:
         for pk, row in self.instances.items():
             if row["status"] == "waitingForPause":
                 row["status"] = "paused"
-            elif row["status"] == "waiting" and self._hears_something(pk):
-                row["due_at"] = _earlier(row["due_at"], now)
             elif _owned(row):
-                position = sum(step.attempt + 1 + (step.ended_at is not None) for step in self._steps_of(pk))
+                position = sum(
+                    2 * step.attempt + 1 + (step.state == "retrying") + 2 * (step.ended_at is not None)
+                    for step in self._steps_of(pk)
+                )
                 row["recoveries"] = row["recoveries"] + 1 if row["recovered_position"] == position else 1
                 row["recovered_position"] = position
                 row["due_at"] = now
@@ -113,6 +114,8 @@ class ModelStore:
         row = self.instances.get(change.pk)
         if change.instance is not None and row is not None:
             _move(row, change.instance)
+            if change.instance.status == row["status"] == "waiting" and self._hears_something(change.pk):
+                row["due_at"] = 0
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         written.set_result(None)
         return written
@@ -157,7 +160,7 @@ class ModelStore:
             self._live(workflow, id, "instance.cannot_resume")
         before, paused_at = row["status"], row["paused_at"]
         if before in ("paused", "waitingForPause", "errored"):
-            for step in self._open_steps(row["pk"]) if paused_at is not None else ():
+            for step in self._open_steps(row["pk"]) if paused_at is not None and before != "errored" else ():
                 if step.wake_at is not None and step.wake_at > paused_at and not step.absolute:
                     step.wake_at += max(0, now - paused_at)
             promised = before == "waitingForPause"

@@ -414,7 +414,6 @@ async def test_a_change_that_cannot_be_written_leaves_refusals_and_order_as_they
         ("next_due", ("[]",)),
         ("recover_pausing", ()),
         ("recover_running", (1,)),
-        ("recover_unheard", (1,)),
         ("release_running", (1,)),
     ],
 )

@@ -49,7 +49,7 @@ MOVES = {"running": 3, "waiting": 8, "paused": 3, "complete": 0.5, "errored": 0.
 
 # The seed is drawn, not every operation: what Hypothesis draws by itself repeats itself too much to be a history.
 @given(seed=st.integers(0, 2**32), groups=st.integers(1, 80))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_random_histories_leave_the_store_and_the_model_the_same(seed: int, groups: int):
     asyncio.run(live(Random(seed), groups))
 

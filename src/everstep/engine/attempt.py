@@ -93,25 +93,15 @@ def _bound(call: StepCall, context: StepContext) -> Callable[[], Any]:
     """Bind the arguments, giving `ctx` to a parameter of that name that got none."""
     if not _takes_ctx(call.fn):
         return partial(call.fn, *call.args, **call.kwargs) if call.args or call.kwargs else call.fn
+    if "ctx" in call.kwargs:
+        return partial(call.fn, *call.args, **call.kwargs)
     signature = inspect.signature(call.fn)
-    try:
-        if "ctx" in signature.bind(*call.args, **call.kwargs).arguments:
-            return partial(call.fn, *call.args, **call.kwargs)
-        return partial(call.fn, *call.args, ctx=context, **call.kwargs)
-    except TypeError:
-        return _bound_around_ctx(call, context, signature)
-
-
-def _bound_around_ctx(call: StepCall, context: StepContext, signature: inspect.Signature) -> Callable[[], Any]:
-    """Bind `fn(ctx, order)` called with `order` alone: the arguments go to the parameters other than `ctx`."""
     others = [parameter for parameter in signature.parameters.values() if parameter.name != "ctx"]
-    bound = signature.replace(parameters=others).bind(*call.args, **call.kwargs)
-    whole = inspect.BoundArguments(signature, bound.arguments)
-    whole.arguments = {
-        name: (bound.arguments | {"ctx": context})[name]
-        for name in signature.parameters
-        if name in bound.arguments or name == "ctx"
-    }
+    try:
+        bound = signature.replace(parameters=others).bind(*call.args, **call.kwargs)
+    except TypeError:  # one argument too many for the others: `ctx` was given by position
+        return partial(call.fn, *call.args, **call.kwargs)
+    whole = inspect.BoundArguments(signature, bound.arguments | {"ctx": context})
     return partial(call.fn, *whole.args, **whole.kwargs)
 
 

@@ -157,7 +157,7 @@ class LocalControl:
         run = engine.resident(sent.pk)
         if run is not None:
             run.deliver(sent.event)
-        elif sent.woken:
+        else:
             engine.dispatcher.kick()
 
     def _finish_pause(self, asked: Transition, workflow: str, id: str) -> None:

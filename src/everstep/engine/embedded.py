@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
+
+from typing_extensions import TypeVar
 
 from everstep.api.binding import Workflow, bindings
 from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
@@ -19,7 +21,7 @@ from everstep.store.protocol import Store
 from everstep.store.sqlite import open_store
 from everstep.telemetry.bus import Telemetry
 
-ParamsT = TypeVar("ParamsT")
+ParamsT = TypeVar("ParamsT", default=Any)
 
 
 class Everstep:

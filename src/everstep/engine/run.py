@@ -357,4 +357,4 @@ def _hush(task: asyncio.Task[Any] | None) -> None:
 
 def _position(steps: list[StepRecord]) -> int:
     """How far a journal has come, as `recover_running` in the store counts it."""
-    return sum(step.attempt + 1 + (step.ended_at is not None) for step in steps)
+    return sum(2 * step.attempt + 1 + (step.state == "retrying") + 2 * (step.ended_at is not None) for step in steps)

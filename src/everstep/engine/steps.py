@@ -19,7 +19,7 @@ from everstep.core.errors import (
     WorkflowTimeoutError,
 )
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.core.limits import VALUE_BYTES
+from everstep.core.limits import VALUE_BYTES, WAIT_MS
 from everstep.core.step_config import DEFAULT_POLICY, StepPolicy, resolve_policy
 from everstep.core.stored_error import decode_error, encode_error, error_info
 from everstep.core.types import StepContext, StepEvent, StepIdentity
@@ -168,8 +168,10 @@ class Steps:
             self._emit(happened.StepCompleted, record, attempt=record.attempt, took_ms=took)
 
     async def _record_failure(self, record: StepRecord, policy: StepPolicy, error: BaseException) -> None:
-        now = self._run.host.clock.now()
-        decision = decide.after_failure(policy, attempt=record.attempt, error=error, now=now)
+        run, now = self._run, self._run.host.clock.now()
+        # Timers stand still from the moment a pause was asked for; on resuming they move by the time since then.
+        delayed_from = now if run.paused_since is None else run.paused_since
+        decision = decide.after_failure(policy, attempt=record.attempt, error=error, now=delayed_from)
         await self._failed(record, policy, error, decision, now)
 
     async def _failed(
@@ -226,6 +228,8 @@ class Steps:
         await self._sleep(name, duration_ms, absolute=False)
 
     async def sleep_until(self, name: str, wake_at: int) -> None:
+        if wake_at - self._run.host.clock.now() > WAIT_MS:
+            raise ValueError(f"sleep_until {name!r} must be at most 365 days ahead, got {utc(wake_at).isoformat()}")
         await self._sleep(name, wake_at, absolute=True)
 
     async def _sleep(self, name: str, amount: int, *, absolute: bool) -> None:
@@ -234,6 +238,7 @@ class Steps:
         record = run.journal.find("sleep", name)
         if record is None:
             await self._check_new("step.sleep", name)
+            await run.gate()
             record = run.journal.begin("sleep", name, clock.now())
             record.state, record.absolute = "waiting", absolute
             record.wake_at = amount if absolute else clock.now() + amount
@@ -260,11 +265,11 @@ class Steps:
         event = None
         if record is None:
             await self._check_new("step.wait_for_event", name)
+            await run.gate()
             record = run.journal.begin("wait", name, clock.now())
             record.state, record.event_type, record.wake_at = "waiting", type, clock.now() + timeout_ms
             if run.host.telemetry.listening:
                 self._emit(happened.WaitStarted, record, type=type, times_out_at=record.wake_at)
-            await run.gate()
             event = self._take(record)
             if event is None:
                 run.write_soon(record)

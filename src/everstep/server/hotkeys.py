@@ -8,12 +8,15 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 try:
-    import termios
-    import tty
+    import termios as _termios
+    import tty as _tty
 except ImportError:  # Windows
-    termios = None  # type: ignore[assignment]  # told apart where it is used
+    _termios = _tty = None  # type: ignore[assignment]  # told apart where they are used
+termios: Any = _termios
+tty: Any = _tty
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -43,7 +43,7 @@ def user_app(web: Any, values: dict[str, Any]) -> AsgiApp:
     env = build_env(Env, values)
     if getattr(web, "__name__", "") == "fetch" and inspect.iscoroutinefunction(web):
         return _answering(env, _fetch_function(web, env))
-    return _within(env, web)
+    return _within(env, cast(AsgiApp, web))
 
 
 def _fetch_function(fetch: Callable[..., Awaitable[Any]], env: Env) -> Fetch:

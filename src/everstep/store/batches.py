@@ -15,10 +15,10 @@ from everstep.store.protocol import Change
 class Rows:
     """A change as rows, made when it is queued: the records it came from go on changing."""
 
-    __slots__ = ("attempts", "consumed", "instance", "steps")
+    __slots__ = ("attempts", "consumed", "instance", "pk", "steps")
 
     def __init__(self, change: Change) -> None:
-        pk = change.pk
+        pk = self.pk = change.pk
         self.steps = [(pk, *structs.astuple(step)) for step in change.steps]
         self.attempts = [(pk, *structs.astuple(attempt)) for attempt in change.attempts]
         self.consumed = change.consumed
@@ -46,9 +46,9 @@ class Batches:
         self._consumed: list[int] = []
         self._instances: dict[int, tuple[Any, ...]] = {}
 
-    def moves(self, rows: Rows) -> bool:
-        """Whether `rows` would move an instance that was moved already: what the first move ends must stay ended."""
-        return bool(rows.instance and rows.instance[0] in self._instances)
+    def follows(self, rows: Rows) -> bool:
+        """Whether `rows` belong to an instance that was moved already: what comes after a move is written after it."""
+        return rows.pk in self._instances
 
     def add(self, rows: Rows) -> None:
         """Take the rows of one change."""

@@ -86,7 +86,7 @@ class GroupCommit:
             self._thread_busy = True
             self._handover.put(True)
             return
-        except Exception as error:  # every waiter hears of it
+        except Exception as error:  # noqa: BLE001  # every waiter hears of it
             answers = [error] * len(group)
         _answer(group, answers)
         if self._pending and not self._scheduled:
@@ -116,7 +116,7 @@ class GroupCommit:
                 log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again in %.2g s", error, delay)
                 time.sleep(delay)
                 delay = min(delay * 2, 2.0)
-            except Exception as error:  # every waiter hears of it
+            except Exception as error:  # noqa: BLE001  # every waiter hears of it
                 return [error] * len(group)
 
     def _timed_commit(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:

@@ -42,9 +42,10 @@ class FileLock:
                     "stop that one first, or give this one a state of its own"
                 )
             time.sleep(0.02)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps({"pid": os.getpid()}).encode(), 0)
         self._handle = handle
+        with contextlib.suppress(OSError):  # the note is a courtesy: a full disk must not keep the engine from starting
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"pid": os.getpid()}).encode(), 0)
 
     def release(self) -> None:
         """Let go of the lock. The file stays: removing it could pull it from under the next holder."""

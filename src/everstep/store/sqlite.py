@@ -19,7 +19,6 @@ from everstep.core.errors import (
     StoreError,
 )
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.core.stored_error import error_info
 from everstep.core.types import TERMINAL
 from everstep.store.batches import Batches, Rows
 from everstep.store.driver import Connection, StoreUnavailableError, connect
@@ -88,7 +87,6 @@ class SqliteStore:
     async def recover(self, *, now: int) -> int:
         def recover(connection: Connection) -> int:
             connection.execute(_SQL["recover_pausing"])
-            connection.execute(_SQL["recover_unheard"], (now,))
             return len(connection.execute(_SQL["recover_running"], (now,)))
 
         return await self._submit(recover)
@@ -156,7 +154,7 @@ class SqliteStore:
             before = _existing(connection, workflow, id)
             if not _stopped_by_contradiction(before):
                 before = _live(connection, workflow, id, "be resumed", "instance.cannot_resume")
-            if before.paused_at is not None:
+            if before.paused_at is not None and not before.ended:
                 paused_ms = max(0, now - before.paused_at)
                 connection.execute(_SQL["shift_timers"], (before.pk, paused_ms, before.paused_at))
             connection.execute(_SQL["resume_instance"], (before.pk, now))
@@ -248,7 +246,7 @@ class SqliteStore:
         answers: list[Any] = []
         for operation in operations:
             if type(operation) is Rows:
-                if batches.moves(operation):
+                if batches.follows(operation):
                     batches.write(connection)
                 batches.add(operation)
                 answers.append(None)
@@ -267,7 +265,7 @@ class SqliteStore:
                 answers += self._carry_out(connection, (operation,))
             except StoreUnavailableError:
                 raise
-            except Exception as error:  # its waiter hears of it
+            except Exception as error:  # noqa: BLE001  # its waiter hears of it
                 self._batches.clear()
                 connection.execute("rollback to operation")
                 answers.append(error)
@@ -361,7 +359,7 @@ def _live(connection: Connection, workflow: str, id: str, what: str, code: str) 
 
 def _stopped_by_contradiction(instance: InstanceRecord) -> bool:
     """Whether an instance ended only because its code contradicted its history: it may go on with other code."""
-    return instance.error is not None and error_info(instance.error).code == NonDeterminismError.code
+    return instance.error is not None and f'"{NonDeterminismError.code}"' in instance.error
 
 
 def _transition(connection: Connection, before: InstanceRecord) -> Transition:

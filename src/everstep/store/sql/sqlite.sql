@@ -35,7 +35,7 @@ update instance
        recoveries = case when recovered_position = p.position then recoveries + 1 else 1 end,
        recovered_position = p.position
   from (select i.pk,
-               coalesce(sum(s.attempt + 1 + (s.ended_at is not null)), 0) as position
+               coalesce(sum(2 * s.attempt + 1 + (s.state = 'retrying') + 2 * (s.ended_at is not null)), 0) as position
           from instance as i left join step as s on s.instance = i.pk
          where i.status in ('running', 'waitingForPause') and i.status = 'running' and i.due_at is null
          group by i.pk) as p
@@ -47,15 +47,6 @@ returning instance.pk
 update instance
    set status = 'paused'
  where status in ('running', 'waitingForPause') and status = 'waitingForPause'
-
--- name: recover_unheard
--- An event may be on disk from before its instance parked, its owner gone before it could hand it over.
-update instance
-   set due_at = min(coalesce(due_at, ?1), ?1)
- where status = 'waiting'
-   and pk in (select e.instance
-                from event as e join step as s on s.instance = e.instance and s.event_type = e.type
-               where s.state in ('running', 'retrying', 'waiting') and s.kind = 'wait')
 
 -- name: release_running
 -- A clean stop gives its instances back without counting anything.
@@ -118,7 +109,8 @@ values {rows}
 
 -- name: write_instances
 -- Move instances on. A pause that was promised meanwhile wins over waiting and running; one that was taken back
--- loses; and what has ended stays as it ended.
+-- loses; and what has ended stays as it ended. One that parks while an event it waits for is on disk already, from a
+-- moment before, is due at once: whoever sent the event found it at work and left the handing over to its owner.
 with v (pk, status, due_at, output, error, ended_at) as (values {rows})
 update instance
    set status = case
@@ -130,6 +122,10 @@ update instance
        due_at = case
          when instance.status = 'waitingForPause' then null
          when v.status = 'paused' then instance.due_at
+         when v.status = 'waiting' and exists (
+                select 1
+                  from event as e join step as s on s.instance = e.instance and s.event_type = e.type
+                 where e.instance = v.pk and s.state in ('running', 'retrying', 'waiting') and s.kind = 'wait') then 0
          else v.due_at
        end,
        output = v.output,
