@@ -5,8 +5,17 @@ import json
 import os
 import time
 
-from everstep import Env, Request, Response, WorkerEntrypoint, Workflow, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
-from everstep import current_step
+from everstep import (
+    Env,
+    Request,
+    Response,
+    WorkerEntrypoint,
+    Workflow,
+    WorkflowEntrypoint,
+    WorkflowEvent,
+    WorkflowStep,
+    current_step,
+)
 
 
 class ShopEnv(Env):
@@ -43,7 +52,7 @@ class Order(WorkflowEntrypoint[ShopEnv, dict]):
         self.record("end", context)
         return value
 
-    def record(self, what: str, context) -> None:  # noqa: ANN001
+    def record(self, what: str, context) -> None:
         line = {
             "what": what,
             "at": time.time(),

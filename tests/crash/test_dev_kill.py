@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from dev_process import DevProcess  # noqa: E402
+from dev_process import DevProcess
 
 pytestmark = pytest.mark.crash
 
@@ -70,7 +71,7 @@ def test_ten_kills_lose_nothing_repeat_no_completed_step_and_keep_every_backoff(
             numbers = [attempt["n"] for attempt in attempts]
             assert numbers == sorted(set(numbers)), f"{id} {step} repeated an attempt: {numbers}"
             if step == "charge":
-                for first, second in zip(attempts, attempts[1:], strict=False):
+                for first, second in itertools.pairwise(attempts):
                     # Linear: 0.4 s times the attempts made; an attempt too quick to be recorded goes on at once.
                     assert second["at"] - first["at"] > 0.4 * first["n"] - 0.05, (id, attempts)
         assert still_paused["status"] == "paused"

@@ -22,7 +22,13 @@ RUN_ELSEWHERE = {
     "python3 run.py demo --once": "tests/examples/test_order_pipeline_demo.py",
     "python3 run.py test": "this very suite",
 }
-CHECKED_ELSEWHERE = {"toml": "tests/config", "jsonc": "tests/config", "json": "tests/server", "sql": "tests/store"}
+CHECKED_ELSEWHERE = {
+    "toml": "tests/config",
+    "jsonc": "tests/config",
+    "json": "tests/server",
+    "sql": "tests/store",
+    "console": "tests/server/test_http_api_docs.py",
+}
 
 
 def blocks(language: str) -> list[tuple[Path, str]]:
@@ -122,7 +128,7 @@ def shell(command: str, folder: Path) -> str:
 def test_every_block_has_a_language_that_some_test_knows() -> None:
     for page in PAGES:
         for tag, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-            assert tag in {"", "python", "sh", *CHECKED_ELSEWHERE}, f"{page.name}: {text[:40]}"
+            assert tag in {"", "text", "python", "sh", *CHECKED_ELSEWHERE}, f"{page.name}: {text[:40]}"
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -93,7 +93,9 @@ async def test_types_have_queues_of_their_own(running):
 async def test_two_waits_for_one_type_are_served_in_the_order_they_began(running, resident):
     @flow
     async def receiver(event, step):
-        first, second = await asyncio.gather(step.wait_for_event("first", "tick"), step.wait_for_event("second", "tick"))
+        first, second = await asyncio.gather(
+            step.wait_for_event("first", "tick"), step.wait_for_event("second", "tick")
+        )
         return [first.payload, second.payload]
 
     machine = await running(receiver, options=EngineOptions(resident=resident))
@@ -108,7 +110,9 @@ async def test_two_waits_for_one_type_share_events_that_came_early(running):
     @flow
     async def receiver(event, step):
         await step.sleep("first", "1 minute")
-        first, second = await asyncio.gather(step.wait_for_event("first", "tick"), step.wait_for_event("second", "tick"))
+        first, second = await asyncio.gather(
+            step.wait_for_event("first", "tick"), step.wait_for_event("second", "tick")
+        )
         return [first.payload, second.payload]
 
     machine = await running(receiver)
@@ -119,22 +123,62 @@ async def test_two_waits_for_one_type_share_events_that_came_early(running):
     assert await machine.output(instance) == [1, 2]
 
 
-async def test_a_replay_serves_waits_in_the_order_they_first_began(running):
-    """The branch with a step before its wait reaches it first on replay: the step is only looked up."""
+def in_other_order_on_replay(seconds: int):
+    """Make a workflow of two waits: `first` began first, and a replay reaches `second` first."""
+
+    async def look():
+        for _ in range(10):
+            await asyncio.sleep(0)
 
     @flow
     async def receiver(event, step):
         async def after_a_step():
-            await step.do("look", lambda: 1)
+            await step.do("look", look)
             return (await step.wait_for_event("second", "tick")).payload
 
-        async def at_once():
+        async def soon():
+            for _ in range(3):
+                await asyncio.sleep(0)
             return (await step.wait_for_event("first", "tick")).payload
 
-        return await asyncio.gather(after_a_step(), at_once())
+        found = await asyncio.gather(after_a_step(), soon(), step.sleep("nap", f"{seconds} seconds"))
+        return found[:2]
 
+    return receiver
+
+
+async def test_a_replay_serves_waits_in_the_order_they_first_began(running):
+    receiver = in_other_order_on_replay(0)
     machine = await running(receiver, options=EngineOptions(resident=0))
     instance = await machine.create(receiver)
+    await instance.send_event(type="tick", payload="to the first")
+    await machine.settle()
+    await instance.send_event(type="tick", payload="to the second")
+    assert await machine.output(instance) == ["to the second", "to the first"]
+
+
+async def test_waits_that_a_replay_put_in_memory_are_served_in_the_order_they_first_began(running):
+    receiver = in_other_order_on_replay(60)
+    machine = await running(receiver)
+    instance = await machine.create(receiver)
+    await machine.reboot()
+    await machine.advance("1 minute")
+    assert await machine.in_memory(instance)
+    await instance.send_event(type="tick", payload="to the first")
+    await instance.send_event(type="tick", payload="to the second")
+    assert await machine.output(instance) == ["to the second", "to the first"]
+
+
+@pytest.mark.parametrize("turns", range(16))
+async def test_an_event_that_comes_during_a_replay_goes_to_the_wait_that_began_first(running, turns):
+    receiver = in_other_order_on_replay(1)
+    machine = await running(receiver)
+    instance = await machine.create(receiver)
+    await machine.advance("1 second")
+    await instance.pause()
+    await instance.resume()
+    for _ in range(turns):
+        await asyncio.sleep(0)
     await instance.send_event(type="tick", payload="to the first")
     await machine.settle()
     await instance.send_event(type="tick", payload="to the second")

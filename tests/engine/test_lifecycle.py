@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -567,6 +568,39 @@ async def test_a_retry_delay_that_begins_under_a_pending_pause_is_not_lengthened
     await instance.resume()
     await machine.advance("10 minutes")
     assert times == [0, 75]
+
+
+@pytest.mark.parametrize("kind", ["sleep", "wait"])
+async def test_a_timer_does_not_begin_under_a_pending_pause(running, kind):
+    """Asked to pause at 0, the branch gets to its wait at 5 minutes, resumed at 65: all of it is still to come."""
+    hold, go = Held(), asyncio.Event()
+
+    @flow
+    async def both(event, step):
+        async def late():
+            await go.wait()
+            if kind == "sleep":
+                await step.sleep("nap", "10 minutes")
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await step.wait_for_event("tick", "tick", timeout="10 minutes")
+
+        await asyncio.gather(step.do("hold", hold), late())
+        return (machine.now - START_MS) // 60_000
+
+    machine = await running(both)
+    instance = await machine.create(both)
+    await instance.pause()
+    await machine.advance("5 minutes")
+    go.set()
+    await machine.settle()
+    hold.go.set()
+    await machine.settle()
+    assert await status(instance) == "paused"
+    await machine.advance("1 hour")
+    await instance.resume()
+    await machine.advance("10 minutes")
+    assert await machine.output(instance) == 75
 
 
 async def test_pausing_twice_and_resuming_twice_change_nothing(running):

@@ -209,6 +209,27 @@ async def test_a_sleep_that_ended_while_the_machine_was_off_ends_at_once(running
     assert await machine.output(instance) == START_MS + 86_400_000
 
 
+async def test_a_replayed_sleep_that_is_reached_after_the_instance_seemed_to_rest_ends_on_time(running):
+    """On replay the slow branch arrives when the instance has been parked for the long sleep beside it."""
+
+    @flow
+    async def naps(event, step):
+        async def slow():
+            for _ in range(20):
+                await asyncio.sleep(0)  # something that is no step
+            await step.sleep("slow", "60 seconds")
+
+        await asyncio.gather(slow(), step.sleep("short", "30 seconds"), step.sleep("long", "1 day"))
+
+    machine = await running(naps)
+    instance = await machine.create(naps)
+    await machine.reboot()
+    await machine.advance("1 day")
+    await machine.output(instance)
+    ended = {one.name: one.ended_at for one in (await instance.status(steps=True)).steps}
+    assert ended == {name: utc(START_MS + s * 1_000) for name, s in {"slow": 60, "short": 30, "long": 86_400}.items()}
+
+
 async def test_sleeps_of_one_name_are_counted(running):
     @flow
     async def naps(event, step):

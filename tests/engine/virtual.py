@@ -282,6 +282,7 @@ class Machine:
         assert es._running is not None
         rest, es._running = es._running.pop_all(), None
         rest._exit_callbacks.pop()  # type: ignore[attr-defined]  # engine.stop; what is left closes the file
+        engine._draining = True  # what a claim under way brings is not taken up
         engine.dispatcher.stop()
         engine._starts.stop()
         self._lose_unwritten(engine)

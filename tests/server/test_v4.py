@@ -65,7 +65,7 @@ async def test_params_are_a_json_encoded_string_or_a_value(server: Server):
     await server.create("echo", "b", {"total": 3})
     await server.create("echo", "c", [1])
 
-    outputs = [(await server.reached("echo", id, "complete"))["output"] for id in "abc"]  # noqa: A001
+    outputs = [(await server.reached("echo", id, "complete"))["output"] for id in "abc"]
     assert outputs == [{"total": 3}, {"total": 3}, [1]]
 
 

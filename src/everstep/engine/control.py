@@ -197,6 +197,7 @@ def _encoded_params(params: Any, declared: Any, id: str) -> str | None:
     """Check params against their declared type and encode them as they were given."""
     where = f"the params of instance {id!r}"
     if params is None:
+        codec.restore({}, declared, where=where)  # what `event.payload` will be
         return None
     text, value = codec.encode(params, where=where, declared=declared)
     codec.restore(value, declared, where=where)

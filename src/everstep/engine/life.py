@@ -52,7 +52,7 @@ def _event(instance: InstanceRecord, workflow: WorkflowDefinition) -> WorkflowEv
     where = f"the params of instance {instance.id!r}"
     payload = {} if instance.params is None else codec.decode(instance.params, workflow.params, where=where)
     return WorkflowEvent(
-        payload=codec.restore(payload, workflow.params, where=where) if instance.params is not None else payload,
+        payload=codec.restore(payload, workflow.params, where=where),
         timestamp=utc(instance.created_at),
         instance_id=instance.id,
         workflow_name=instance.workflow,

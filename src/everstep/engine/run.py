@@ -235,6 +235,8 @@ class Run:
         earliest = min(waiting, key=lambda wait: wait.due)
         if self.active or self._gated or len(waiting) < len(self.waits):
             self._alarm.set(earliest.due)
+        elif earliest.due <= self.host.clock.now():  # parked, it could be put away and brought back for ever
+            self._ring()
         else:
             self._park(earliest)
 

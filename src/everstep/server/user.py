@@ -43,7 +43,7 @@ def user_app(web: Any, values: dict[str, Any]) -> AsgiApp:
     env = build_env(Env, values)
     if getattr(web, "__name__", "") == "fetch" and inspect.iscoroutinefunction(web):
         return _answering(env, _fetch_function(web, env))
-    return _within(env, cast(AsgiApp, web))
+    return _within(env, cast("AsgiApp", web))
 
 
 def _fetch_function(fetch: Callable[..., Awaitable[Any]], env: Env) -> Fetch:
