@@ -18,6 +18,7 @@ NAMES = [
     "AttemptInfo",
     "ConfigError",
     "DatabaseInUseError",
+    "EngineStoppedError",
     "Env",
     "ErrorInfo",
     "Everstep",

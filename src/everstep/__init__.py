@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         AttemptCutOffError,
         ConfigError,
         DatabaseInUseError,
+        EngineStoppedError,
         EverstepError,
         InstanceExistsError,
         InstanceNotFoundError,
@@ -55,6 +56,7 @@ __all__ = [
     "AttemptInfo",
     "ConfigError",
     "DatabaseInUseError",
+    "EngineStoppedError",
     "Env",
     "ErrorInfo",
     "Everstep",
@@ -105,7 +107,7 @@ _HOMES = {
     "everstep.api.http": "Request Response",
     "everstep.api.step": "WorkflowStep",
     "everstep.core.errors": (
-        "AttemptCutOffError ConfigError DatabaseInUseError EverstepError InstanceExistsError "
+        "AttemptCutOffError ConfigError DatabaseInUseError EngineStoppedError EverstepError InstanceExistsError "
         "InstanceNotFoundError InstanceStateError InstanceTerminatedError InvalidNameError "
         "InvalidParamsError NonDeterminismError NonRetryableError NotSerializableError StepError StoreError "
         "StoredValueError ValueTooLargeError WorkflowNotFoundError WorkflowTimeoutError"

@@ -266,6 +266,7 @@ async def test_an_event_after_a_timeout_goes_to_the_next_wait(running):
                 return [attempt, (await step.wait_for_event("approval", "approval", timeout="1 hour")).payload]
             except TimeoutError:
                 continue
+        return "nobody came"
 
     machine = await running(patient)
     instance = await machine.create(patient)

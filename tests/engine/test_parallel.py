@@ -77,7 +77,7 @@ async def test_the_first_of_several_waits_wins_live_and_on_replay(running):
         done, _ = await asyncio.wait({approval, reminder}, return_when=asyncio.FIRST_COMPLETED)
         winner = done.pop()
         winner.result()
-        name = await step.do("note", lambda: winner.get_name())
+        name = await step.do("note", lambda name: name, winner.get_name())
         await step.sleep("rest", "2 hours")
         return name
 

@@ -434,7 +434,7 @@ async def test_an_error_is_raised_as_the_same_class_live_and_on_replay(running):
 
 
 async def test_an_error_whose_class_cannot_be_rebuilt_is_a_step_error_live_and_on_replay(running):
-    class Local(Exception):
+    class Local(Exception):  # noqa: N818  # an app's own name
         def __init__(self, connection):
             super().__init__("no connection")
             self.connection = connection

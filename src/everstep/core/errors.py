@@ -14,6 +14,7 @@
     ├── InstanceNotFoundError              instance.not_found
     ├── InstanceStateError                 instance.<what is refused> e.g. instance.cannot_terminate
     ├── InstanceTerminatedError            instance.terminated        raised by result() of a terminated instance
+    ├── EngineStoppedError                 engine.stopped             result() of an instance whose engine stopped here
     ├── WorkflowNotFoundError              workflow.not_found
     ├── NonDeterminismError                instance.non_determinism
     ├── ConfigError                        config.invalid             one message, no traceback
@@ -137,6 +138,12 @@ class InstanceTerminatedError(EverstepError):
     """The result of an instance that was terminated."""
 
     code = "instance.terminated"
+
+
+class EngineStoppedError(EverstepError):
+    """The engine in this process stopped while somebody waited for a result; the instance goes on with the next one."""
+
+    code = "engine.stopped"
 
 
 class WorkflowNotFoundError(EverstepError):

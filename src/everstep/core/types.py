@@ -152,7 +152,7 @@ class InstanceStatus(Struct, frozen=True, omit_defaults=False):
         created_at: When it was created.
         started_at: When its code first ran.
         ended_at: When it ended.
-        elapsed_ms: Milliseconds from creation to its end, or until now.
+        elapsed_ms: Milliseconds from its start (its creation, while it is queued) to its end, or until now.
         version: The version of the program it runs, where one is known.
         steps: Every step with its attempts, oldest first; only with `status(steps=True)`.
     """

@@ -74,7 +74,7 @@ class Attempts:
                 task.uncancel()
 
     async def _in_thread(self, call: StepCall, context: StepContext) -> Any:
-        # A context of its own: what the function sets must not be seen by later steps, as with a coroutine's own task.
+        # A copy: context variables of the workflow are seen by the function, and what it sets goes with its thread.
         run = partial(copy_context().run, _bound(call, context))
         return await asyncio.get_running_loop().run_in_executor(self._pool, run)
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from everstep.api.step import StepRunner
-from everstep.core.errors import Suspended
+from everstep.core.errors import EngineStoppedError, Suspended
 from everstep.core.journal import StepRecord
 from everstep.core.stored_error import error_info
 from everstep.engine.attempt import Attempts
@@ -105,6 +105,8 @@ class Engine:
         for run in list(self._runs.values()):
             self._give_back(run)
         await self.store.release(now=self.clock.now())
+        for future in [future for watchers in self._watchers.values() for future in watchers if not future.done()]:
+            future.set_exception(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
         self._starts.stop()
         self.attempts.close()
 

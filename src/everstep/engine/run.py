@@ -150,6 +150,7 @@ class Run:
         """Wait until `due`, or for an event; returns the event, or None when the time came first."""
         self.check_alive()
         wait = self.waits[record.seq] = Wait(record, self.host.loop.create_future(), due, event_type)
+        self._unpark()  # a replayed branch that came late, by something that is no step, may be due first
         self._settle_soon()
         try:
             return await wait.future
@@ -186,7 +187,7 @@ class Run:
         self._ring()
 
     def _hand_out_events(self) -> None:
-        """Give waits their events, the wait that began first before others: a replay may reach them in another order."""
+        """Give waits their events, in the order in which they first began: a replay may reach them in another."""
         if self.paused_since is not None or not self.inbox:
             return
         for seq in sorted(self.waits):
@@ -227,7 +228,7 @@ class Run:
             self.host.loop.call_soon(self._settle, turns - 1)
             return
         self._settling = False
-        if not (self.dropped or self.parked):
+        if not self.dropped:
             self._hand_out_events()
         waiting = [wait for wait in self.waits.values() if not wait.future.done()]
         if self.dropped or self.parked or self.paused_since is not None or not waiting:
