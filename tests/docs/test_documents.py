@@ -107,8 +107,13 @@ def test_shell_blocks_of_the_readme_work_in_order(tmp_path: Path) -> None:
                 answer = shell(command.replace("8787", str(port)).replace("ID", id), folder)
                 if '"id"' in answer:
                     id = json.loads(answer)["id"]
-                    time.sleep(2.3)  # the template's polite pause is real
-        assert json.loads(shell(f"curl -s 'http://127.0.0.1:{port}/hello?id={id}'", folder))["output"] == "Hello, Ada!"
+        deadline = time.monotonic() + 30  # the template's polite pause is real
+        while (status := json.loads(shell(f"curl -s 'http://127.0.0.1:{port}/hello?id={id}'", folder)))[
+            "output"
+        ] is None:
+            assert time.monotonic() < deadline, status
+            time.sleep(0.1)
+        assert status["output"] == "Hello, Ada!"
     finally:
         if server is not None:
             server.terminate()
