@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from everstep.api.binding import Workflow, WorkflowInstance
+    from everstep.api.binding import CreateBatchResult, DeleteBatchResult, InstancePage, Workflow, WorkflowInstance
     from everstep.api.current import current_step
     from everstep.api.entrypoint import WorkerEntrypoint, WorkflowEntrypoint
     from everstep.api.env import Env, env
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         AttemptCutOffError,
         ConfigError,
         DatabaseInUseError,
+        DuplicateInBatchError,
         EngineStoppedError,
         EverstepError,
         InstanceExistsError,
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
         NonDeterminismError,
         NonRetryableError,
         NotSerializableError,
+        RetryDelayError,
+        RollbackInProgressError,
+        RollbackMissingError,
         StepError,
+        StepLimitError,
+        StorageLimitError,
         StoredValueError,
         StoreError,
         ValueTooLargeError,
@@ -40,12 +46,18 @@ if TYPE_CHECKING:
     from everstep.core.step_config import Retries, RetriesDict, StepConfig, StepConfigDict
     from everstep.core.types import (
         AttemptInfo,
+        BatchError,
         ErrorInfo,
+        InstanceLink,
         InstanceStatus,
+        RetryContext,
+        RollbackContext,
+        RollbackStatus,
         Schedule,
         StepContext,
         StepEvent,
         StepInfo,
+        SubscriptionEvent,
         WaitingFor,
         WorkflowEvent,
     )
@@ -54,15 +66,21 @@ if TYPE_CHECKING:
 __all__ = [
     "AttemptCutOffError",
     "AttemptInfo",
+    "BatchError",
     "ConfigError",
+    "CreateBatchResult",
     "DatabaseInUseError",
+    "DeleteBatchResult",
+    "DuplicateInBatchError",
     "EngineStoppedError",
     "Env",
     "ErrorInfo",
     "Everstep",
     "EverstepError",
     "InstanceExistsError",
+    "InstanceLink",
     "InstanceNotFoundError",
+    "InstancePage",
     "InstanceStateError",
     "InstanceStatus",
     "InstanceTerminatedError",
@@ -75,6 +93,12 @@ __all__ = [
     "Response",
     "Retries",
     "RetriesDict",
+    "RetryContext",
+    "RetryDelayError",
+    "RollbackContext",
+    "RollbackInProgressError",
+    "RollbackMissingError",
+    "RollbackStatus",
     "Schedule",
     "StepConfig",
     "StepConfigDict",
@@ -82,8 +106,11 @@ __all__ = [
     "StepError",
     "StepEvent",
     "StepInfo",
+    "StepLimitError",
+    "StorageLimitError",
     "StoreError",
     "StoredValueError",
+    "SubscriptionEvent",
     "ValueTooLargeError",
     "WaitingFor",
     "WorkerEntrypoint",
@@ -100,21 +127,25 @@ __all__ = [
 ]
 
 _HOMES = {
-    "everstep.api.binding": "Workflow WorkflowInstance",
+    "everstep.api.binding": "CreateBatchResult DeleteBatchResult InstancePage Workflow WorkflowInstance",
     "everstep.api.current": "current_step",
     "everstep.api.entrypoint": "WorkerEntrypoint WorkflowEntrypoint",
     "everstep.api.env": "Env env",
     "everstep.api.http": "Request Response",
     "everstep.api.step": "WorkflowStep",
     "everstep.core.errors": (
-        "AttemptCutOffError ConfigError DatabaseInUseError EngineStoppedError EverstepError InstanceExistsError "
-        "InstanceNotFoundError InstanceStateError InstanceTerminatedError InvalidNameError "
-        "InvalidParamsError NonDeterminismError NonRetryableError NotSerializableError StepError StoreError "
-        "StoredValueError ValueTooLargeError WorkflowNotFoundError WorkflowTimeoutError"
+        "AttemptCutOffError ConfigError DatabaseInUseError DuplicateInBatchError EngineStoppedError "
+        "EverstepError InstanceExistsError InstanceNotFoundError InstanceStateError "
+        "InstanceTerminatedError InvalidNameError InvalidParamsError NonDeterminismError "
+        "NonRetryableError NotSerializableError RetryDelayError RollbackInProgressError "
+        "RollbackMissingError StepError StepLimitError StorageLimitError StoreError StoredValueError "
+        "ValueTooLargeError WorkflowNotFoundError WorkflowTimeoutError"
     ),
     "everstep.core.step_config": "Retries RetriesDict StepConfig StepConfigDict",
     "everstep.core.types": (
-        "AttemptInfo ErrorInfo InstanceStatus Schedule StepContext StepEvent StepInfo WaitingFor WorkflowEvent"
+        "AttemptInfo BatchError ErrorInfo InstanceLink InstanceStatus RetryContext RollbackContext "
+        "RollbackStatus Schedule StepContext StepEvent StepInfo SubscriptionEvent WaitingFor "
+        "WorkflowEvent"
     ),
     "everstep.engine.embedded": "Everstep lifespan",
 }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from everstep.core.backoff import retry_delay_ms
 from everstep.core.decide import GiveUp, GoOnAt, RetryAt, after_cut, after_failure, after_unseen_cuts, must_record_start
 from everstep.core.errors import NonRetryableError, NotSerializableError, ValueTooLargeError, WorkflowTimeoutError
-from everstep.core.step_config import StepPolicy
+from everstep.core.step_policy import StepPolicy
 
 NOW = 1_700_000_000_000
 POLICIES = st.builds(
@@ -73,9 +73,14 @@ def test_a_step_that_always_fails_is_attempted_exactly_its_limit_and_once_more(p
     assert attempt == policy.limit + 1
 
 
-@given(policy=POLICIES, attempt=st.integers(0, 20))
-def test_one_unseen_crash_costs_no_delay(policy: StepPolicy, attempt: int) -> None:
-    assert after_unseen_cuts(policy, attempt=attempt, cuts=1, now=NOW).due == NOW
+@given(policy=POLICIES)
+def test_the_first_unseen_crash_costs_no_delay(policy: StepPolicy) -> None:
+    assert after_unseen_cuts(policy, attempt=0, cuts=1, now=NOW).due == NOW
+
+
+def test_an_unseen_crash_of_a_step_that_had_attempts_costs_the_delay() -> None:
+    policy = StepPolicy(limit=5, delay_ms=1_000, backoff="constant")
+    assert after_unseen_cuts(policy, attempt=2, cuts=1, now=NOW) == GoOnAt(attempt=3, due=NOW + 1_000)
 
 
 def test_more_unseen_crashes_in_a_row_wait_as_failures_do() -> None:

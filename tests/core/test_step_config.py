@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from everstep.core.limits import WAIT_MS
-from everstep.core.step_config import DEFAULT_POLICY, Retries, StepConfig, StepPolicy, resolve_policy
+from everstep.core.step_config import Retries, StepConfig
+from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy, resolve_policy
 
 
 def refused(config: Any, error: type[Exception] = ValueError) -> str:
@@ -91,7 +92,7 @@ def test_an_unknown_key_is_refused_with_the_step_and_the_key_it_is_like() -> Non
     message = refused({"retires": {}})
     assert message == (
         "the config of step 'charge' has an unknown key 'retires', did you mean 'retries'?; "
-        "known: retries, timeout, sensitive"
+        "known: retries, timeout, sensitive, rollback, rollback_config"
     )
 
 
@@ -103,7 +104,7 @@ def test_an_unknown_key_of_retries_is_refused_with_the_step_and_the_key_it_is_li
 def test_a_key_that_is_like_no_other_is_refused_with_all_that_are_known() -> None:
     message = refused({"zzz": 1})
     assert "did you mean" not in message
-    assert "known: retries, timeout, sensitive" in message
+    assert "known: retries, timeout, sensitive, rollback, rollback_config" in message
 
 
 @pytest.mark.parametrize("config", [5, "30 seconds", ["retries"], Retries()])

@@ -153,7 +153,10 @@ def test_the_command_line_page_names_every_command_and_option() -> None:
         command = main.get_command(context, name)
         assert command is not None
         assert f"## everstep {name}" in page
-        for parameter in command.params:
+        parameters = [*command.params]
+        if isinstance(command, click.Group):
+            parameters += [option for inner in command.commands.values() for option in inner.params]
+        for parameter in parameters:
             if isinstance(parameter, click.Option):
                 documented = any(option in page for option in (*parameter.opts, *parameter.secondary_opts))
                 assert documented, f"everstep {name} {parameter.opts} is not documented"

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from everstep.api.declared import StepCall
+from everstep.api.step import RunsAsChild, ValueKind
 from everstep.core.journal import Kind
 from everstep.core.types import StepEvent
 from everstep.engine.run import Run
@@ -31,6 +32,12 @@ class ReplayedSteps:
 
     async def wait_for_event(self, name: str, type: str, timeout_ms: int, payload: Any) -> StepEvent[Any]:
         return await self._once("wait", name, self._steps.wait_for_event(name, type, timeout_ms, payload))
+
+    async def run_workflow(self, name: str, workflow: type[RunsAsChild] | str, params: Any, id: str | None) -> Any:
+        return await self._once("child", name, self._steps.run_workflow(name, workflow, params, id))
+
+    def value(self, kind: ValueKind) -> Any:
+        return self._steps.value(kind)
 
     async def _once(self, kind: Kind, name: str, step: Coroutine[Any, Any, Any]) -> Any:
         """Carry out a step; if that is what ended it, nobody hears of it before the next life."""

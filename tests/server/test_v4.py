@@ -110,7 +110,7 @@ async def test_what_the_original_knows_but_has_no_effect_is_said(server: Server)
     body = {"location_hint": "weur", "instance_retention": {"success_retention": "1 day"}}
     answer = (await server.http.post(f"{API}/echo/instances", json=body)).json()
     assert [one["message"] for one in answer["messages"]] == [
-        "instance_retention has no effect here", "location_hint has no effect here",
+        "location_hint has no effect here",
     ]  # fmt: skip
 
 
@@ -197,6 +197,7 @@ async def test_a_complete_instance_shows_what_it_did(server: Server):
     assert set(shown) == {
         "id", "status", "params", "output", "error", "rollback", "queued", "start", "end", "success", "step_count",
         "steps", "trigger", "versionId", "current_step", "waiting_for", "wake_at", "elapsed_ms", "attempt",
+        "parent", "children", "tags",
     }  # fmt: skip
     assert (shown["params"], shown["output"]) == ({"name": "Bob"}, {"greeting": "hello Bob"})
     assert (shown["success"], shown["trigger"], shown["versionId"]) == (True, {"source": "api"}, "v1")
@@ -293,7 +294,7 @@ async def test_a_step_is_addressed_by_name_type_and_attempt(server: Server):
         ("", 400, "name is missing"),
         ("?name=twice-3", 404, "no step 'twice-3' of type 'step', did you mean 'twice-"),
         ("?name=twice-1&type=sleep", 404, "no step 'twice-1' of type 'sleep'"),
-        ("?name=twice-1&type=do", 400, "type must be one of step, sleep, waitForEvent, got 'do'"),
+        ("?name=twice-1&type=do", 400, "type must be one of step, sleep, waitForEvent, workflow, rollback, got 'do'"),
         ("?name=twice-1&attempt=2", 404, "step 'twice-1' has no attempt 2; it has 1"),
     ],
 )
@@ -352,8 +353,7 @@ async def test_what_has_ended_cannot_be_paused(server: Server):
         ({"status": ["pause"]}, "status must be one of"),
         ({}, "status must be one of"),
         ({"action": "pause"}, "unknown key 'action'"),
-        ({"status": "terminate", "rollback": True}, "rollback is not supported yet"),
-        ({"status": "restart", "from": {"name": "a"}}, "restarting from a step is not supported yet"),
+        ({"status": "restart", "from": {"step": "a"}}, "step"),
     ],
 )
 async def test_a_change_that_is_not_understood_is_refused_and_not_made(server: Server, body: Any, message: str):
@@ -363,6 +363,31 @@ async def test_a_change_that_is_not_understood_is_refused_and_not_made(server: S
     assert status == 400
     assert message in error["message"]
     assert (await server.result(url))["status"] == "waiting"
+
+
+async def test_a_restart_from_a_step_that_never_was_changes_nothing(server: Server):
+    url = await server.create("nap", "n-1")
+    await server.reached("nap", "n-1", "waiting")
+    body = {"status": "restart", "from": {"name": "nowhere"}}
+    status, error = await server.refusal("PATCH", f"{url}/status", json=body)
+    assert (status, error["everstep_code"]) == (409, "instance.cannot_restart")
+    assert (await server.reached("nap", "n-1", "waiting"))["status"] == "waiting"
+
+
+async def test_instances_are_created_and_deleted_in_batches(server: Server):
+    many = [{"instance_id": "b-1"}, {"instance_id": "b-2"}, {"instance_id": "b-1"}]
+    made = (await server.http.post(f"{API}/echo/instances/batch", json=many)).json()
+    gone = await server.http.post(f"{API}/echo/instances/batch/delete", json={"instances": ["b-1", "b-9"]})
+    assert [one["id"] for one in made["result"]] == ["b-1", "b-2"]
+    assert "b-1" in made["messages"][0]["message"]
+    assert gone.json()["result"]["deleted"] == [{"id": "b-1"}]
+    assert gone.json()["result"]["errors"][0]["code"] == 10400
+
+
+async def test_a_deleted_instance_is_gone(server: Server):
+    url = await server.create("echo", "d-1")
+    assert (await server.http.delete(url)).json()["result"]["status"] == "ok"
+    assert (await server.http.get(url)).status_code == 404
 
 
 async def test_an_event_reaches_its_wait(server: Server):

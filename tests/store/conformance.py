@@ -7,13 +7,16 @@ import asyncio
 import pytest
 
 from everstep.core.errors import InstanceExistsError, InstanceNotFoundError, InstanceStateError
-from everstep.store.protocol import Change, EventRecord, InstanceChange, Store, Transition
+from everstep.core.journal import StepRecord
+from everstep.store.protocol import Change, EventRecord, InstanceChange, StepKey, Store, Transition
 
 from .factories import (
     BOOM,
     CONTRADICTION,
     WORKFLOW,
+    child,
     claimed_ids,
+    compensation,
     do,
     ended,
     failed_attempt,
@@ -21,6 +24,7 @@ from .factories import (
     instance_in,
     new_instance,
     owned_instance,
+    said,
     sleep,
     wait,
     waiting,
@@ -61,6 +65,15 @@ class Creating:
         assert refusal.value.code == "instance.already_exists"
         assert await instance(store) == before
 
+    async def test_parent_tags_and_retention_are_kept(self, store: Store):
+        parent = await store.create(new_instance("parent"))
+        await store.create(new_instance(parent=parent, tags=["a", "ü"], keep_success=5, keep_errors=7))
+        found = await instance(store)
+        assert (found.parent, found.tags, found.keep_success, found.keep_errors) == (parent, '["a","ü"]', 5, 7)
+        plain = await instance(store, "parent")
+        assert (plain.parent, plain.tags, plain.keep_success, plain.keep_errors) == (None, None, None, None)
+        assert (found.rollback, plain.rollback) == (None, None)
+
     async def test_the_same_id_may_exist_once_in_every_workflow(self, store: Store):
         first = await store.create(new_instance(workflow="a"))
         second = await store.create(new_instance(workflow="b"))
@@ -81,6 +94,8 @@ class Writing:
             wake_at=18,
             absolute=True,
             event_type="t",
+            child="orders/two",
+            compensable=True,
             sensitive=True,
             config="{}",
             result='{"x":"ü"}',
@@ -123,6 +138,22 @@ class Writing:
         )
         assert [step.result for step in await store.steps(first)] == ["1"]
         assert [step.result for step in await store.steps(second)] == ["2"]
+
+    @pytest.mark.parametrize("kind", ["do", "sleep", "wait", "child", "rollback", "value"])
+    async def test_every_kind_of_step_comes_back(self, store: Store, kind):
+        pk = await owned_instance(store)
+        step = do()
+        step.kind = kind
+        await store.write(Change(pk, [step]))
+        assert await store.steps(pk) == [step]
+
+    @pytest.mark.parametrize("steps", [0, 1, 3])
+    async def test_attempts_are_kept_however_many_steps_come_with_them(self, store: Store, steps: int):
+        pk = await owned_instance(store)
+        attempts = [failed_attempt(1, 1), failed_attempt(1, 2)]
+        await store.write(Change(pk, [do(seq) for seq in range(1, steps + 1)], attempts))
+        assert await store.attempts(pk) == attempts
+        assert (await said(store, pk)).count("attempt 1") == 2
 
     async def test_failed_attempts_come_back_in_order(self, store: Store):
         pk = await owned_instance(store)
@@ -172,7 +203,7 @@ class Writing:
         assert (found.status, found.ended_at, found.output, found.error) == ("errored", 70, None, BOOM)
 
     @pytest.mark.parametrize("status", ENDED)
-    @pytest.mark.parametrize("later", ["running", "waiting", "paused", "complete", "errored"])
+    @pytest.mark.parametrize("later", ["running", "waiting", "paused", *ENDED])
     async def test_what_has_ended_stays_as_it_ended(self, store: Store, status: str, later):
         pk = await instance_in(store, status)
         before = await instance(store)
@@ -201,6 +232,13 @@ class Writing:
         pk = await instance_in(store, "paused")
         await store.write(Change(pk, instance=ended("complete", output="1")))
         assert (await instance(store)).status == "complete"
+
+    async def test_the_end_may_be_a_termination_that_tells_how_the_rollback_ended(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, instance=ended("terminated", at=70, error=BOOM, rollback='{"outcome":"failed"}')))
+        found = await instance(store)
+        assert (found.status, found.ended_at, found.error) == ("terminated", 70, BOOM)
+        assert found.rollback == '{"outcome":"failed"}'
 
     async def test_changes_of_a_thousand_instances_share_groups_and_keep_apart(self, store: Store):
         pks = await asyncio.gather(*(store.create(new_instance(f"i{n}", owned=True)) for n in range(1_000)))
@@ -259,6 +297,25 @@ class Claiming:
         for due in (10, 20):
             await store.create(new_instance(f"due-{due}", at=due))
         assert (await store.claim([WORKFLOW], now=50, limit=1)).next_due == 20
+
+    async def test_those_that_ran_before_go_first_if_asked_for(self, store: Store):
+        for name, due in (("late", 50), ("early", 40)):
+            pk = await owned_instance(store, name)
+            await store.write(Change(pk, instance=waiting(due)))
+        for due in (20, 10):
+            await store.create(new_instance(f"new-{due}", at=due))
+        claim = await store.claim([WORKFLOW], now=100, limit=3, woken_first=True)
+        assert [one.instance.id for one in claim.claimed] == ["early", "late", "new-10"]
+        assert claim.next_due == 20
+        assert await claimed_ids(store, now=100) == ["new-20"]
+
+    async def test_those_that_ran_before_are_not_claimed_before_they_are_due(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, instance=waiting(500)))
+        await store.create(new_instance("new", at=10))
+        claim = await store.claim([WORKFLOW], now=100, limit=3, woken_first=True)
+        assert [one.instance.id for one in claim.claimed] == ["new"]
+        assert claim.next_due == 500
 
     async def test_no_instance_is_claimed_twice_by_concurrent_claims(self, store: Store):
         await asyncio.gather(*(store.create(new_instance(f"i{n}")) for n in range(100)))
@@ -712,10 +769,505 @@ class Restarting:
         await claimed_ids(store, now=200)
         assert await _crash(store, 300) == 1
 
+    async def test_pieces_happenings_and_the_rollback_are_forgotten(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write_chunk(pk, 1, 1, 0, b"piece")
+        await store.write(Change(pk, [do(1)], instance=waiting(20)))
+        await store.write(Change(pk, instance=ended("errored", error=BOOM, rollback="{}", expires_at=60)))
+        await store.restart(WORKFLOW, "one", now=200, version=None)
+        assert await store.chunks(pk, 1, 1, after=0, limit=9) == []
+        assert await store.happenings(pk, after=0) == []
+        assert (await instance(store)).rollback is None
+        assert await store.expire(now=1_000, limit=9) == 0
+
+    async def test_parent_tags_and_retention_stay(self, store: Store):
+        parent = await store.create(new_instance("parent"))
+        await store.create(new_instance(parent=parent, tags=["red"], keep_success=5, keep_errors=7))
+        await store.restart(WORKFLOW, "one", now=200, version=None)
+        found = await instance(store)
+        assert (found.parent, found.tags, found.keep_success, found.keep_errors) == (parent, '["red"]', 5, 7)
+        assert await store.page(WORKFLOW, status=None, limit=9, cursor=None, tag="red") == [found]
+
     async def test_the_params_stay(self, store: Store):
         await store.create(new_instance(params='{"a":1}'))
         await store.restart(WORKFLOW, "one", now=200, version=None)
         assert (await instance(store)).params == '{"a":1}'
+
+
+class RestartingFromAStep:
+    async def test_what_ended_before_the_step_is_kept_and_the_rest_forgotten(self, store: Store):
+        pk = await owned_instance(store)
+        kept = [do(1, ended_at=20, result="1"), do(2, state="errored", ended_at=30, error=BOOM)]
+        gone = [sleep(3, until=500), do(4, state="cancelled"), do(5), do(6), sleep(7, until=9, state="complete")]
+        attempts = [failed_attempt(seq) for seq in (2, 3, 4, 5, 6)]
+        await store.write(Change(pk, [*kept, *gone], attempts))
+        await _restart_from(store, do(5))
+        assert await store.steps(pk) == kept
+        assert await store.attempts(pk) == [attempts[0]]
+
+    async def test_the_step_itself_begins_anew_even_if_it_is_the_first(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1), do(2)], [failed_attempt(1)]))
+        await _restart_from(store, do(1))
+        assert (await store.steps(pk), await store.attempts(pk)) == ([], [])
+
+    async def test_a_step_is_told_by_its_kind_its_name_and_its_count(self, store: Store):
+        pk = await owned_instance(store)
+        names = [("sleep", "x", 1), ("do", "y", 1), ("do", "x", 1), ("do", "x", 2)]
+        steps = [StepRecord(seq, *name, "complete", ended_at=20) for seq, name in enumerate(names, 1)]
+        await store.write(Change(pk, steps))
+        await store.restart(WORKFLOW, "one", now=200, version=None, from_step=StepKey("do", "x", 2))
+        assert await store.steps(pk) == steps[:3]
+        await store.restart(WORKFLOW, "one", now=200, version=None, from_step=StepKey("do", "x", 1))
+        assert await store.steps(pk) == steps[:2]
+
+    async def test_rollback_rows_are_forgotten_wherever_they_are(self, store: Store):
+        pk = await owned_instance(store)
+        rows = [do(1), compensation(2, "early"), do(3), do(4), compensation(5, "", "running"), compensation(6, "step")]
+        await store.write(Change(pk, rows))
+        await _restart_from(store, do(4))
+        assert await store.steps(pk) == [do(1), do(3)]
+
+    async def test_events_are_forgotten(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1), do(2)]))
+        await store.send_event(WORKFLOW, "one", type="t", payload=None, now=20)
+        await _restart_from(store, do(2))
+        [claimed] = (await store.claim([WORKFLOW], now=200, limit=1)).claimed
+        assert (claimed.steps, claimed.events) == ([do(1)], [])
+
+    async def test_pieces_of_kept_steps_are_kept(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1), do(2)]))
+        for seq in (1, 2):
+            await store.write_chunk(pk, seq, 1, 0, b"piece")
+        await _restart_from(store, do(2))
+        assert [await store.chunks(pk, seq, 1, after=0, limit=9) for seq in (1, 2)] == [[b"piece"], []]
+
+    async def test_nothing_of_other_instances_is_forgotten(self, store: Store):
+        pk, other = await owned_instance(store), await owned_instance(store, "other")
+        for one in (pk, other):
+            await store.write(Change(one, [do(1), do(2)], [failed_attempt(2)]))
+            await store.write_chunk(one, 2, 1, 0, b"piece")
+        await _restart_from(store, do(1))
+        assert await store.steps(other) == [do(1), do(2)]
+        assert await store.attempts(other) == [failed_attempt(2)]
+        assert await store.chunks(other, 2, 1, after=0, limit=9) == [b"piece"]
+
+    @pytest.mark.parametrize("status", [*LIVE, *ENDED])
+    async def test_an_instance_restarts_from_a_step_from_every_status(self, store: Store, status: str):
+        pk = await instance_in(store, status)
+        await store.write(Change(pk, [do(1), do(2)]))
+        before = (await instance(store)).status
+        assert await _restart_from(store, do(2)) == Transition(pk, before, "queued")
+        found = await instance(store)
+        assert (found.status, found.due_at, found.created_at, found.version) == ("queued", 200, 10, "v2")
+        assert (found.started_at, found.ended_at, found.paused_at) == (None, None, None)
+        assert (found.output, found.error, found.rollback) == (None, None, None)
+
+    @pytest.mark.parametrize(
+        "target", [StepKey("do", "step-9", 1), StepKey("do", "step-1", 2), StepKey("sleep", "step-1", 1)]
+    )
+    async def test_an_unknown_step_is_refused_and_nothing_changes(self, store: Store, target: StepKey):
+        pk = await owned_instance(store)
+        sent = await store.send_event(WORKFLOW, "one", type="t", payload=None, now=20)
+        await store.write_chunk(pk, 1, 1, 0, b"piece")
+        journal = [do(1), sleep(2, until=500), compensation(3, "", "running")]
+        await store.write(Change(pk, journal, [failed_attempt(1)], instance=waiting(500)))
+        before, happened = await instance(store), await store.happenings(pk, after=0)
+        with pytest.raises(InstanceStateError) as refusal:
+            await store.restart(WORKFLOW, "one", now=200, version="v2", from_step=target)
+        assert refusal.value.code == "instance.cannot_restart"
+        assert await instance(store) == before
+        assert await store.attempts(pk) == [failed_attempt(1)]
+        assert await store.chunks(pk, 1, 1, after=0, limit=9) == [b"piece"]
+        assert await store.happenings(pk, after=0) == happened
+        [claimed] = (await store.claim([WORKFLOW], now=500, limit=1)).claimed
+        assert (claimed.steps, claimed.events) == (journal, [sent.event])
+
+    async def test_an_unknown_step_is_refused_to_an_ended_instance_too(self, store: Store):
+        await instance_in(store, "complete")
+        before = await instance(store)
+        with pytest.raises(InstanceStateError):
+            await _restart_from(store, do(1))
+        assert await instance(store) == before
+
+
+class RollingBack:
+    @pytest.mark.parametrize("status", LIVE)
+    async def test_whatever_is_alive_is_due_with_a_marker_that_says_why(self, store: Store, status: str):
+        pk = await instance_in(store, status)
+        await store.write(Change(pk, [do(1, compensable=True), do(4, state="running")]))
+        before = (await instance(store)).status
+        done = await store.begin_rollback(WORKFLOW, "one", now=200, error=BOOM)
+        assert done == Transition(pk, before, "queued")
+        found = await instance(store)
+        assert (found.status, found.due_at, found.paused_at, found.ended_at) == ("queued", 200, None, None)
+        [claimed] = (await store.claim([WORKFLOW], now=200, limit=1)).claimed
+        marker = StepRecord(5, "rollback", "", 1, "running", started_at=200, error=BOOM)
+        assert claimed.steps == [do(1, compensable=True), do(4, state="running"), marker]
+
+    async def test_an_instance_without_steps_has_a_marker_too(self, store: Store):
+        pk = await owned_instance(store)
+        await store.begin_rollback(WORKFLOW, "one", now=200, error=BOOM)
+        assert [(step.seq, step.kind) for step in await store.steps(pk)] == [(1, "rollback")]
+
+    async def test_there_is_one_marker_and_its_first_reason_stands(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1)]))
+        await store.begin_rollback(WORKFLOW, "one", now=200, error=BOOM)
+        await store.write(Change(pk, [compensation(3, "step-1")]))
+        await store.begin_rollback(WORKFLOW, "one", now=300, error=CONTRADICTION)
+        _, marker, handler = await store.steps(pk)
+        assert (marker.seq, marker.name, marker.started_at, marker.error) == (2, "", 200, BOOM)
+        assert handler == compensation(3, "step-1")
+        assert (await instance(store)).due_at == 300
+
+    @pytest.mark.parametrize("status", ENDED)
+    async def test_an_ended_instance_cannot_be_rolled_back(self, store: Store, status: str):
+        pk = await instance_in(store, status)
+        before = await instance(store)
+        with pytest.raises(InstanceStateError, match=status) as refusal:
+            await store.begin_rollback(WORKFLOW, "one", now=200, error=BOOM)
+        assert refusal.value.code == "instance.cannot_terminate"
+        assert (await instance(store), await store.steps(pk)) == (before, [])
+
+
+class Deleting:
+    @pytest.mark.parametrize("status", [*LIVE, *ENDED])
+    async def test_an_instance_is_deleted_from_every_status_with_all_it_had(self, store: Store, status: str):
+        pk = await instance_in(store, status)
+        await _fill(store, pk)
+        assert await store.delete(WORKFLOW, "one") == pk
+        await _assert_gone(store, pk)
+
+    async def test_nothing_of_other_instances_is_deleted(self, store: Store):
+        await owned_instance(store)
+        other = await store.create(new_instance("other", owned=True, tags=["red"]))
+        await _fill(store, other)
+        sent = await store.send_event(WORKFLOW, "other", type="t", payload=None, now=20)
+        happened = await store.happenings(other, after=0)
+        await store.delete(WORKFLOW, "one")
+        assert await store.steps(other) == [do(1)]
+        assert await store.attempts(other) == [failed_attempt()]
+        assert await store.chunks(other, 1, 1, after=0, limit=9) == [b"piece"]
+        assert await store.happenings(other, after=0) == happened
+        assert len(await store.page(WORKFLOW, status=None, limit=9, cursor=None, tag="red")) == 1
+        await store.release(now=30)
+        [claimed] = (await store.claim([WORKFLOW], now=1_000_000, limit=9)).claimed
+        assert claimed.events == [sent.event]
+
+    async def test_the_id_may_be_used_again_and_nothing_comes_back(self, store: Store):
+        pk = await store.create(new_instance(owned=True, tags=["red"]))
+        await _fill(store, pk)
+        await store.delete(WORKFLOW, "one")
+        again = await store.create(new_instance(at=10))
+        await _assert_gone(store, pk, id="another")
+        [claimed] = (await store.claim([WORKFLOW], now=10, limit=1)).claimed
+        assert (claimed.instance.pk, claimed.steps, claimed.events) == (again, [], [])
+        assert claimed.instance.started_at == 10
+
+    async def test_a_key_is_never_used_again(self, store: Store):
+        parent = await owned_instance(store, "parent")
+        await store.create(new_instance("child", parent=parent))
+        for _ in range(3):
+            last = await store.create(new_instance())
+            await store.delete(WORKFLOW, "one")
+        await store.delete(WORKFLOW, "child")
+        await store.delete(WORKFLOW, "parent")
+        assert await store.create(new_instance()) > last
+
+    async def test_children_are_nobody_elses_once_their_parent_is_deleted(self, store: Store):
+        parent = await owned_instance(store, "parent")
+        await store.create(new_instance("child", parent=parent))
+        await store.delete(WORKFLOW, "parent")
+        stranger = await store.create(new_instance("stranger"))
+        assert (await instance(store, "child")).parent == parent
+        assert await store.family(stranger) == []
+
+    @pytest.mark.parametrize("status", ["parent", "plain"])
+    async def test_deleting_a_child_that_has_not_ended_wakes_its_parent(self, store: Store, status: str):
+        parent = await owned_instance(store, "parent")
+        await store.create(new_instance("child", parent=parent if status == "parent" else None))
+        await store.write(Change(parent, [child()], instance=waiting(1_000_000)))
+        await store.delete(WORKFLOW, "child")
+        assert (await instance(store, "parent")).due_at == (0 if status == "parent" else 1_000_000)
+
+    async def test_an_unknown_instance_cannot_be_deleted(self, store: Store):
+        with pytest.raises(InstanceNotFoundError, match="nobody") as refusal:
+            await store.delete(WORKFLOW, "nobody")
+        assert refusal.value.code == "instance.not_found"
+
+
+class Expiring:
+    @pytest.mark.parametrize("status", ENDED)
+    async def test_what_is_over_is_deleted_with_all_it_had_from_its_moment_on(self, store: Store, status):
+        pk = await store.create(new_instance(owned=True, tags=["red"]))
+        await _fill(store, pk)
+        await store.write(Change(pk, instance=ended(status, expires_at=500)))
+        assert await store.expire(now=499, limit=9) == 0
+        assert (await instance(store)).status == status
+        assert await store.expire(now=500, limit=9) == 1
+        await _assert_gone(store, pk)
+
+    async def test_it_goes_in_pieces_the_earliest_first(self, store: Store):
+        for at in (30, 10, 50, 20, 40, 90):
+            pk = await owned_instance(store, f"until-{at}")
+            await store.write(Change(pk, instance=ended(expires_at=at)))
+        left = []
+        while await store.expire(now=60, limit=2):
+            left.append({one.id for one in await store.page(WORKFLOW, status=None, limit=9, cursor=None)})
+        untils = [[30, 40, 50, 90], [50, 90], [90]]
+        assert left == [{f"until-{at}" for at in piece} for piece in untils]
+
+    @pytest.mark.parametrize("status", [*LIVE, *ENDED])
+    async def test_what_has_no_moment_is_kept_for_ever(self, store: Store, status: str):
+        await instance_in(store, status)
+        assert await store.expire(now=2**53, limit=9) == 0
+
+    async def test_a_terminated_instance_is_kept_as_long_as_a_successful_one(self, store: Store):
+        await store.create(new_instance(keep_success=50, keep_errors=10))
+        await store.terminate(WORKFLOW, "one", now=100)
+        assert await store.expire(now=149, limit=9) == 0
+        assert await store.expire(now=150, limit=9) == 1
+
+    async def test_what_goes_on_again_does_not_expire(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, instance=ended("errored", error=CONTRADICTION, expires_at=60)))
+        await store.resume(WORKFLOW, "one", now=55)
+        assert await store.expire(now=1_000, limit=9) == 0
+
+    async def test_an_end_that_came_too_late_changes_no_moment(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, instance=ended(expires_at=500)))
+        await store.write(Change(pk, instance=ended("errored", error=BOOM, expires_at=60)))
+        assert await store.expire(now=499, limit=9) == 0
+
+
+class Parenting:
+    @pytest.mark.parametrize("end", ENDED)
+    async def test_the_end_of_a_child_wakes_the_parent_that_waits(self, store: Store, end):
+        parent, one = await _parent_and_child(store)
+        await store.write(Change(parent, [child()], instance=waiting(None)))
+        await store.write(Change(one, instance=ended(end, parent=parent)))
+        assert await claimed_ids(store, now=100) == ["parent"]
+
+    async def test_terminating_a_child_wakes_the_parent_that_waits(self, store: Store):
+        parent, _ = await _parent_and_child(store)
+        await store.write(Change(parent, [child()], instance=waiting(None)))
+        await store.terminate(WORKFLOW, "child", now=50)
+        assert await claimed_ids(store, now=100) == ["parent"]
+
+    @pytest.mark.parametrize("end", [*ENDED, "terminated by a verb"])
+    async def test_a_parent_parked_while_its_child_has_ended_is_due(self, store: Store, end):
+        parent, one = await _parent_and_child(store)
+        if end in ENDED:
+            await store.write(Change(one, instance=ended(end, parent=parent)))
+        else:
+            await store.terminate(WORKFLOW, "child", now=50)
+        await store.write(Change(parent, [child()], instance=waiting(1_000_000)))
+        assert await claimed_ids(store, now=100) == ["parent"]
+
+    @pytest.mark.parametrize("first", ["child", "parent"])
+    async def test_neither_order_within_a_group_loses_the_end(self, store: Store, first: str):
+        parent, one = await _parent_and_child(store)
+        park = Change(parent, [child()], instance=waiting(1_000_000))
+        end = Change(one, instance=ended(parent=parent))
+        await asyncio.gather(*map(store.write, (end, park) if first == "child" else (park, end)))
+        assert await claimed_ids(store, now=100) == ["parent"]
+
+    async def test_a_child_that_goes_on_wakes_nobody(self, store: Store):
+        parent, one = await _parent_and_child(store)
+        await store.write(Change(parent, [child()], instance=waiting(1_000)))
+        await store.write(Change(one, instance=waiting(2_000)))
+        assert (await instance(store, "parent")).due_at == 1_000
+
+    @pytest.mark.parametrize(
+        "step",
+        [child(state="complete"), child(id="another"), child(of="another"), sleep(until=1_000)],
+        ids=["had its result", "another child", "another workflow", "no child"],
+    )
+    async def test_a_parent_that_waits_for_something_else_stays_parked(self, store: Store, step):
+        parent, one = await _parent_and_child(store)
+        await store.write(Change(one, instance=ended(parent=parent)))
+        await store.write(Change(parent, [step], instance=waiting(1_000)))
+        assert (await instance(store, "parent")).due_at == 1_000
+
+    async def test_in_one_group_too(self, store: Store):
+        parent, one = await _parent_and_child(store)
+        changes = [Change(one, instance=ended(parent=parent)), Change(parent, instance=waiting(1_000))]
+        await asyncio.gather(*map(store.write, changes))
+        assert (await instance(store, "parent")).due_at == 1_000
+
+    async def test_somebody_elses_instance_of_that_name_wakes_nobody(self, store: Store):
+        parent = await owned_instance(store, "parent")
+        one = await owned_instance(store, "child")
+        await store.write(Change(one, instance=ended()))
+        await store.write(Change(parent, [child()], instance=waiting(1_000)))
+        assert (await instance(store, "parent")).due_at == 1_000
+
+    @pytest.mark.parametrize("status", ["queued", "running", "released", "waitingForPause", "paused", *ENDED])
+    async def test_a_parent_that_does_not_wait_stays_as_it_is(self, store: Store, status: str):
+        parent = await instance_in(store, status)
+        one = await store.create(new_instance("child", owned=True, parent=parent))
+        before = await instance(store)
+        await store.write(Change(one, instance=ended(parent=parent)))
+        assert await instance(store) == before
+
+    async def test_a_family_is_everybody_below_parents_before_their_children(self, store: Store):
+        root = await store.create(new_instance("root"))
+        first = await store.create(new_instance("first", parent=root))
+        await store.create(new_instance("stranger"))
+        second = await store.create(new_instance("second", workflow="other", parent=root))
+        await store.create(new_instance("grandchild", parent=second))
+        last = await store.create(new_instance("cousin", parent=first))
+        assert [one.id for one in await store.family(root)] == ["first", "second", "grandchild", "cousin"]
+        assert await store.family(first) == [await instance(store, "cousin")]
+        assert await store.family(last) == []
+        assert await store.family(1_000_000) == []
+
+    async def test_ended_members_of_a_family_are_shown(self, store: Store):
+        parent, one = await _parent_and_child(store)
+        await store.write(Change(one, instance=ended()))
+        assert await store.family(parent) == [await instance(store, "child")]
+
+
+class Streaming:
+    async def test_pieces_come_back_in_order_from_a_number_on(self, store: Store):
+        pk = await owned_instance(store)
+        for number in (0, 2, 1, 3):
+            await store.write_chunk(pk, 1, 1, number, bytes([number]))
+        assert await store.chunks(pk, 1, 1, after=0, limit=9) == [b"\0", b"\1", b"\2", b"\3"]
+        assert await store.chunks(pk, 1, 1, after=1, limit=2) == [b"\1", b"\2"]
+        assert await store.chunks(pk, 1, 1, after=4, limit=2) == []
+
+    async def test_a_later_attempt_replaces_all_pieces_of_the_earlier_one(self, store: Store):
+        pk = await owned_instance(store)
+        for number in range(3):
+            await store.write_chunk(pk, 1, 1, number, b"first")
+        await store.write_chunk(pk, 1, 2, 0, b"second")
+        await store.write_chunk(pk, 1, 2, 1, b"second")
+        assert await store.chunks(pk, 1, 1, after=0, limit=9) == []
+        assert await store.chunks(pk, 1, 2, after=0, limit=9) == [b"second", b"second"]
+
+    async def test_a_piece_written_again_replaces_itself(self, store: Store):
+        pk = await owned_instance(store)
+        for data in (b"first", b"second"):
+            await store.write_chunk(pk, 1, 1, 0, data)
+        assert await store.chunks(pk, 1, 1, after=0, limit=9) == [b"second"]
+
+    async def test_streams_of_other_steps_and_instances_are_left_alone(self, store: Store):
+        pk, other = await owned_instance(store), await owned_instance(store, "other")
+        for where in ((pk, 1), (pk, 2), (other, 1)):
+            await store.write_chunk(*where, 1, 0, b"first")
+        await store.write_chunk(pk, 1, 2, 0, b"second")
+        assert await store.chunks(pk, 2, 1, after=0, limit=9) == [b"first"]
+        assert await store.chunks(other, 1, 1, after=0, limit=9) == [b"first"]
+
+
+class Telling:
+    async def test_a_new_instance_has_no_happenings(self, store: Store):
+        assert await store.happenings(await owned_instance(store), after=0) == []
+
+    async def test_a_life_is_told_in_the_order_it_was_written(self, store: Store):
+        pk = await store.create(new_instance())
+        await store.claim([WORKFLOW], now=5, limit=1)
+        await store.write(Change(pk, [do(1, state="running")]))
+        await store.write(Change(pk, [do(2, ended_at=20)]))
+        await store.write(Change(pk, [do(1, state="retrying", wake_at=40)], [failed_attempt(1, 1)]))
+        await store.write(Change(pk, instance=InstanceChange("waiting", due_at=40, at=30)))
+        await store.claim([WORKFLOW], now=40, limit=1)
+        await store.write(Change(pk, [do(1, state="errored", ended_at=45)], [failed_attempt(1, 2)]))
+        await store.write(Change(pk, instance=ended("errored", error=BOOM)))
+        assert await said(store, pk) == [
+            "workflow_running",
+            "step 1",
+            "step 2",
+            "step_ended 2",
+            "attempt 1",
+            "workflow_waiting",
+            "workflow_running",
+            "attempt 1",
+            "step_ended 1",
+            "ended",
+        ]
+        moments = [one.at for one in await store.happenings(pk, after=0) if one.what.startswith("workflow")]
+        assert moments == [5, 30, 40]
+
+    async def test_steps_and_attempts_are_told_as_they_are_now(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1, state="retrying")], [failed_attempt()]))
+        await store.write(Change(pk, [do(1, attempt=2, ended_at=60)]))
+        found = await store.happenings(pk, after=0)
+        step = do(1, attempt=2, ended_at=60)
+        assert [(one.at, one.step, one.attempt) for one in found] == [
+            (10, step, None),
+            (20, None, failed_attempt()),
+            (60, step, None),
+        ]
+
+    async def test_a_step_begins_before_its_attempt_fails_in_one_group_too(self, store: Store):
+        pk = await owned_instance(store)
+        changes = [
+            Change(pk, [do(1, state="retrying")], [failed_attempt()]),
+            Change(pk, [do(2)]),
+            Change(pk, [do(1, state="errored", attempt=2, ended_at=60)], [failed_attempt(1, 2)]),
+        ]
+        await asyncio.gather(*map(store.write, changes))
+        words = ["step 1", "attempt 1", "step 2", "step_ended 2", "attempt 1", "step_ended 1"]
+        assert await said(store, pk) == words
+
+    async def test_earlier_answers_are_the_beginning_of_later_ones(self, store: Store):
+        pk, other = await owned_instance(store), await owned_instance(store, "other")
+        events = [
+            Change(pk, [do(1, state="running"), do(2, state="running")]),
+            Change(other, [do(1)]),
+            Change(pk, [do(2, state="retrying")], [failed_attempt(2)], instance=waiting(20)),
+            Change(pk, [do(1)], instance=InstanceChange("running")),
+            Change(pk, [sleep(3, until=50)]),
+            Change(pk, [do(2, attempt=2), do(4)]),
+            Change(other, instance=ended()),
+            Change(pk, [sleep(3, until=50, state="complete")], instance=ended()),
+        ]
+        seen: list[tuple[int, str]] = []
+        for change in events:
+            await store.write(change)
+            now = [(one.position, one.what) for one in await store.happenings(pk, after=0)]
+            assert now[: len(seen)] == seen
+            last = seen[-1][0] if seen else 0
+            assert [(one.position, one.what) for one in await store.happenings(pk, after=last)] == now[len(seen) :]
+            seen = now
+        assert len(seen) == 12
+
+    @pytest.mark.parametrize("verb", ["terminate", "begin_rollback"])
+    async def test_verbs_are_told_too(self, store: Store, verb: str):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1, state="running")]))
+        if verb == "terminate":
+            await store.terminate(WORKFLOW, "one", now=20)
+        else:
+            await store.begin_rollback(WORKFLOW, "one", now=20, error=BOOM)
+        assert await said(store, pk) == ["step 1", "ended" if verb == "terminate" else "step 2"]
+
+    async def test_a_move_that_lost_is_not_told(self, store: Store):
+        pk = await instance_in(store, "waitingForPause")
+        await store.resume(WORKFLOW, "one", now=200)
+        await store.write(Change(pk, instance=InstanceChange("paused")))  # the promise was taken back
+        assert await said(store, pk) == ["workflow_waiting_for_pause", "workflow_running"]
+        await store.terminate(WORKFLOW, "one", now=300)
+        for late in (waiting(500), InstanceChange("paused"), ended("complete")):
+            await store.write(Change(pk, instance=late))
+        assert await said(store, pk) == ["workflow_waiting_for_pause", "workflow_running", "ended"]
+
+    async def test_restarting_from_a_step_keeps_what_is_told_of_earlier_ones(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1)]))
+        before = await store.happenings(pk, after=0)
+        await store.write(Change(pk, [do(2)], instance=ended()))
+        await _restart_from(store, do(2))
+        assert await store.happenings(pk, after=0) == before
+        await store.write(Change(pk, [do(2)]))
+        assert await said(store, pk, after=before[-1].position) == ["step 2", "step_ended 2"]
 
 
 class Viewing:
@@ -729,9 +1281,14 @@ class Viewing:
             await getattr(store, verb)(WORKFLOW, "nobody", now=1)
         assert refusal.value.code == "instance.not_found"
 
-    async def test_restart_refuses_an_unknown_instance(self, store: Store):
+    @pytest.mark.parametrize("from_step", [None, StepKey("do", "step-1", 1)])
+    async def test_restart_refuses_an_unknown_instance(self, store: Store, from_step: StepKey | None):
         with pytest.raises(InstanceNotFoundError, match="nobody"):
-            await store.restart(WORKFLOW, "nobody", now=1, version=None)
+            await store.restart(WORKFLOW, "nobody", now=1, version=None, from_step=from_step)
+
+    async def test_begin_rollback_refuses_an_unknown_instance(self, store: Store):
+        with pytest.raises(InstanceNotFoundError, match="nobody"):
+            await store.begin_rollback(WORKFLOW, "nobody", now=1, error=BOOM)
 
     async def test_pages_show_the_newest_first_and_go_on_below_the_cursor(self, store: Store):
         for n in range(7):
@@ -748,6 +1305,36 @@ class Viewing:
             await instance_in(store, status, id=status)
         page = await store.page(WORKFLOW, status="paused", limit=10, cursor=None)
         assert [one.id for one in page] == ["paused"]
+
+    async def test_pages_of_a_tag_go_on_below_the_cursor(self, store: Store):
+        for n in range(6):
+            await store.create(new_instance(f"i{n}", tags=["red", "red", "blue"] if n % 2 else ["blue"]))
+        await store.create(new_instance("elsewhere", workflow="other", tags=["red"]))
+        await store.create(new_instance("plain"))
+        ids, cursor = [], None
+        while page := await store.page(WORKFLOW, status=None, limit=2, cursor=cursor, tag="red"):
+            ids.append([one.id for one in page])
+            cursor = page[-1].pk
+        assert ids == [["i5", "i3"], ["i1"]]
+        blue = await store.page(WORKFLOW, status=None, limit=9, cursor=None, tag="blue")
+        assert [one.id for one in blue] == ["i5", "i4", "i3", "i2", "i1", "i0"]
+
+    async def test_a_page_of_a_tag_and_a_status_shows_both(self, store: Store):
+        await store.create(new_instance("queued", tags=["red"]))
+        await store.create(new_instance("running", tags=["red"], owned=True))
+        await store.create(new_instance("plain", owned=True))
+        page = await store.page(WORKFLOW, status="running", limit=9, cursor=None, tag="red")
+        assert page == [await instance(store, "running")]
+
+    @pytest.mark.parametrize("tag", ["", "re", "RED", "blue"])
+    async def test_a_tag_nobody_has_shows_nobody(self, store: Store, tag: str):
+        await store.create(new_instance(tags=["red"]))
+        assert await store.page(WORKFLOW, status=None, limit=9, cursor=None, tag=tag) == []
+
+    async def test_an_instance_is_found_by_its_key(self, store: Store):
+        pk = await owned_instance(store)
+        assert await store.by_pk(pk) == await instance(store)
+        assert await store.by_pk(pk + 1) is None
 
     async def test_a_page_shows_whole_records(self, store: Store):
         await instance_in(store, "errored")
@@ -779,7 +1366,23 @@ class Viewing:
 
 
 class StoreConformance(
-    Creating, Writing, Claiming, Recovering, SendingEvents, Pausing, Resuming, Terminating, Restarting, Viewing
+    Creating,
+    Writing,
+    Claiming,
+    Recovering,
+    SendingEvents,
+    Pausing,
+    Resuming,
+    Terminating,
+    Restarting,
+    RestartingFromAStep,
+    RollingBack,
+    Deleting,
+    Expiring,
+    Parenting,
+    Streaming,
+    Telling,
+    Viewing,
 ):
     """Everything above, for one implementation."""
 
@@ -789,3 +1392,27 @@ async def _crash(store: Store, now: int) -> int:
     await store.recover(now=now)
     [claimed] = (await store.claim([WORKFLOW], now=now, limit=10)).claimed
     return claimed.instance.recoveries
+
+
+async def _restart_from(store: Store, step: StepRecord) -> Transition:
+    key = StepKey(step.kind, step.name, step.count)
+    return await store.restart(WORKFLOW, "one", now=200, version="v2", from_step=key)
+
+
+async def _parent_and_child(store: Store) -> tuple[int, int]:
+    parent = await owned_instance(store, "parent")
+    return parent, await store.create(new_instance("child", owned=True, parent=parent))
+
+
+async def _fill(store: Store, pk: int) -> None:
+    """Give an instance something of everything."""
+    await store.write(Change(pk, [do(1)], [failed_attempt()], instance=InstanceChange("running")))
+    await store.write_chunk(pk, 1, 1, 0, b"piece")
+
+
+async def _assert_gone(store: Store, pk: int, id: str = "one") -> None:
+    assert await store.find(WORKFLOW, id) is None
+    assert await store.by_pk(pk) is None
+    assert (await store.steps(pk), await store.attempts(pk), await store.happenings(pk, after=0)) == ([], [], [])
+    assert await store.chunks(pk, 1, 1, after=0, limit=9) == []
+    assert await store.page(WORKFLOW, status=None, limit=9, cursor=None, tag="red") == []

@@ -32,6 +32,14 @@ def wait(seq: int = 1, *, type: str = "approval", until: int | None = 1_000_000,
     return StepRecord(seq, "wait", f"wait-{seq}", 1, state, started_at=10, wake_at=until, event_type=type)
 
 
+def child(seq: int = 1, *, of: str = WORKFLOW, id: str = "child", state: Any = "waiting") -> StepRecord:
+    return StepRecord(seq, "child", f"child-{seq}", 1, state, started_at=10, child=f"{of}/{id}")
+
+
+def compensation(seq: int, name: str, state: Any = "complete") -> StepRecord:
+    return StepRecord(seq, "rollback", name, 1, state, attempt=1, started_at=10)
+
+
 def failed_attempt(seq: int = 1, attempt: int = 1, **more: Any) -> AttemptRecord:
     return AttemptRecord(seq, attempt, **{"started_at": 10, "ended_at": 20, "error": BOOM, **more})
 
@@ -57,6 +65,15 @@ async def claimed_ids(store: Store, *, now: int, limit: int = 100, workflow: str
 
 async def owned_instance(store: Store, id: str = "one", *, at: int = 0, workflow: str = WORKFLOW) -> int:
     return await store.create(new_instance(id, workflow=workflow, at=at, owned=True))
+
+
+async def said(store: Store, pk: int, *, after: int = 0) -> list[str]:
+    """What happened to an instance, in a word each."""
+    words = []
+    for one in await store.happenings(pk, after=after):
+        number = one.step.seq if one.step is not None else one.attempt.seq if one.attempt is not None else ""
+        words.append(f"{one.what} {number}".strip())
+    return words
 
 
 async def instance_in(store: Store, status: str, id: str = "one") -> int:

@@ -6,6 +6,7 @@ Keeps nothing on disk and knows nothing of groups; each verb takes effect when i
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,15 +26,18 @@ from everstep.store.protocol import (
     Claim,
     Claimed,
     EventRecord,
+    Happening,
     InstanceChange,
     InstanceRecord,
     NewInstance,
     SentEvent,
+    StepKey,
     Transition,
 )
 
 ENDED = ("complete", "errored", "terminated")
 OPEN = ("running", "retrying", "waiting")
+FINAL = ("complete", "errored")
 CHANGES_OF_A_STEP = ("state", "attempt", "attempt_at", "ended_at", "wake_at", "result", "error")
 
 
@@ -45,6 +49,15 @@ class ModelStore:
         self.step_rows: dict[tuple[int, int], StepRecord] = {}
         self.attempt_rows: dict[tuple[int, int, int], AttemptRecord] = {}
         self.events: dict[int, tuple[int, EventRecord]] = {}
+        self.expiries: dict[int, int] = {}
+        self.tags: dict[int, Sequence[str]] = {}
+        self.pieces: dict[tuple[int, int, int, int], bytes] = {}
+        self.milestones: list[tuple[int, int, str, int]] = []
+        self.ends: dict[int, int] = {}
+        self.step_places: dict[tuple[int, int], tuple[int, int | None]] = {}
+        self.attempt_places: dict[tuple[int, int, int], int] = {}
+        self.last_position = 0
+        self.last_pk = 0
         self.last_event = 0
         self.is_open = False
 
@@ -76,9 +89,11 @@ class ModelStore:
                 row["due_at"] = now
 
     async def create(self, new: NewInstance) -> int:
+        self.last_pk += 1  # a key is never used again, not even one that nobody got
         if self._pk_of(new.workflow, new.id) is not None:
             raise InstanceExistsError(new.id)
-        pk = len(self.instances) + 1
+        pk = self.last_pk
+        self.tags[pk] = new.tags
         self.instances[pk] = {
             "pk": pk,
             "workflow": new.workflow,
@@ -93,6 +108,11 @@ class ModelStore:
             "recovered_position": -1,
             "trigger": new.trigger,
             "version": new.version,
+            "parent": new.parent,
+            "tags": json.dumps(new.tags, separators=(",", ":"), ensure_ascii=False) if new.tags else None,
+            "keep_success": new.keep_success,
+            "keep_errors": new.keep_errors,
+            "rollback": None,
             "params": new.params,
             "output": None,
             "error": None,
@@ -103,39 +123,38 @@ class ModelStore:
         if not self.is_open:
             raise StoreError("the store is not open")
         for step in change.steps:
+            start, end = self.step_places.get((change.pk, step.seq), (None, None))
+            self.step_places[change.pk, step.seq] = (self._next_position() if start is None else start, end)
             key = (change.pk, step.seq)
             known = self.step_rows.get(key)
             changed = {name: getattr(step, name) for name in CHANGES_OF_A_STEP}
             self.step_rows[key] = structs.replace(step if known is None else known, **changed)
         for attempt in change.attempts:
-            self.attempt_rows[change.pk, attempt.seq, attempt.attempt] = structs.replace(attempt)
+            key = (change.pk, attempt.seq, attempt.attempt)
+            self.attempt_rows[key], self.attempt_places[key] = structs.replace(attempt), self._next_position()
+        for step in change.steps:
+            start, _ = self.step_places[change.pk, step.seq]
+            end = self._next_position() if step.state in FINAL else None
+            self.step_places[change.pk, step.seq] = (start, end)
         for event in change.consumed:
             self.events.pop(event, None)
-        row = self.instances.get(change.pk)
-        if change.instance is not None and row is not None:
-            _move(row, change.instance)
-            if change.instance.status == row["status"] == "waiting" and self._hears_something(change.pk):
-                row["due_at"] = 0
+        if change.instance is not None:
+            self._move(change.pk, change.instance)
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         written.set_result(None)
         return written
 
-    async def claim(self, workflows: Sequence[str], *, now: int, limit: int) -> Claim:
-        due = sorted(
-            (row["due_at"], pk)
-            for pk, row in self.instances.items()
-            if row["workflow"] in workflows and row["due_at"] is not None
-        )
+    async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
+        live = [row for row in self.instances.values() if row["workflow"] in workflows and row["due_at"] is not None]
+        due = [row for row in live if row["due_at"] <= now]
+        due.sort(key=lambda row: (woken_first and row["started_at"] is None, row["due_at"], row["pk"]))
         claimed = []
-        for due_at, pk in due[:limit]:
-            if due_at > now:
-                break
-            row = self.instances[pk]
-            started_at = now if row["started_at"] is None else row["started_at"]
+        for row in due[:limit]:
+            pk, started_at = row["pk"], now if row["started_at"] is None else row["started_at"]
             row.update(status="running", due_at=None, started_at=started_at)
+            self.milestones.append((self._next_position(), pk, "workflow_running", now))
             claimed.append(Claimed(InstanceRecord(**row), self._steps_of(pk), self._events_of(pk)))
-        left = due[len(claimed) :]
-        return Claim(claimed, left[0][0] if left else None)
+        return Claim(claimed, min((row["due_at"] for row in live if row["due_at"] is not None), default=None))
 
     async def send_event(self, workflow: str, id: str, *, type: str, payload: str | None, now: int) -> SentEvent:
         row = self._live(workflow, id, "instance.cannot_receive")
@@ -152,6 +171,8 @@ class ModelStore:
         before = row["status"]
         if before in ("queued", "running", "waiting"):
             row.update(status="waitingForPause" if _owned(row) else "paused", due_at=None, paused_at=now)
+            what = "workflow_paused" if row["status"] == "paused" else "workflow_waiting_for_pause"
+            self.milestones.append((self._next_position(), row["pk"], what, now))
         return Transition(row["pk"], before, row["status"])
 
     async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
@@ -166,6 +187,9 @@ class ModelStore:
             promised = before == "waitingForPause"
             row.update(status="running" if promised else "queued", due_at=None if promised else now)
             row.update(dict.fromkeys(("paused_at", "ended_at", "error")))
+            self._take_back_the_end(row["pk"])
+            if promised:
+                self.milestones.append((self._next_position(), row["pk"], "workflow_running", now))
         return Transition(row["pk"], before, row["status"])
 
     async def terminate(self, workflow: str, id: str, *, now: int) -> Transition:
@@ -174,29 +198,104 @@ class ModelStore:
         row.update(status="terminated", due_at=None, ended_at=now)
         for step in self._open_steps(row["pk"]):
             step.state, step.ended_at = "cancelled", now
+        self.ends[row["pk"]] = self._next_position()
+        if row["keep_success"] is not None:
+            self.expiries[row["pk"]] = now + row["keep_success"]
+        self._wake(row["parent"])
         return Transition(row["pk"], before, "terminated")
 
-    async def restart(self, workflow: str, id: str, *, now: int, version: str | None) -> Transition:
+    async def begin_rollback(self, workflow: str, id: str, *, now: int, error: str) -> Transition:
+        row = self._live(workflow, id, "instance.cannot_terminate")
+        pk, before = row["pk"], row["status"]
+        markers = [step for step in self._rows_of(pk) if (step.kind, step.name) == ("rollback", "")]
+        if not markers:
+            seq = max((step.seq for step in self._rows_of(pk)), default=0) + 1
+            self.step_rows[pk, seq] = StepRecord(seq, "rollback", "", 1, "running", started_at=now, error=error)
+            self.step_places[pk, seq] = (self._next_position(), None)
+        row.update(status="queued", due_at=now, paused_at=None)
+        return Transition(pk, before, "queued")
+
+    async def restart(
+        self, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None = None
+    ) -> Transition:
         row = self._existing(workflow, id)
         pk, before = row["pk"], row["status"]
-        self.step_rows = {key: step for key, step in self.step_rows.items() if key[0] != pk}
-        self.attempt_rows = {key: attempt for key, attempt in self.attempt_rows.items() if key[0] != pk}
-        self.events = {key: sent for key, sent in self.events.items() if sent[0] != pk}
+        if from_step is None:
+            self._forget(pk)
+        else:
+            self._forget_from(pk, from_step)
         row.update(status="queued", due_at=now, version=version, recoveries=0, recovered_position=-1)
-        row.update(dict.fromkeys(("started_at", "ended_at", "paused_at", "output", "error")))
+        row.update(dict.fromkeys(("started_at", "ended_at", "paused_at", "output", "error", "rollback")))
+        self._take_back_the_end(pk)
         return Transition(pk, before, "queued")
+
+    async def delete(self, workflow: str, id: str) -> int:
+        row = self._existing(workflow, id)
+        self._delete(row["pk"])
+        if row["status"] not in ENDED:
+            self._wake(row["parent"])
+        return row["pk"]  # type: ignore[no-any-return]  # a row is a plain dict
+
+    async def expire(self, *, now: int, limit: int) -> int:
+        expired = sorted((at, pk) for pk, at in self.expiries.items() if at <= now and not self._wanted(pk))[:limit]
+        for _, pk in expired:
+            self._delete(pk)
+        return len(expired)
+
+    def _wanted(self, pk: int) -> bool:
+        parent = self.instances.get(self.instances[pk]["parent"])
+        return parent is not None and parent["ended_at"] is None
+
+    async def write_chunk(self, pk: int, seq: int, attempt: int, number: int, data: bytes) -> None:
+        if number == 0:
+            others = [key for key in self.pieces if key[:2] == (pk, seq) and key[2] != attempt]
+            for key in others:
+                del self.pieces[key]
+        self.pieces[pk, seq, attempt, number] = data
+
+    async def chunks(self, pk: int, seq: int, attempt: int, *, after: int, limit: int) -> list[bytes]:
+        found = [data for key, data in sorted(self.pieces.items()) if key[:3] == (pk, seq, attempt) and key[3] >= after]
+        return found[:limit]
+
+    async def happenings(self, pk: int, *, after: int) -> list[Happening]:
+        found = [Happening(position, at, what) for position, owner, what, at in self.milestones if owner == pk]
+        for step in self._steps_of(pk):
+            start, end = self.step_places[pk, step.seq]
+            found.append(Happening(start, step.started_at, "step", step))
+            if end is not None:
+                found.append(Happening(end, step.ended_at or step.started_at, "step_ended", step))
+        for key, attempt in self.attempt_rows.items():
+            if key[0] == pk:
+                found.append(Happening(self.attempt_places[key], attempt.ended_at, "attempt", attempt=attempt))
+        if pk in self.ends:
+            found.append(Happening(self.ends[pk], 0, "ended"))
+        return sorted((one for one in found if one.position > after), key=lambda one: one.position)
+
+    async def family(self, pk: int) -> list[InstanceRecord]:
+        members = {pk}
+        for one, row in sorted(self.instances.items()):  # parents come before their children
+            if row["parent"] in members:
+                members.add(one)
+        return [InstanceRecord(**row) for one, row in sorted(self.instances.items()) if one in members - {pk}]
+
+    async def by_pk(self, pk: int) -> InstanceRecord | None:
+        row = self.instances.get(pk)
+        return None if row is None else InstanceRecord(**row)
 
     async def find(self, workflow: str, id: str) -> InstanceRecord | None:
         pk = self._pk_of(workflow, id)
         return None if pk is None else InstanceRecord(**self.instances[pk])
 
-    async def page(self, workflow: str, *, status: str | None, limit: int, cursor: int | None) -> list[InstanceRecord]:
+    async def page(
+        self, workflow: str, *, status: str | None, limit: int, cursor: int | None, tag: str | None = None
+    ) -> list[InstanceRecord]:
         rows = [
             InstanceRecord(**row)
             for pk, row in sorted(self.instances.items(), reverse=True)
             if row["workflow"] == workflow
             and (status is None or row["status"] == status)
             and (cursor is None or pk < cursor)
+            and (tag is None or tag in self.tags[pk])
         ]
         return rows[:limit]
 
@@ -235,11 +334,14 @@ class ModelStore:
             raise InstanceStateError(f"{id} is {row['status']}", code)
         return row
 
+    def _rows_of(self, pk: int) -> list[StepRecord]:
+        return [step for key, step in sorted(self.step_rows.items()) if key[0] == pk]
+
     def _steps_of(self, pk: int) -> list[StepRecord]:
-        return [structs.replace(step) for key, step in sorted(self.step_rows.items()) if key[0] == pk]
+        return [structs.replace(step) for step in self._rows_of(pk)]
 
     def _open_steps(self, pk: int) -> list[StepRecord]:
-        return [step for key, step in self.step_rows.items() if key[0] == pk and step.state in OPEN]
+        return [step for step in self._rows_of(pk) if step.state in OPEN]
 
     def _events_of(self, pk: int) -> list[EventRecord]:
         return [event for _, (owner, event) in sorted(self.events.items()) if owner == pk]
@@ -249,6 +351,68 @@ class ModelStore:
 
     def _hears_something(self, pk: int) -> bool:
         return any(event.type in self._awaited(pk) for event in self._events_of(pk))
+
+    def _child_has_ended(self, pk: int) -> bool:
+        awaited = {step.child for step in self._open_steps(pk) if step.kind == "child"}
+        return any(
+            row["parent"] == pk and row["status"] in ENDED and f"{row['workflow']}/{row['id']}" in awaited
+            for row in self.instances.values()
+        )
+
+    def _next_position(self) -> int:
+        self.last_position += 1
+        return self.last_position
+
+    def _wake(self, parent: int | None) -> None:
+        row = self.instances.get(parent or 0)
+        if row is not None and row["status"] == "waiting":
+            row["due_at"] = 0
+
+    def _move(self, pk: int, to: InstanceChange) -> None:
+        """Move an instance to where its owner says it is; whoever waits for its end is due."""
+        row = self.instances.get(pk)
+        if row is not None and _moved(row, to):
+            if to.status == row["status"] == "waiting" and (self._hears_something(pk) or self._child_has_ended(pk)):
+                row["due_at"] = 0
+            if to.status in ENDED:
+                self.ends[pk] = self._next_position()
+            if to.expires_at is not None:
+                self.expiries[pk] = to.expires_at
+        if row is not None and to.status == row["status"] and to.status not in ENDED:
+            self.milestones.append((self._next_position(), pk, f"workflow_{to.status}", to.at))
+        self._wake(to.parent)
+
+    def _take_back_the_end(self, pk: int) -> None:
+        self.expiries.pop(pk, None)
+        self.ends.pop(pk, None)
+
+    def _forget(self, pk: int) -> None:
+        self._forget_steps(pk, [step.seq for step in self._rows_of(pk)])
+        self.events = {key: sent for key, sent in self.events.items() if sent[0] != pk}
+        self.milestones = [milestone for milestone in self.milestones if milestone[1] != pk]
+
+    def _forget_from(self, pk: int, target: StepKey) -> None:
+        steps = self._rows_of(pk)
+        found = [step.seq for step in steps if StepKey(step.kind, step.name, step.count) == target]
+        if not found:
+            raise InstanceStateError(f"no step {target}", "instance.cannot_restart")
+        gone = [one.seq for one in steps if one.seq >= found[0] or one.state not in FINAL or one.kind == "rollback"]
+        self._forget_steps(pk, gone)
+        self.events = {key: sent for key, sent in self.events.items() if sent[0] != pk}
+
+    def _forget_steps(self, pk: int, gone: Sequence[int]) -> None:
+        for seq in gone:
+            del self.step_rows[pk, seq], self.step_places[pk, seq]
+        kept = {step.seq for step in self._rows_of(pk)}
+        for key in [key for key in self.attempt_rows if key[0] == pk and key[1] not in kept]:
+            del self.attempt_rows[key], self.attempt_places[key]
+        for piece in [key for key in self.pieces if key[0] == pk and key[1] not in kept]:
+            del self.pieces[piece]
+
+    def _delete(self, pk: int) -> None:
+        self._forget(pk)
+        self._take_back_the_end(pk)
+        del self.instances[pk], self.tags[pk]
 
 
 def _owned(row: dict[str, Any]) -> bool:
@@ -263,14 +427,15 @@ def _earlier(due_at: int | None, now: int) -> int:
     return now if due_at is None else min(due_at, now)
 
 
-def _move(row: dict[str, Any], to: InstanceChange) -> None:
+def _moved(row: dict[str, Any], to: InstanceChange) -> bool:
     """Move an instance to where its owner says it is: unless it ended, or another verb had its say meanwhile."""
     before = row["status"]
     if before in ENDED or (to.ended_at is None and before not in ("running", "waiting", "waitingForPause")):
-        return
-    row.update(output=to.output, error=to.error, ended_at=to.ended_at)
+        return False
+    row.update(output=to.output, error=to.error, ended_at=to.ended_at, rollback=to.rollback)
     if before == "waitingForPause":
         after = {"waiting": "paused", "running": "waitingForPause"}.get(to.status, to.status)
         row.update(status=after, due_at=None)
     elif to.status != "paused":
         row.update(status=to.status, due_at=to.due_at)
+    return True

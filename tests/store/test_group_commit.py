@@ -304,3 +304,18 @@ async def test_nothing_is_taken_after_closing():
         with pytest.raises(StoreError, match="closed"):
             group.submit("late")
         assert disk.groups == []
+
+
+async def test_what_was_asked_from_outside_hears_of_lasting_trouble_and_is_not_carried_out(monkeypatch):
+    monkeypatch.setattr("everstep.store.group.PATIENCE_SECONDS", 0.0)
+    disk = FakeDisk()
+    error = DiskFullError("full")
+    disk.failures = [error, error]
+    group = GroupCommit(disk.commit, retryable=DiskFullError, kept=lambda operation: operation.startswith("kept"))
+    kept, asked = group.submit("kept"), group.submit("asked")
+    async with asyncio.timeout(PATIENCE):
+        assert await asyncio.gather(asked, return_exceptions=True) == [error]
+        await kept
+        await group.close()
+    assert "kept" in disk.written
+    assert "asked" not in disk.written

@@ -19,7 +19,7 @@ from everstep.core.errors import DatabaseInUseError, InstanceExistsError, Schema
 from everstep.store import driver
 from everstep.store import sqlite as sqlite_store
 from everstep.store.driver import StoreUnavailableError, connect
-from everstep.store.protocol import Change
+from everstep.store.protocol import Change, InstanceChange
 from everstep.store.sqlite import SqliteStore, open_store
 
 from .factories import WORKFLOW, do, failed_attempt, instance, new_instance, owned_instance, waiting
@@ -404,6 +404,76 @@ async def test_a_change_that_cannot_be_written_leaves_refusals_and_order_as_they
         assert answers[3].pk == pk
 
 
+# What is left, and what is seen
+
+
+@pytest.mark.parametrize("verb", ["delete", "expire"])
+async def test_what_is_deleted_leaves_no_row_in_any_table(path: Path, each_driver: str, verb: str):
+    async with opened(path) as store:
+        pk = await store.create(new_instance(owned=True, tags=["red", "blue"]))
+        await store.send_event(WORKFLOW, "one", type="t", payload=None, now=20)
+        await store.write_chunk(pk, 1, 1, 0, b"piece")
+        await store.write(Change(pk, [do(1)], [failed_attempt()], instance=waiting(20)))
+        await store.write(Change(pk, instance=InstanceChange("complete", ended_at=30, expires_at=40)))
+        assert all((await rows_by_table(store)).values()), "nothing would be proved"
+        await (store.expire(now=40, limit=9) if verb == "expire" else store.delete(WORKFLOW, "one"))
+        assert not any((await rows_by_table(store)).values())
+
+
+async def rows_by_table(store: SqliteStore) -> dict[str, int]:
+    tables = store._reader.execute("select name from sqlite_schema where type = 'table' and name not like 'sqlite%'")
+    counted = {name for (name,) in tables} - {"counter"}
+    return {name: store._reader.execute(f"select count(*) from {name}")[0][0] for name in counted}
+
+
+async def test_positions_rise_from_one_process_to_the_next(path: Path):
+    async with opened(path) as store:
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1)]))
+    async with opened(path) as store:
+        await store.write(Change(pk, [do(2)]))
+        found = await store.happenings(pk, after=0)
+        assert [one.step.seq for one in found] == [1, 1, 2, 2]
+        assert [one.position for one in found] == sorted({one.position for one in found})
+
+
+async def test_keys_of_deleted_instances_are_not_used_by_the_next_process(path: Path, each_driver: str):
+    async with opened(path) as store:
+        pk = await owned_instance(store)
+        await store.delete(WORKFLOW, "one")
+    async with opened(path) as store:
+        assert await owned_instance(store) > pk
+
+
+async def test_what_is_written_while_happenings_are_read_is_not_seen_in_part(path: Path, each_driver: str):
+    async with opened(path) as store:
+        pk = await owned_instance(store)
+        reader = store._reader
+        store._reader = MeddlingConnection(reader, store._writer, pk)
+        seen = await store.happenings(pk, after=0)
+        store._reader = reader
+        later = await store.happenings(pk, after=0)
+        assert seen == later[: len(seen)]
+        assert [one.what for one in later] == ["workflow_running", "step"]
+
+
+class MeddlingConnection:
+    """Has another thread commit a milestone, and a step after it, once milestones have been read."""
+
+    def __init__(self, reader: Any, writer: Any, pk: int) -> None:
+        self.reader, self.writer, self.pk = reader, writer, pk
+
+    def execute(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        rows = self.reader.execute(sql, arguments)
+        if "from milestone" in sql:
+            columns = "instance, seq, kind, name, count, state, attempt, started_at, absolute, compensable, sensitive"
+            step = f"({self.pk}, 1, 'do', 'x', 1, 'running', 1, 0, 0, 0, 0, 1000002)"
+            self.writer.execute(f"insert into milestone values (1000001 + (1 << 40), {self.pk}, 'workflow_running', 0)")
+            self.writer.execute(f"insert into step ({columns}, position) values {step}")
+            self.writer.execute("update step set position = position + (1 << 40)")
+        return rows
+
+
 # Speed that tests can see
 
 
@@ -415,6 +485,9 @@ async def test_a_change_that_cannot_be_written_leaves_refusals_and_order_as_they
         ("recover_pausing", ()),
         ("recover_running", (1,)),
         ("release_running", (1,)),
+        ("expired", (1, 1)),
+        ("family_of", (1,)),
+        ("wake_parents", ("[]",)),
     ],
 )
 async def test_statements_about_live_instances_do_not_read_the_whole_history(

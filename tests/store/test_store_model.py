@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.store.protocol import Change, InstanceChange, NewInstance, Store
+from everstep.store.protocol import Change, Happening, InstanceChange, NewInstance, StepKey, Store
 from everstep.store.sqlite import SqliteStore
 
 from .factories import BOOM, CONTRADICTION
@@ -34,17 +34,23 @@ VERBS = {
     "recover": 2,
     "release": 1,
     "create": 1,
-    "restart": 1,
+    "restart": 2,
+    "begin_rollback": 0.5,
+    "write_chunk": 1,
     "terminate": 0.5,
+    "delete": 0.3,
+    "expire": 0.5,
 }
 IDENTITIES = {
     # What identifies a step never changes, so it follows from its number: kind, type of event, absolute.
-    1: ("do", None, False),
-    2: ("sleep", None, False),
-    3: ("wait", "x", False),
-    4: ("sleep", None, True),
+    1: {"kind": "do", "compensable": True},
+    2: {"kind": "sleep"},
+    3: {"kind": "wait", "event_type": "x"},
+    4: {"kind": "sleep", "absolute": True},
+    5: {"kind": "child", "child": "b/two"},
+    6: {"kind": "rollback"},
 }
-MOVES = {"running": 3, "waiting": 8, "paused": 3, "complete": 0.5, "errored": 0.5}
+MOVES = {"running": 3, "waiting": 8, "paused": 3, "complete": 0.5, "errored": 0.5, "terminated": 0.2}
 
 
 # The seed is drawn, not every operation: what Hypothesis draws by itself repeats itself too much to be a history.
@@ -100,9 +106,19 @@ async def view(store: Store, model: ModelStore) -> list[Any]:
         seen.append(await store.page(workflow, status=None, limit=10, cursor=None))
         seen.append(await store.page(workflow, status="running", limit=1, cursor=3))
         seen += [await store.find(workflow, name) for name in IDS]
+        seen.append(await store.page(workflow, status=None, limit=2, cursor=None, tag="red"))
     for pk in model.instances:
-        seen += [await store.steps(pk), await store.attempts(pk)]
+        seen += [await store.by_pk(pk), await store.family(pk), await store.steps(pk), await store.attempts(pk)]
+        seen += [told(await store.happenings(pk, after=0))]
+        seen += [await store.chunks(pk, 1, attempt, after=0, limit=5) for attempt in (1, 2)]
     return seen
+
+
+def told(happenings: list[Happening]) -> list[Happening]:
+    """What happenings say in order: their positions are every store's own affair, as long as they rise."""
+    positions = [one.position for one in happenings]
+    assert positions == sorted(set(positions))
+    return [structs.replace(one, position=0) for one in happenings]
 
 
 def events_of(sqlite: SqliteStore) -> list[tuple[Any, ...]]:
@@ -111,28 +127,56 @@ def events_of(sqlite: SqliteStore) -> list[tuple[Any, ...]]:
 
 def operation(random: Random, now: int, model: ModelStore) -> Operation:
     [verb] = random.choices(list(VERBS), list(VERBS.values()))
+    if not model.instances and verb.startswith("write"):
+        verb = "claim"
     which = {"workflow": random.choice(WORKFLOWS), "id": random.choice(IDS)}
+    arguments: dict[str, Any] = {**which, "now": now}
     match verb:
         case "create":
-            return verb, {"new": NewInstance(**which, created_at=now, params=None, owned=random.random() < 0.5)}
-        case "write" if model.instances:
-            return verb, {"change": change(random, now, random.choice(list(model.instances)))}
-        case "write" | "claim":
+            arguments = {"new": new(random, now, which, model)}
+        case "write":
+            arguments = {"change": change(random, now, random.choice(list(model.instances)), model)}
+        case "write_chunk":
+            arguments = {"pk": random.choice(list(model.instances)), "seq": 1, "attempt": random.randint(1, 2)}
+            arguments |= {"number": random.randint(0, 2), "data": str(now).encode()}
+        case "claim":
             workflows = random.choice((WORKFLOWS, WORKFLOWS, WORKFLOWS, ("b",), ()))
-            return "claim", {"workflows": workflows, "now": now, "limit": random.randint(1, 3)}
+            arguments = {"workflows": workflows, "now": now, "limit": random.randint(1, 3)}
+            arguments["woken_first"] = random.random() < 0.5
         case "recover" | "release":
-            return verb, {"now": now}
+            arguments = {"now": now}
         case "send_event":
-            return verb, {**which, "type": random.choice("xy"), "payload": None, "now": now}
+            arguments |= {"type": random.choice("xy"), "payload": None}
         case "restart":
-            return verb, {**which, "now": now, "version": random.choice((None, "v2"))}
-        case _:
-            return verb, {**which, "now": now}
+            arguments["version"] = random.choice((None, "v2"))
+            if random.random() < 0.5:
+                seq = random.choice(list(IDENTITIES))
+                arguments["from_step"] = StepKey(IDENTITIES[seq]["kind"], f"step-{seq}", 1)
+        case "begin_rollback":
+            arguments["error"] = random.choice((BOOM, CONTRADICTION))
+        case "delete":
+            arguments = which
+        case "expire":
+            arguments = {"now": now, "limit": random.randint(1, 2)}
+    return verb, arguments
 
 
-def change(random: Random, now: int, pk: int) -> Change:
+def new(random: Random, now: int, which: dict[str, str], model: ModelStore) -> NewInstance:
+    return NewInstance(
+        **which,
+        created_at=now,
+        params=None,
+        owned=random.random() < 0.5,
+        parent=random.choice([None, *model.instances]),
+        tags=random.choice(((), ("red",), ("red", "blue"), ("red", "red"))),
+        keep_success=random.choice((None, 0, 100)),
+    )
+
+
+def change(random: Random, now: int, pk: int, model: ModelStore) -> Change:
+    parent = model.instances[pk]["parent"]
     if random.random() < 0.5:
-        return Change(pk, instance=move(random, now))
+        return Change(pk, instance=move(random, now, parent))
     return Change(
         pk,
         [step(random, now) for _ in range(random.randint(0, 3))],
@@ -140,43 +184,41 @@ def change(random: Random, now: int, pk: int) -> Change:
             AttemptRecord(random.randint(1, 4), random.randint(1, 3), now, now, "{}", moment(random, now))
             for _ in range(random.randint(0, 2))
         ],
-        [random.randint(1, 20) for _ in range(random.randint(0, 2))],
-        move(random, now) if random.random() < 0.5 else None,
+        [id for id, (owner, _) in model.events.items() if owner == pk and random.random() < 0.3],
+        move(random, now, parent) if random.random() < 0.5 else None,
     )
 
 
 def step(random: Random, now: int) -> StepRecord:
-    seq = random.randint(1, 4)
-    kind, event_type, absolute = IDENTITIES[seq]
+    seq = random.choice(list(IDENTITIES))
     state = random.choice(STATES)
     return StepRecord(
-        seq,
-        kind,
-        f"step-{seq}",
-        1,
-        state,
+        seq=seq,
+        name=f"step-{seq}",
+        count=1,
+        state=state,
         attempt=random.randint(0, 3),
         started_at=seq,
         attempt_at=moment(random, now),
         ended_at=now if state in ("complete", "errored", "cancelled") else None,
         wake_at=moment(random, now),
-        absolute=absolute,
-        event_type=event_type,
         result=random.choice((None, "1")),
+        **IDENTITIES[seq],
     )
 
 
-def move(random: Random, now: int) -> InstanceChange:
+def move(random: Random, now: int, parent: int | None) -> InstanceChange:
     [status] = random.choices(list(MOVES), list(MOVES.values()))
     match status:
         case "waiting":
-            return InstanceChange(status, due_at=moment(random, now))
-        case "complete":
-            return InstanceChange(status, output="1", ended_at=now)
-        case "errored":
-            return InstanceChange(status, error=random.choice((BOOM, CONTRADICTION)), ended_at=now)
-        case _:
-            return InstanceChange(status)
+            return InstanceChange(status, due_at=moment(random, now), at=now)
+        case "running" | "paused":
+            return InstanceChange(status, at=now)
+    end = InstanceChange(status, ended_at=now, expires_at=moment(random, now), parent=parent, at=now)
+    if status == "complete":
+        return structs.replace(end, output="1")
+    rollback = random.choice((None, '{"outcome":"complete"}'))
+    return structs.replace(end, error=random.choice((BOOM, CONTRADICTION)), rollback=rollback)
 
 
 def moment(random: Random, now: int) -> int | None:

@@ -2,57 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Generic, Protocol
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from typing import Any, Generic
 
+from msgspec import Struct
 from typing_extensions import TypeVar
 
+from everstep.api.control import Control, Retention
 from everstep.core.durations import Duration, duration_ms
-from everstep.core.types import InstanceStatus
+from everstep.core.errors import DuplicateInBatchError, EverstepError
+from everstep.core.limits import BATCH
+from everstep.core.names import check_instance_id
+from everstep.core.suggest import did_you_mean
+from everstep.core.types import BatchError, InstanceStatus, Status, SubscriptionEvent
 
+T = TypeVar("T")
 ParamsT = TypeVar("ParamsT", default=Any)
-
-
-class Control(Protocol):
-    """Everything that can be done to instances from outside: the one service behind bindings, HTTP and command line."""
-
-    async def create(
-        self, workflow: str, *, id: str | None, params: Any, exist_ok: bool = False, trigger: str = "binding"
-    ) -> str:
-        """Create an instance and return its id."""
-        ...
-
-    async def check_exists(self, workflow: str, id: str) -> None:
-        """Raise `InstanceNotFoundError` unless the instance exists."""
-        ...
-
-    async def status(self, workflow: str, id: str, *, steps: bool = False) -> InstanceStatus:
-        """Return the instance at this moment."""
-        ...
-
-    async def result(self, workflow: str, id: str, timeout_ms: int | None) -> Any:
-        """Wait for the instance's end and return its output, or raise its error."""
-        ...
-
-    async def pause(self, workflow: str, id: str) -> None:
-        """Pause the instance."""
-        ...
-
-    async def resume(self, workflow: str, id: str) -> None:
-        """Resume the instance."""
-        ...
-
-    async def terminate(self, workflow: str, id: str) -> None:
-        """Stop the instance for good."""
-        ...
-
-    async def restart(self, workflow: str, id: str) -> None:
-        """Forget everything the instance did and start it again."""
-        ...
-
-    async def send_event(self, workflow: str, id: str, *, type: str, payload: Any) -> None:
-        """Queue an event for the instance."""
-        ...
 
 
 class WorkflowInstance:
@@ -106,21 +72,51 @@ class WorkflowInstance:
         """
         await self._control.resume(self._workflow, self._id)
 
-    async def terminate(self) -> None:
-        """Stop it for good, at once.
+    async def terminate(self, *, rollback: bool = False) -> None:
+        """Stop it for good, at once; with `rollback`, its steps' rollback handlers are called first.
 
         Raises:
             InstanceStateError: if it has ended.
         """
-        await self._control.terminate(self._workflow, self._id)
+        await self._control.terminate(self._workflow, self._id, rollback=rollback)
 
-    async def restart(self) -> None:
-        """Forget everything it did and start it again with the same id and params.
+    async def restart(self, *, from_step: str | None = None, count: int = 1, type: str | None = None) -> None:
+        """Start it again with the same id and params, from the beginning or from a step.
+
+        Args:
+            from_step: The name of a step. What started before it is kept with its result; it and everything after it is
+                forgotten, timers, events and rollbacks included.
+            count: Which step of that name.
+            type: `"do"`, `"sleep"` or `"waitForEvent"`, where a name was used for several; `"do"` when omitted.
 
         Raises:
-            InstanceNotFoundError: if it was deleted.
+            InstanceNotFoundError: if there is no such instance.
+            InstanceStateError: with the code instance.cannot_restart, if its history has no such step.
         """
-        await self._control.restart(self._workflow, self._id)
+        await self._control.restart(self._workflow, self._id, from_step=from_step, count=count, type=type)
+
+    async def delete(self) -> None:
+        """Forget it altogether. Called from inside the instance, its code stops there.
+
+        Raises:
+            InstanceNotFoundError: if there is no such instance.
+        """
+        await self._control.delete(self._workflow, self._id)
+
+    def subscribe(self, *, cursor: int = 0, filter: Collection[str] | None = None) -> AsyncIterator[SubscriptionEvent]:
+        """Follow what happens to it: numbered events from the first above `cursor`, history first, then live.
+
+        Ends after the terminal event, also when `filter`, a collection of event types, leaves that one out.
+
+        Raises:
+            ValueError: for a negative cursor, and for event types that do not exist.
+
+        Example:
+            >>> async def follow(instance: WorkflowInstance) -> None:
+            ...     async for event in instance.subscribe():
+            ...         print(event.event_id, event.type)
+        """
+        return self._control.subscribe(self._workflow, self._id, cursor=cursor, filter=filter)
 
     async def send_event(self, *, type: str, payload: Any = None) -> None:
         """Send it an event; one that comes before its wait is kept.
@@ -134,6 +130,53 @@ class WorkflowInstance:
 
     def __repr__(self) -> str:
         return f"<WorkflowInstance {self._workflow}/{self._id}>"
+
+
+class CreateBatchResult(Struct, frozen=True):
+    """What `create_batch` did: the instances created, and an error for each that was not."""
+
+    created: Sequence[WorkflowInstance]
+    errors: Sequence[BatchError]
+
+
+class DeleteBatchResult(Struct, frozen=True):
+    """What `delete_batch` did: the ids deleted, and an error for each that was not."""
+
+    deleted: Sequence[str]
+    errors: Sequence[BatchError]
+
+
+class InstancePage(Struct, frozen=True):
+    """Some instances, newest first; `cursor` is where the next page begins, None after the last."""
+
+    instances: Sequence[WorkflowInstance]
+    cursor: str | None
+
+    def __iter__(self) -> Iterator[WorkflowInstance]:
+        return iter(self.instances)
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+
+_OPTIONS = ("id", "params", "retention", "tags")
+
+
+def _checked_batch(batch: Sequence[T]) -> Sequence[T]:
+    if not 1 <= len(batch) <= BATCH:
+        raise ValueError(f"a batch has 1 to {BATCH} instances, this one has {len(batch)}")
+    return batch
+
+
+def _checked_options(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(one, Mapping):
+        raise TypeError(f"a batch takes dicts like {{'id': ..., 'params': ...}}, got {type(one).__name__}")
+    for key in one:
+        if key not in _OPTIONS:
+            raise ValueError(
+                f"a batch knows no {key!r}{did_you_mean(str(key), _OPTIONS)}; known: {', '.join(_OPTIONS)}"
+            )
+    return one
 
 
 class Workflow(Generic[ParamsT]):
@@ -154,12 +197,22 @@ class Workflow(Generic[ParamsT]):
         """The workflow's name."""
         return self._name
 
-    async def create(self, *, id: str | None = None, params: ParamsT | None = None) -> WorkflowInstance:
+    async def create(
+        self,
+        *,
+        id: str | None = None,
+        params: ParamsT | None = None,
+        retention: Retention | None = None,
+        tags: Sequence[str] = (),
+    ) -> WorkflowInstance:
         """Create an instance; when this returns, it is on disk and will run.
 
         Args:
             id: 1 to 100 characters of A-Z, a-z, 0-9, _ and -, not starting with -; given out when omitted.
             params: What `event.payload` will be; checked against the declared type.
+            retention: How long it is kept after its end: a duration, or a dict with `success_retention` (complete and
+                terminated) and `error_retention`.
+            tags: Words to find it by, with `list(tag=...)`.
 
         Raises:
             InstanceExistsError: if the id is taken, however many callers race; nothing is changed.
@@ -167,7 +220,9 @@ class Workflow(Generic[ParamsT]):
             InvalidParamsError: if the params do not fit the declared type.
             NotSerializableError: if they cannot be stored.
         """
-        return self._handle(await self._control.create(self._name, id=id, params=params))
+        return self._handle(
+            await self._control.create(self._name, id=id, params=params, retention=retention, tags=tags)
+        )
 
     async def get_or_create(self, *, id: str | None = None, params: ParamsT | None = None) -> WorkflowInstance:
         """Return the instance with this id, created with `params` if there is none yet.
@@ -186,6 +241,80 @@ class Workflow(Generic[ParamsT]):
         """
         await self._control.check_exists(self._name, id)
         return self._handle(id)
+
+    async def create_batch(self, batch: Sequence[Mapping[str, Any]]) -> CreateBatchResult:
+        """Create up to 100 instances, each described as for `create`; what fails for one leaves the others alone.
+
+        Raises:
+            ValueError: for an empty batch, one of more than 100, and unknown keys; nothing is created then.
+
+        Example:
+            >>> async def start(binding: Workflow[dict]) -> int:
+            ...     result = await binding.create_batch([{"id": "a"}, {"id": "b", "params": {"n": 1}}])
+            ...     return len(result.created)
+        """
+        options = [_checked_options(one) for one in _checked_batch(batch)]
+        for one in options:
+            self._control.check_options(
+                self._name, id=one.get("id"), retention=one.get("retention"), tags=one.get("tags", ())
+            )
+        seen: set[str] = set()
+        created: list[WorkflowInstance] = []
+        errors: list[BatchError] = []
+        for index, (one, answer) in enumerate(zip(options, await self._create_all(options, seen), strict=True)):
+            if isinstance(answer, EverstepError):
+                errors.append(BatchError(index, one.get("id"), answer.code, str(answer)))
+            else:
+                created.append(answer)
+        return CreateBatchResult(created, errors)
+
+    async def delete_batch(self, ids: Sequence[str]) -> DeleteBatchResult:
+        """Delete up to 100 instances; those that do not exist are reported, each at its place.
+
+        Raises:
+            ValueError: for an empty batch, one of more than 100, and ids that are not allowed; nothing is deleted then.
+        """
+        checked = [check_instance_id(id) for id in _checked_batch(ids)]
+        deleted: list[str] = []
+        errors: list[BatchError] = []
+        for index, id in enumerate(checked):
+            if id in deleted:  # deleted once, told at each of its places
+                deleted.append(id)
+                continue
+            try:
+                await self._control.delete(self._name, id)
+                deleted.append(id)
+            except EverstepError as error:
+                errors.append(BatchError(index, id, error.code, str(error)))
+        return DeleteBatchResult(deleted, errors)
+
+    async def list(
+        self, *, status: Status | None = None, tag: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> InstancePage:
+        """Return instances, newest first.
+
+        Args:
+            status: Only those in this status.
+            tag: Only those with this tag.
+            limit: At most so many.
+            cursor: The `cursor` of the page before.
+        """
+        ids, next_cursor = await self._control.page(self._name, status=status, tag=tag, limit=limit, cursor=cursor)
+        return InstancePage([self._handle(id) for id in ids], next_cursor)
+
+    async def _create_all(self, options: Sequence[Mapping[str, Any]], seen: set[str]) -> Sequence[Any]:
+        async def create(one: Mapping[str, Any]) -> WorkflowInstance:
+            id = one.get("id")
+            if id is not None and id in seen:
+                raise DuplicateInBatchError(f"the id {id!r} stands twice in this batch")
+            seen.add(id or "")
+            return await self.create(**one)
+
+        answers = await asyncio.gather(*(create(one) for one in options), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, EverstepError):
+                raise answer
+        return answers
 
     def _handle(self, id: str) -> WorkflowInstance:
         return WorkflowInstance(self._control, self._name, id)

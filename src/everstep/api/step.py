@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, TypeVarTuple, cast, overload
+from uuid import UUID
 
 from everstep.api.declared import DeclaredStep, StepCall, StepDecorator
 from everstep.core.durations import Duration, duration_ms
@@ -20,6 +21,9 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+ValueKind: TypeAlias = Literal["now", "uuid", "random"]
 
 
 class StepRunner(Protocol):
@@ -39,6 +43,22 @@ class StepRunner(Protocol):
 
     async def wait_for_event(self, name: str, type: str, timeout_ms: int, payload: Any) -> StepEvent[Any]:
         """Wait for an event of a type, its payload restored to the declared type."""
+        ...
+
+    async def run_workflow(self, name: str, workflow: type[RunsAsChild] | str, params: Any, id: str | None) -> Any:
+        """Start a child workflow and wait for its result."""
+        ...
+
+    def value(self, kind: ValueKind) -> Any:
+        """Return a recorded value."""
+        ...
+
+
+class RunsAsChild(Protocol):
+    """A workflow class, as far as starting it is concerned."""
+
+    async def run(self, event: Any, step: Any) -> Any:
+        """Do the work."""
         ...
 
 
@@ -227,6 +247,45 @@ class WorkflowStep:
         if timeout_ms == 0:
             raise ValueError(f"timeout of wait {name!r} must be longer than 0")
         return self._runner.wait_for_event(name, type, timeout_ms, payload)
+
+    def run_workflow(
+        self, name: str, workflow: type[RunsAsChild] | str, params: Any = None, *, id: str | None = None
+    ) -> Coroutine[None, None, Any]:
+        """Start a child workflow and wait for its result, without being in memory meanwhile.
+
+        Args:
+            name: The step's name.
+            workflow: The child's class, or its name.
+            params: What the child's `event.payload` will be.
+            id: The child's id; given out when omitted.
+
+        Returns:
+            What the child returned.
+
+        Raises:
+            Exception: the child's error, or InstanceTerminatedError if it was terminated.
+
+        Example:
+            >>> async def run(event, step):
+            ...     return await step.run_workflow("ship", "ship-order", {"order": 1})
+        """
+        check_step_name(name)
+        return self._runner.run_workflow(name, workflow, params, id)
+
+    def now(self) -> datetime:
+        """Return the time of day, aware and in UTC; a replay sees the same moment."""
+        moment: datetime = self._runner.value("now")
+        return moment
+
+    def uuid(self) -> UUID:
+        """Return a random UUID; a replay sees the same one."""
+        made: UUID = self._runner.value("uuid")
+        return made
+
+    def random(self) -> float:
+        """Return a random number from 0 up to 1; a replay sees the same one. Not for secrets."""
+        drawn: float = self._runner.value("random")
+        return drawn
 
     def _decorator(
         self,

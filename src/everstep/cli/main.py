@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 _COMMANDS = {
+    "config": ("everstep.cli.config", "Show the settings and where each comes from."),
     "dev": ("everstep.cli.dev", "Run the app here, reloading on change."),
     "init": ("everstep.cli.init", "Make a new project."),
 }

@@ -40,12 +40,16 @@ class RetentionConfig(Struct, frozen=True, kw_only=True):
 
     success_retention: Annotated[
         str | None,
-        _about("How long a completed instance is kept; 30 days when left out.", example="7 days", check=rules.duration),
+        _about(
+            "How long a complete or terminated instance is kept; 30 days when left out.",
+            example="7 days",
+            check=rules.duration,
+        ),
     ] = None
     error_retention: Annotated[
         str | None,
         _about(
-            "How long an errored or terminated instance is kept; 30 days when left out.",
+            "How long an errored instance is kept; 30 days when left out.",
             example="90 days",
             check=rules.duration,
         ),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from everstep.core.backoff import retry_delay_ms
 from everstep.core.errors import NonRetryableError, NotSerializableError, ValueTooLargeError
-from everstep.core.step_config import StepPolicy
+from everstep.core.step_policy import StepPolicy, delay_after
 
 
 class RetryAt(Struct, frozen=True):
@@ -22,11 +21,16 @@ class GiveUp(Struct, frozen=True):
 _NEVER_RETRIED = (NonRetryableError, NotSerializableError, ValueTooLargeError)
 
 
-def after_failure(policy: StepPolicy, *, attempt: int, error: BaseException, now: int) -> RetryAt | GiveUp:
-    """Decide what a failed attempt leads to. `attempt` counts from 1 and includes the one that failed."""
+def after_failure(
+    policy: StepPolicy, *, attempt: int, error: BaseException, now: int, chance: float = 0.0
+) -> RetryAt | GiveUp:
+    """Decide what a failed attempt leads to.
+
+    `attempt` counts from 1 and includes the one that failed; `chance`, from 0 to 1, decides the jitter.
+    """
     if isinstance(error, (*_NEVER_RETRIED, *policy.non_retryable)):
         return GiveUp()
-    return _retry_or_give_up(policy, attempt, now)
+    return _retry_or_give_up(policy, attempt, now, chance)
 
 
 def after_cut(policy: StepPolicy, *, attempt: int, now: int) -> RetryAt | GiveUp:
@@ -48,15 +52,15 @@ class GoOnAt(Struct, frozen=True):
 def after_unseen_cuts(policy: StepPolicy, *, attempt: int, cuts: int, now: int) -> GoOnAt:
     """Decide how a step goes on after `cuts` crashes in a row that left no trace of what they interrupted.
 
-    Each counts as an attempt of the step that follows, on top of the `attempt` recorded ones. The first most likely hit
-    the instance between two steps, so the next attempt is due at once; a second one in the same place makes the step a
-    suspect, and the policy's delays apply. The last attempt a step is allowed is recorded before it runs
+    Each counts as an attempt of the step that follows, on top of the `attempt` recorded ones. The first of all most
+    likely hit the instance between two steps, so the next attempt is due at once; another one in the same place makes
+    the step a suspect, and the policy's delays apply. The last attempt a step is allowed is recorded before it runs
     (`must_record_start`), so it is never among these, and they are never the reason to give up.
     """
     counted = max(attempt, min(attempt + cuts, policy.limit))
-    if cuts <= 1 or counted == 0:
+    if counted <= 1:
         return GoOnAt(counted, now)
-    return GoOnAt(counted, now + retry_delay_ms(policy.delay_ms, policy.backoff, counted, policy.max_delay_ms))
+    return GoOnAt(counted, now + delay_after(policy, counted))
 
 
 def must_record_start(policy: StepPolicy, attempt: int) -> bool:
@@ -68,7 +72,7 @@ def must_record_start(policy: StepPolicy, attempt: int) -> bool:
     return attempt > policy.limit
 
 
-def _retry_or_give_up(policy: StepPolicy, attempt: int, now: int) -> RetryAt | GiveUp:
+def _retry_or_give_up(policy: StepPolicy, attempt: int, now: int, chance: float = 0.0) -> RetryAt | GiveUp:
     if attempt > policy.limit:
         return GiveUp()
-    return RetryAt(now + retry_delay_ms(policy.delay_ms, policy.backoff, attempt, policy.max_delay_ms))
+    return RetryAt(now + delay_after(policy, attempt, chance))

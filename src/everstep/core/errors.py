@@ -2,6 +2,11 @@
 
     EverstepError                          code
     ├── NonRetryableError                  step.non_retryable         raised by users: no further attempt
+    ├── StepLimitError                     instance.step_limit        more steps than the workflow may have
+    ├── StorageLimitError                  instance.storage_limit     more stored than an instance may
+    ├── RetryDelayError                    step.invalid_delay         a delay function failed, or gave no duration
+    ├── RollbackInProgressError            rollback.in_progress       a step asked for while rolling back
+    ├── RollbackMissingError               rollback.missing           a handler that today's code does not register
     ├── StepError                          step.failed                a step's error whose class cannot be rebuilt
     ├── AttemptCutOffError                 attempt.cut_off            a crash ended an attempt, and it was the last
     ├── WorkflowTimeoutError               timeout                    also a TimeoutError
@@ -11,6 +16,7 @@
     ├── InvalidParamsError                 instance.invalid_params    also a ValueError
     ├── InvalidNameError                   <what>.invalid_…           also a ValueError; e.g. instance.invalid_id
     ├── InstanceExistsError                instance.already_exists
+    ├── DuplicateInBatchError              instance.duplicate_in_batch
     ├── InstanceNotFoundError              instance.not_found
     ├── InstanceStateError                 instance.<what is refused> e.g. instance.cannot_terminate
     ├── InstanceTerminatedError            instance.terminated        raised by result() of a terminated instance
@@ -48,6 +54,36 @@ class NonRetryableError(EverstepError):
     """
 
     code = "step.non_retryable"
+
+
+class StepLimitError(EverstepError):
+    """The instance asked for more steps than its workflow may have (`limits.steps`)."""
+
+    code = "instance.step_limit"
+
+
+class StorageLimitError(EverstepError):
+    """The instance stored more than an instance may."""
+
+    code = "instance.storage_limit"
+
+
+class RetryDelayError(EverstepError):
+    """A step's delay function raised, took longer than five seconds, or returned something that is no duration."""
+
+    code = "step.invalid_delay"
+
+
+class RollbackInProgressError(EverstepError):
+    """A step was asked for while the instance is being rolled back."""
+
+    code = "rollback.in_progress"
+
+
+class RollbackMissingError(EverstepError):
+    """A step was to be rolled back whose handler today's code does not register."""
+
+    code = "rollback.missing"
 
 
 class StepError(EverstepError):
@@ -116,6 +152,12 @@ class InstanceExistsError(EverstepError):
     """An instance of this workflow with this id exists; nothing was changed."""
 
     code = "instance.already_exists"
+
+
+class DuplicateInBatchError(EverstepError):
+    """An id that stands twice in one batch; the first one was created."""
+
+    code = "instance.duplicate_in_batch"
 
 
 class InstanceNotFoundError(EverstepError):

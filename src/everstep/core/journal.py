@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-Kind: TypeAlias = Literal["do", "sleep", "wait"]
+Kind: TypeAlias = Literal["do", "sleep", "wait", "child", "rollback", "value"]
+"""What a row of the journal is: a step, a child workflow, a rollback handler, or a value such as the time of day."""
 StepState: TypeAlias = Literal["running", "retrying", "waiting", "complete", "errored", "cancelled"]
 
 FINAL: frozenset[str] = frozenset({"complete", "errored"})
@@ -25,6 +26,8 @@ class StepRecord(Struct):
         attempt_at: When the latest attempt began.
         wake_at: When a sleep ends, a wait times out, or the next attempt is due.
         absolute: A sleep until a moment, which pausing does not move.
+        child: The child workflow a row stands for, as `workflow/id`.
+        compensable: Whether the step has a rollback handler.
     """
 
     seq: int
@@ -39,6 +42,8 @@ class StepRecord(Struct):
     wake_at: int | None = None
     absolute: bool = False
     event_type: str | None = None
+    child: str | None = None
+    compensable: bool = False
     sensitive: bool = False
     config: str | None = None
     result: str | None = None
@@ -76,7 +81,9 @@ class Journal:
         for step in steps or ():
             self._steps[step.kind, step.name, step.count] = step
             self.last_seq = max(self.last_seq, step.seq)
-        self._unasked = {key: step for key, step in self._steps.items() if step.state != "cancelled"}
+        self._unasked = {
+            key: step for key, step in self._steps.items() if step.state != "cancelled" and step.kind != "rollback"
+        }
 
     def find(self, kind: Kind, name: str) -> StepRecord | None:
         """Return the step the code asks for next under this name, if it has begun before."""
@@ -87,9 +94,26 @@ class Journal:
             self._unasked.pop((kind, name, count), None)
         return record
 
+    def row(self, kind: Kind, name: str, count: int) -> StepRecord | None:
+        """Return a row by its whole identity, without asking for it."""
+        return self._steps.get((kind, name, count))
+
+    def place(self, kind: Kind, name: str, count: int, now: int) -> StepRecord:
+        """Return a row by its whole identity, begun if there is none."""
+        record = self._steps.get((kind, name, count))
+        if record is None:
+            self.last_seq += 1
+            record = self._steps[kind, name, count] = StepRecord(self.last_seq, kind, name, count, "running")
+            record.started_at = now
+        return record
+
     def unasked(self) -> StepRecord | None:
         """Return the earliest recorded step that the code has not asked for in this life, if there is one."""
         return next(iter(self._unasked.values()), None)
+
+    def asked(self, step: StepRecord) -> bool:
+        """Whether the code has asked for a step in this life."""
+        return (step.kind, step.name, step.count) not in self._unasked
 
     def begin(self, kind: Kind, name: str, now: int) -> StepRecord:
         """Begin the step that `find` did not find."""

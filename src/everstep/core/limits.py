@@ -15,6 +15,16 @@ WORKFLOW_NAME_CHARS = 64
 """Characters in a workflow's name (inventory §4.2)."""
 VALUE_BYTES = 1 * MIB
 """Bytes of one stored value: a step's result, params, an event's payload (inventory §3.2)."""
+STEPS = 10_000
+"""Steps of one instance, sleeps not counted (inventory §3.2)."""
+STORED_BYTES = 1024 * MIB
+"""Bytes one instance may store (inventory §3.2)."""
+BATCH = 100
+"""Instances in one batch (inventory §2.2)."""
+RETENTION_MS = 30 * DAY_MS
+"""How long ended instances are kept (inventory §3.2)."""
+TAG_CHARS = 256
+"""Characters in a tag."""
 WAIT_MS = 365 * DAY_MS
 """The longest sleep, and the longest wait for an event (inventory §1.3.7)."""
 RETRIES = 10_000

@@ -1,26 +1,38 @@
-"""How a step is retried and timed out: what users write, and the checked form the engine works with."""
+"""How a step is retried, timed out and rolled back, as users write it. Checked in `step_policy.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from msgspec import Struct
 
 from everstep.core.backoff import Backoff
-from everstep.core.durations import Duration, duration_ms
-from everstep.core.limits import RETRIES, WAIT_MS
-from everstep.core.suggest import did_you_mean
+from everstep.core.durations import Duration
+from everstep.core.types import RetryContext, RollbackContext
+
+DelayFunction: TypeAlias = Callable[[RetryContext], Duration | Awaitable[Duration]]
+"""Chooses the delay before a retry from the step's context and the error; `backoff` still multiplies it."""
+RollbackFunction: TypeAlias = Callable[[RollbackContext], Any]
+"""Undoes a step. Runs as a durable step of its own, so it must bear to be called again."""
 
 
 class RetriesDict(TypedDict, total=False):
     """`Retries` as a plain dict."""
 
     limit: int
-    delay: Duration
+    delay: Duration | DelayFunction
     backoff: Backoff
     max_delay: Duration
+    jitter: float
     non_retryable: tuple[type[BaseException], ...]
+
+
+class RollbackConfigDict(TypedDict, total=False):
+    """How a rollback handler is retried and timed out."""
+
+    retries: RetriesDict
+    timeout: Duration
 
 
 class StepConfigDict(TypedDict, total=False):
@@ -29,6 +41,8 @@ class StepConfigDict(TypedDict, total=False):
     retries: RetriesDict
     timeout: Duration
     sensitive: Literal["output"]
+    rollback: RollbackFunction
+    rollback_config: RollbackConfigDict
 
 
 class Retries(Struct, frozen=True, kw_only=True):
@@ -36,16 +50,18 @@ class Retries(Struct, frozen=True, kw_only=True):
 
     Attributes:
         limit: Retries after the first attempt; 5 means up to 6 attempts.
-        delay: How long to wait before the first retry.
+        delay: How long to wait before the first retry, or a function of a `RetryContext` that says so for each.
         backoff: How the delay grows: `"constant"`, `"linear"` or `"exponential"` (doubling).
         max_delay: The longest delay between two attempts.
+        jitter: Up to this fraction of a delay (0 to 1) is added to it at random, so that many do not retry at once.
         non_retryable: Exception types that end the step at once.
     """
 
     limit: int = 5
-    delay: Duration = "10 seconds"
+    delay: Duration | DelayFunction = "10 seconds"
     backoff: Backoff = "exponential"
     max_delay: Duration | None = None
+    jitter: float = 0.0
     non_retryable: tuple[type[BaseException], ...] = ()
 
 
@@ -56,6 +72,8 @@ class StepConfig(Struct, frozen=True, kw_only=True):
         retries: See `Retries`.
         timeout: How long one attempt may take.
         sensitive: `"output"` keeps the result out of every view and log; later code still gets it.
+        rollback: Undoes the step when the instance fails, or is terminated with `rollback=True`.
+        rollback_config: How the rollback is retried and timed out.
 
     Example:
         >>> StepConfig(retries=Retries(limit=2, delay="1 second"), timeout="30 seconds").timeout
@@ -65,127 +83,8 @@ class StepConfig(Struct, frozen=True, kw_only=True):
     retries: Retries | RetriesDict = Retries()
     timeout: Duration = "10 minutes"
     sensitive: Literal["output"] | None = None
+    rollback: RollbackFunction | None = None
+    rollback_config: StepConfig | RollbackConfigDict | None = None
 
 
 AnyStepConfig: TypeAlias = StepConfig | StepConfigDict
-
-
-class StepPolicy(Struct, frozen=True):
-    """A step's configuration, checked and in milliseconds."""
-
-    limit: int = 5
-    delay_ms: int = 10_000
-    backoff: Backoff = "exponential"
-    timeout_ms: int = 600_000
-    max_delay_ms: int | None = None
-    non_retryable: tuple[type[BaseException], ...] = ()
-    sensitive: bool = False
-
-    def as_config(self) -> dict[str, Any]:
-        """Write the policy in the shape users know, with every default filled in."""
-        retries: dict[str, Any] = {
-            "limit": self.limit,
-            "delay": _duration_text(self.delay_ms),
-            "backoff": self.backoff,
-        }
-        if self.max_delay_ms is not None:
-            retries["max_delay"] = _duration_text(self.max_delay_ms)
-        if self.non_retryable:
-            retries["non_retryable"] = [cls.__qualname__ for cls in self.non_retryable]
-        config: dict[str, Any] = {"retries": retries, "timeout": _duration_text(self.timeout_ms)}
-        if self.sensitive:
-            config["sensitive"] = "output"
-        return config
-
-
-DEFAULT_POLICY = StepPolicy()
-
-_CONFIG_KEYS = ("retries", "timeout", "sensitive")
-_RETRIES_KEYS = ("limit", "delay", "backoff", "max_delay", "non_retryable")
-_BACKOFFS = ("constant", "linear", "exponential")
-
-
-def resolve_policy(config: AnyStepConfig | None, step: str) -> StepPolicy:
-    """Check a step's configuration and fill in the defaults.
-
-    Raises:
-        TypeError: for a value of the wrong kind.
-        ValueError: for unknown keys and impossible values; both name the step and the key.
-    """
-    if config is None:
-        return DEFAULT_POLICY
-    given = _as_mapping(config, StepConfig, _CONFIG_KEYS, f"the config of step {step!r}")
-    retries = _as_mapping(given.get("retries", {}), Retries, _RETRIES_KEYS, f"retries of step {step!r}")
-    timeout_ms = DEFAULT_POLICY.timeout_ms
-    if "timeout" in given:
-        timeout_ms = _bounded(given["timeout"], f"timeout of step {step!r}")
-        if timeout_ms == 0:
-            raise ValueError(f"timeout of step {step!r} must be longer than 0")
-    if given.get("sensitive") not in (None, "output"):
-        raise ValueError(f"sensitive of step {step!r} can only be 'output', got {given['sensitive']!r}")
-    return StepPolicy(
-        limit=_limit(retries, step),
-        delay_ms=_bounded(retries.get("delay", "10 seconds"), f"retries.delay of step {step!r}"),
-        backoff=_backoff(retries, step),
-        timeout_ms=timeout_ms,
-        max_delay_ms=_max_delay(retries, step),
-        non_retryable=_non_retryable(retries, step),
-        sensitive=given.get("sensitive") == "output",
-    )
-
-
-def _as_mapping(value: object, cls: type[Struct], keys: tuple[str, ...], what: str) -> Mapping[str, Any]:
-    if isinstance(value, cls):
-        return {key: item for key in keys if (item := getattr(value, key)) is not None}
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{what} must be a dict or {cls.__name__}, got {type(value).__name__}")
-    for key in value:
-        if key not in keys:
-            hint = did_you_mean(str(key), keys)
-            raise ValueError(f"{what} has an unknown key {key!r}{hint}; known: {', '.join(keys)}")
-    return value
-
-
-def _limit(retries: Mapping[str, Any], step: str) -> int:
-    limit = retries.get("limit", 5)
-    if not isinstance(limit, int) or isinstance(limit, bool):
-        raise TypeError(f"retries.limit of step {step!r} must be a whole number, got {limit!r}")
-    if not 0 <= limit <= RETRIES:
-        raise ValueError(f"retries.limit of step {step!r} must be between 0 and {RETRIES}, got {limit}")
-    return limit
-
-
-def _backoff(retries: Mapping[str, Any], step: str) -> Backoff:
-    backoff = retries.get("backoff", "exponential")
-    if backoff not in _BACKOFFS:
-        raise ValueError(f"retries.backoff of step {step!r} must be one of {', '.join(_BACKOFFS)}, got {backoff!r}")
-    return backoff  # type: ignore[no-any-return]  # checked on the line above
-
-
-def _max_delay(retries: Mapping[str, Any], step: str) -> int | None:
-    max_delay = retries.get("max_delay")
-    return None if max_delay is None else _bounded(max_delay, f"retries.max_delay of step {step!r}")
-
-
-def _non_retryable(retries: Mapping[str, Any], step: str) -> tuple[type[BaseException], ...]:
-    classes = retries.get("non_retryable", ())
-    classes = tuple(classes) if isinstance(classes, (tuple, list, set, frozenset)) else (classes,)
-    for cls in classes:
-        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
-            raise TypeError(f"retries.non_retryable of step {step!r} takes exception classes, got {cls!r}")
-    return classes
-
-
-def _bounded(value: Duration, what: str) -> int:
-    ms = duration_ms(value, what=what)
-    if ms > WAIT_MS:
-        raise ValueError(f"{what} must be at most 365 days, got {value!r}")
-    return ms
-
-
-def _duration_text(ms: int) -> str:
-    for unit_ms, unit in ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute")):
-        if ms and ms % unit_ms == 0:
-            return f"{ms // unit_ms} {unit}{'s' if ms != unit_ms else ''}"
-    seconds = f"{ms // 1000}.{ms % 1000:03}".rstrip("0").rstrip(".")
-    return f"{seconds} second{'s' if ms != 1000 else ''}"

@@ -6,7 +6,7 @@ Fields keep their names in JSON. Times are aware UTC datetimes; lengths of time 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias, get_args
 
 from msgspec import UNSET, Struct, UnsetType
 from typing_extensions import TypeVar
@@ -16,13 +16,29 @@ Status: TypeAlias = Literal[
 ]
 """An instance's status, in the original's words (inventory §3.1)."""
 
+STATUSES: tuple[str, ...] = get_args(Status)
+
 TERMINAL: frozenset[str] = frozenset({"errored", "terminated", "complete"})
 """The statuses an instance never leaves by itself."""
 
-StepType: TypeAlias = Literal["do", "sleep", "waitForEvent"]
+StepType: TypeAlias = Literal["do", "sleep", "waitForEvent", "workflow", "rollback"]
 StepStatus: TypeAlias = Literal["running", "retrying", "waiting", "complete", "errored", "cancelled"]
 
 PayloadT = TypeVar("PayloadT", default=Any)
+
+
+class View(Struct, frozen=True):
+    """A value to look at, by attribute or by key: `status.output`, `status["output"]`, `dict(status)`."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a field by its name; raises KeyError for others."""
+        if name not in self.keys():
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def keys(self) -> list[str]:
+        """Return the names of the fields that are there."""
+        return [name for name in self.__struct_fields__ if getattr(self, name) is not UNSET]
 
 
 class Schedule(Struct, frozen=True):
@@ -83,7 +99,28 @@ class StepContext(Struct, frozen=True):
     workflow_name: str
 
 
-class ErrorInfo(Struct, frozen=True):
+class RetryContext(Struct, frozen=True):
+    """What a delay function may decide on: the failed attempt's context, and its error."""
+
+    ctx: StepContext
+    error: BaseException
+
+
+class RollbackContext(Struct, frozen=True):
+    """What a rollback handler is told.
+
+    Attributes:
+        ctx: The context of the step to undo.
+        error: Why the instance rolls back.
+        output: What the step returned, or None if it did not complete.
+    """
+
+    ctx: StepContext
+    error: BaseException
+    output: Any
+
+
+class ErrorInfo(View, frozen=True):
     """An error for people and programs: the class's name, the message, and the traceback where it is known."""
 
     name: str
@@ -92,15 +129,15 @@ class ErrorInfo(Struct, frozen=True):
     traceback: str | UnsetType = UNSET
 
 
-class WaitingFor(Struct, frozen=True):
-    """What an instance waits for: a sleep's end, an event (with its `type`) or the next attempt of a step."""
+class WaitingFor(View, frozen=True):
+    """What an instance waits for: a sleep's end, an event of a `type`, a step's next attempt or a child workflow."""
 
-    kind: Literal["sleep", "event", "retry"]
+    kind: Literal["sleep", "event", "retry", "workflow"]
     step: str
     type: str | None = None
 
 
-class AttemptInfo(Struct, frozen=True):
+class AttemptInfo(View, frozen=True):
     """One try of one step. `retry_at` is when the next one was due, if there was to be one."""
 
     attempt: int
@@ -111,7 +148,7 @@ class AttemptInfo(Struct, frozen=True):
     retry_at: datetime | None = None
 
 
-class StepInfo(Struct, frozen=True):
+class StepInfo(View, frozen=True):
     """One step of an instance as `status(steps=True)` shows it. `seq` is the order in which steps started."""
 
     seq: int
@@ -129,14 +166,57 @@ class StepInfo(Struct, frozen=True):
     attempts: list[AttemptInfo]
 
 
-class RollbackStatus(Struct, frozen=True):
+class SubscriptionEvent(View, frozen=True, omit_defaults=True):
+    """One numbered event of an instance, as `subscribe` gives it; types and facts are the original's (inventory §2.7).
+
+    Attributes:
+        event_id: Its number: 1 for the first event of the instance, without gaps.
+        type: e.g. `"step_completed"`.
+        timestamp: When it happened.
+        instance_id: The instance.
+        step_name: The step as `name-count`, for events of steps.
+        attempt: The attempt, for events of attempts.
+    """
+
+    event_id: int
+    type: str
+    timestamp: datetime
+    instance_id: str
+    step_name: str | None = None
+    attempt: int | None = None
+    params: Any = None
+    config: dict[str, Any] | None = None
+    output: Any = None
+    error: ErrorInfo | None = None
+    retry_delay_ms: int | None = None
+    duration_ms: int | None = None
+    event_type: str | None = None
+
+
+class BatchError(View, frozen=True):
+    """One instance of a batch that was not created, or not deleted: its place in the batch, and why."""
+
+    index: int
+    id: str | None
+    code: str
+    message: str
+
+
+class RollbackStatus(View, frozen=True):
     """How the rollback of an instance ended."""
 
     outcome: Literal["complete", "failed"]
     error: ErrorInfo | None = None
 
 
-class InstanceStatus(Struct, frozen=True, omit_defaults=False):
+class InstanceLink(View, frozen=True):
+    """Another instance: the parent that started this one, or a child."""
+
+    workflow: str
+    id: str
+
+
+class InstanceStatus(View, frozen=True, omit_defaults=False):
     """An instance at one moment.
 
     Attributes:
@@ -154,6 +234,9 @@ class InstanceStatus(Struct, frozen=True, omit_defaults=False):
         ended_at: When it ended.
         elapsed_ms: Milliseconds from its start (its creation, while it is queued) to its end, or until now.
         version: The version of the program it runs, where one is known.
+        parent: The instance that started it with `step.run_workflow`, or None.
+        children: The instances it started with `step.run_workflow`.
+        tags: What it was tagged with when it was created.
         steps: Every step with its attempts, oldest first; only with `status(steps=True)`.
     """
 
@@ -171,4 +254,7 @@ class InstanceStatus(Struct, frozen=True, omit_defaults=False):
     ended_at: datetime | None
     elapsed_ms: int
     version: str | None
+    parent: InstanceLink | None = None
+    children: list[InstanceLink] = []
+    tags: list[str] = []
     steps: list[StepInfo] | UnsetType = UNSET

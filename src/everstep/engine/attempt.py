@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -34,8 +34,10 @@ class Attempts:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="everstep-step")
         self._slots = asyncio.Semaphore(threads)
 
-    async def run(self, call: StepCall, context: StepContext, timeout_ms: int) -> Any:
-        """Run one attempt and return what the function returned.
+    async def run(
+        self, call: StepCall, context: StepContext, timeout_ms: int, keep: Callable[[Any], Awaitable[Any]]
+    ) -> Any:
+        """Run one attempt and return what the function returned; a stream goes to `keep`, within the attempt's time.
 
         Raises:
             WorkflowTimeoutError: when it took too long; a coroutine was cancelled, a thread's late end changes nothing.
@@ -43,14 +45,22 @@ class Attempts:
         """
         if _runs_in_thread(call.fn):
             async with self._slots:
-                return await self._timed(call, context, timeout_ms, in_thread=True)
-        return await self._timed(call, context, timeout_ms, in_thread=False)
+                return await self._timed(call, context, timeout_ms, keep, in_thread=True)
+        return await self._timed(call, context, timeout_ms, keep, in_thread=False)
 
     def close(self) -> None:
         """Let go of the threads; those still busy end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _timed(self, call: StepCall, context: StepContext, timeout_ms: int, *, in_thread: bool) -> Any:
+    async def _timed(
+        self,
+        call: StepCall,
+        context: StepContext,
+        timeout_ms: int,
+        keep: Callable[[Any], Awaitable[Any]],
+        *,
+        in_thread: bool,
+    ) -> Any:
         task = asyncio.current_task()
         assert task is not None
         cancelled_before = task.cancelling()
@@ -60,7 +70,7 @@ class Attempts:
             result = await self._in_thread(call, context) if in_thread else _bound(call, context)()
             if inspect.isawaitable(result):
                 result = await result
-            return result
+            return await keep(result) if hasattr(result, "__aiter__") else result
         except asyncio.CancelledError:
             if not deadline.expired or task.cancelling() > cancelled_before + 1:
                 raise
@@ -75,8 +85,10 @@ class Attempts:
 
     async def _in_thread(self, call: StepCall, context: StepContext) -> Any:
         # A copy: context variables of the workflow are seen by the function, and what it sets goes with its thread.
-        run = partial(copy_context().run, _bound(call, context))
-        return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+        function, variables = _bound(call, context), copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, lambda: variables.run(_without_stop_iteration, function)
+        )
 
 
 def _runs_in_thread(fn: Callable[..., Any]) -> bool:
@@ -103,6 +115,14 @@ def _bound(call: StepCall, context: StepContext) -> Callable[[], Any]:
         return partial(call.fn, *call.args, **call.kwargs)
     whole = inspect.BoundArguments(signature, bound.arguments | {"ctx": context})
     return partial(call.fn, *whole.args, **whole.kwargs)
+
+
+def _without_stop_iteration(function: Callable[[], Any]) -> Any:
+    """Call a function; a StopIteration cannot pass through a future, and becomes a RuntimeError as in a coroutine."""
+    try:
+        return function()
+    except StopIteration as error:
+        raise RuntimeError("the step's function raised StopIteration") from error
 
 
 def _takes_ctx(fn: Callable[..., Any]) -> bool:

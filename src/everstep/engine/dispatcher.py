@@ -72,14 +72,36 @@ class Dispatcher:
 
     async def _claim(self) -> bool:
         """Claim one batch; return whether there may be more."""
+        program = self._engine.program
+        limited = [one.name for one in program if one.concurrency is not None]
+        unlimited = [one.name for one in program if one.concurrency is None]
+        more = bool(unlimited) and await self._claim_of(unlimited, self._engine.capacity)
+        for name in limited:
+            more |= await self._claim_limited(name)
+        return more
+
+    async def _claim_limited(self, workflow: str) -> bool:
+        """Claim for a workflow with a limit of its own; those who were waiting go before those who are new."""
         engine = self._engine
-        limit = min(CLAIM_LIMIT, engine.capacity)
+        places = max(0, min(CLAIM_LIMIT, engine.room(workflow)))
+        if not engine.reserve(workflow, places):
+            return False
+        try:
+            return await self._claim_of([workflow], places, woken_first=True)
+        finally:
+            engine.unreserve(workflow, places)
+
+    async def _claim_of(self, workflows: list[str], room: int, *, woken_first: bool = False) -> bool:
+        engine, limit = self._engine, min(CLAIM_LIMIT, room)
         if limit <= 0:
             self._crowded = True
             return False
-        claim = await engine.store.claim(engine.program.names, now=engine.clock.now(), limit=limit)
+        claim = await engine.store.claim(workflows, now=engine.clock.now(), limit=limit, woken_first=woken_first)
         for claimed in claim.claimed:
             engine.take_up(claimed)
-        if claim.next_due is not None:
+        full = len(claim.claimed) == limit
+        if full and limit == room:
+            self._crowded = True  # the rest waits for room, not for a moment
+        elif claim.next_due is not None:
             self._alarm.set(claim.next_due)
-        return len(claim.claimed) == limit
+        return full and limit < room

@@ -6,28 +6,33 @@ Owns the runs and the loops around them; how steps run is in `steps.py`, what us
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from everstep.api.step import StepRunner
-from everstep.core.errors import EngineStoppedError, Suspended
+from everstep.api.step import RunsAsChild, StepRunner
+from everstep.core.errors import EngineStoppedError, StoreError, Suspended
 from everstep.core.journal import StepRecord
 from everstep.core.stored_error import error_info
 from everstep.engine.attempt import Attempts
+from everstep.engine.branch import NEVER
 from everstep.engine.clock import Clock, SystemClock
 from everstep.engine.deadlines import Deadlines
 from everstep.engine.dispatcher import Dispatcher
 from everstep.engine.life import errored, live
+from everstep.engine.maintenance import Maintenance
+from everstep.engine.params import created, encoded_params
 from everstep.engine.program import Program
 from everstep.engine.run import Run
 from everstep.engine.starts import Starts
 from everstep.engine.steps import Steps
-from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, Store
+from everstep.engine.watchers import Watchers
+from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, NewInstance, Store
 from everstep.telemetry import events as happened
 from everstep.telemetry.bus import Telemetry
 
@@ -82,10 +87,14 @@ class Engine:
         self.loop = asyncio.get_running_loop()
         self.attempts = Attempts(Deadlines(self.clock), threads=self.options.threads)
         self.dispatcher = Dispatcher(self)
+        self.maintenance = Maintenance(self)
+        self._reserved: Counter[str] = Counter()
+        self._held: Counter[int] = Counter()
+        self._at_work: Counter[str] = Counter()
+        self.watchers = Watchers()
         self._runs: dict[int, Run] = {}
         self._parked: OrderedDict[int, Run] = OrderedDict()
         self._starts = Starts(self, self.options.start_delay_ms)
-        self._watchers: dict[int, list[asyncio.Future[None]]] = {}
         self._runner: Callable[[Run], StepRunner] = runner or Steps
         self._draining = False
 
@@ -95,26 +104,26 @@ class Engine:
         for workflow, count in (await self.store.unclaimable(self.program.names)).items():
             log.warning("%d instances of workflow %r wait: this program has no such workflow", count, workflow)
         self.dispatcher.kick()
+        self.maintenance.start()
         return recovered
 
     async def stop(self) -> None:
         """Let attempts finish for a moment, give every instance back and stop."""
         self._draining = True
         self.dispatcher.stop()
+        await self.maintenance.stop()
         await self._drain()
         for run in list(self._runs.values()):
             self._give_back(run)
-        await self.store.release(now=self.clock.now())
-        for future in [future for watchers in self._watchers.values() for future in watchers if not future.done()]:
-            future.set_exception(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
+        try:
+            await self.store.release(now=self.clock.now())
+        except StoreError as error:
+            log.warning("cannot give the instances back: %s; the next start takes them for cut off", error)
+        self.watchers.give_up(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
         self._starts.stop()
         self.attempts.close()
 
     # Instances in memory
-
-    def adopt(self, instance: InstanceRecord) -> None:
-        """Start an instance that was just created and belongs to this engine."""
-        self._launch(Run(self, instance, [], []))
 
     def take_up(self, claimed: Claimed) -> None:
         """Go on with an instance that was claimed: wake it where it is in memory, replay it otherwise."""
@@ -132,25 +141,65 @@ class Engine:
 
     def discard(self, pk: int) -> None:
         """Put an instance away now, attempts in flight included."""
-        run = self._runs.pop(pk, None)
+        run = self._remove(pk)
         if run is not None:
-            self._parked.pop(pk, None)
             run.drop()
             self.dispatcher.made_room()
 
-    @property
-    def accepting(self) -> bool:
-        """Whether a new instance can start at once; otherwise it is due, and claimed when there is room."""
-        return not self._draining and self.capacity > 0
+    def _remove(self, pk: int) -> Run | None:
+        run = self._runs.pop(pk, None)
+        if run is not None and self._parked.pop(pk, None) is None:
+            self._at_work[run.instance.workflow] -= 1
+        return run
+
+    def reserve(self, workflow: str, places: int = 1) -> bool:
+        """Take places for instances of a workflow that are about to start, if there are that many."""
+        if self._draining or self.room(workflow) < places:
+            return False
+        self._reserved[workflow] += places
+        return True
+
+    def unreserve(self, workflow: str, places: int = 1) -> None:
+        """Give places back, taken by instances or not needed after all."""
+        self._reserved[workflow] -= places
+
+    def room(self, workflow: str) -> int:
+        """How many more instances of a workflow may be at work."""
+        limit = self.program[workflow].concurrency
+        if limit is None:
+            return self.capacity
+        return min(self.capacity, limit - self._at_work[workflow] - self._reserved[workflow])
+
+    def may_go_on(self, run: Run) -> bool:
+        """Whether an instance in memory may be at work now; a parked one of a full workflow has to queue."""
+        return not run.parked or self.room(run.instance.workflow) > 0
 
     @property
     def capacity(self) -> int:
         """How many more instances may be at work."""
         return self.options.running - (len(self._runs) - len(self._parked))
 
+    @contextlib.contextmanager
+    def held(self, *pks: int) -> Iterator[None]:
+        """Keep instances out of memory while the store is asked to end them or to begin them anew.
+
+        What a claim or a creation that is under way brings meanwhile is from before: its writes would land after.
+        """
+        self._held.update(pks)
+        for pk in pks:
+            self.discard(pk)
+        try:
+            yield
+        finally:
+            self._held.subtract(pks)
+            self._held = +self._held
+
     def _launch(self, run: Run) -> None:
+        if run.pk in self._held:
+            return
         workflow = self.program[run.instance.workflow]
         self._runs[run.pk] = run
+        self._at_work[run.instance.workflow] += 1
         if self.telemetry.listening:
             replayed = len(run.journal)
             self._emit(run.instance, happened.InstanceStarted, replayed=replayed, recovered=run.unseen_cuts)
@@ -163,14 +212,30 @@ class Engine:
                 await self._end(run, ended)
         except Suspended:
             pass
+        except Exception as error:
+            # Ours, not the workflow's, whose errors are its end. An instance that nobody runs would look as if it ran.
+            log.exception("instance %s/%s could not be run", run.instance.workflow, run.instance.id)
+            if not run.dropped:
+                await self._end(run, errored(error))
 
     async def _end(self, run: Run, change: InstanceChange, *, leftovers: bool = True) -> None:
-        now = self.clock.now()
-        change = msgspec.structs.replace(change, ended_at=now)
+        now, instance = self.clock.now(), run.instance
+        keep = instance.keep_errors if change.status == "errored" else instance.keep_success
+        change = msgspec.structs.replace(
+            change, ended_at=now, expires_at=None if keep is None else now + keep, parent=instance.parent, at=now
+        )
         run.drop()  # branches that were left behind do nothing durable any more
-        await self.store.write(Change(run.pk, run.leftovers(now) if leftovers else (), instance=change))
-        self._runs.pop(run.pk, None)
-        self._parked.pop(run.pk, None)
+        written = self.store.write(Change(run.pk, run.leftovers(now) if leftovers else (), instance=change))
+        # Called, not awaited: a disk may take longer than the code that was dropped is given to leave.
+        written.add_done_callback(lambda written: self._has_ended(run, change, written))
+        await asyncio.shield(written)
+
+    def _has_ended(self, run: Run, change: InstanceChange, written: asyncio.Future[None]) -> None:
+        if written.cancelled() or written.exception() is not None:
+            return
+        if self._runs.get(run.pk) is run:
+            self._remove(run.pk)
+        self.maintenance.expires(change.expires_at)
         self.ended(run.instance, change.status, change.error)
         self.dispatcher.made_room()
 
@@ -185,17 +250,20 @@ class Engine:
     def parked(self, run: Run, due: int) -> None:
         if run.pk not in self._runs:
             return
+        if run.pk not in self._parked:
+            self._at_work[run.instance.workflow] -= 1
         self._parked[run.pk] = run
-        self.dispatcher.arm(due)
+        if due < NEVER:
+            self.dispatcher.arm(due)
         if self.telemetry.listening:
-            waiting = run.waiting_for()
-            self._emit(run.instance, happened.InstanceParked, waiting_for=waiting and waiting[0], due_at=due)
+            self._emit(run.instance, happened.InstanceParked, due_at=None if due >= NEVER else due)
         while len(self._parked) > self.options.resident:
             self.discard(next(iter(self._parked)))
         self.dispatcher.made_room()
 
     def unparked(self, run: Run) -> None:
-        self._parked.pop(run.pk, None)
+        if self._parked.pop(run.pk, None) is not None:
+            self._at_work[run.instance.workflow] += 1
 
     def attempt_began(self, run: Run, step: StepRecord) -> None:
         self._starts.began(run, step)
@@ -203,32 +271,95 @@ class Engine:
     def attempt_ended(self, step: StepRecord) -> None:
         self._starts.ended(step)
 
+    def workflow_name(self, workflow: type[RunsAsChild] | str) -> str:
+        return self.program.named(workflow).name  # type: ignore[arg-type]  # a workflow class, or named() says so
+
+    def encode_params(self, workflow: str, params: Any) -> str | None:
+        return encoded_params(params, self.program[workflow].params, f"the params of a child {workflow!r}")
+
+    def output_type(self, workflow: str) -> Any:
+        return self.program[workflow].output
+
+    def step_limit(self, run: Run) -> int:
+        return self.program[run.instance.workflow].step_limit
+
+    async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
+        definition = self.program[workflow]
+        new = NewInstance(
+            workflow,
+            id,
+            self.clock.now(),
+            params,
+            owned=False,
+            trigger="workflow",
+            version=self.program.version,
+            parent=run.pk,
+            keep_success=definition.keep_success,
+            keep_errors=definition.keep_errors,
+        )
+        # To the end: a parent that is put away meanwhile would leave a child that nobody runs.
+        creating = asyncio.ensure_future(self.create(new))
+        creating.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(creating)
+
+    async def create(self, new: NewInstance) -> None:
+        """Create an instance and start it, now if there is room. Raises InstanceExistsError."""
+        owned = self.reserve(new.workflow)
+        new = msgspec.structs.replace(new, owned=owned)
+        try:
+            pk = await self.store.create(new)
+            if self.telemetry.listening:
+                self.telemetry.emit(
+                    happened.InstanceCreated(workflow=new.workflow, instance_id=new.id, at=new.created_at)
+                )
+            if owned:
+                self._launch(Run(self, created(pk, new), [], []))
+        except BaseException as error:
+            if owned:  # its place was kept from others meanwhile
+                self.loop.call_soon(self.dispatcher.made_room)
+            if isinstance(error, StoreError):
+                await self.doubt(new.workflow, new.id)
+            raise
+        finally:
+            if owned:
+                self.unreserve(new.workflow)
+        if not owned:
+            self.dispatcher.kick()
+
+    async def doubt(self, workflow: str, id: str) -> None:
+        """Put an instance and its children away and make them due: what is on disk may not be what is in memory.
+
+        For verbs whose answer was lost on the way: they may have taken effect.
+        """
+        instance = await self.store.find(workflow, id)
+        if instance is None:
+            return
+        for pk in [instance.pk, *(one.pk for one in await self.store.family(instance.pk))]:
+            self.discard(pk)
+            now = self.clock.now()
+            written = self.store.write(Change(pk, instance=InstanceChange("waiting", due_at=now, at=now)))
+            written.add_done_callback(self.check_write)
+            written.add_done_callback(lambda _: self.dispatcher.kick())
+
     def check_write(self, written: asyncio.Future[Any]) -> None:
         if not written.cancelled() and (error := written.exception()) is not None:
             log.error("a write that nobody waited for failed: %s", error)
 
-    # Watching
+    def tell_change(self, pk: int) -> None:
+        self.watchers.tell_change(pk)
 
-    def watch(self, pk: int) -> asyncio.Future[None]:
-        """Return a future that is done when the instance ends, here."""
-        future: asyncio.Future[None] = self.loop.create_future()
-        self._watchers.setdefault(pk, []).append(future)
-        return future
+    # Ends
 
-    def unwatch(self, pk: int, future: asyncio.Future[None]) -> None:
-        """Forget a future of `watch`."""
-        watchers = self._watchers.get(pk)
-        if watchers and future in watchers:
-            watchers.remove(future)
-            if not watchers:
-                del self._watchers[pk]
-
-    def ended(self, instance: InstanceRecord, status: str, error: str | None = None) -> None:
-        """Tell everybody that an instance has ended."""
-        for future in self._watchers.pop(instance.pk, ()):
-            if not future.done():
-                future.set_result(None)
-        if self.telemetry.listening:
+    def ended(self, instance: InstanceRecord, status: str, error: str | None = None, *, told: bool = True) -> None:
+        """Tell everybody that an instance has ended; `told` is whether telemetry hears of it."""
+        self.watchers.tell_end(instance.pk)
+        if instance.parent is not None:
+            parent = self._runs.get(instance.parent)
+            if parent is not None and not parent.parked:
+                parent.child_ended()
+            else:
+                self.dispatcher.kick()
+        if told and self.telemetry.listening:
             self._emit(
                 instance,
                 happened.InstanceEnded,

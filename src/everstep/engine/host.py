@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
+from everstep.api.step import RunsAsChild
 from everstep.core.journal import StepRecord
 from everstep.engine.attempt import Attempts
 from everstep.engine.clock import Clock
@@ -46,6 +47,30 @@ class Host(Protocol):
 
     async def contradict(self, run: Run, error: BaseException) -> None:
         """Stop the instance, its journal as it is, because its code contradicts it."""
+        ...
+
+    def workflow_name(self, workflow: type[RunsAsChild] | str) -> str:
+        """Return the name of a workflow of this program. Raises WorkflowNotFoundError."""
+        ...
+
+    def encode_params(self, workflow: str, params: Any) -> str | None:
+        """Check params against what a workflow declares, and encode them."""
+        ...
+
+    def output_type(self, workflow: str) -> Any:
+        """Return what a workflow declares to return."""
+        ...
+
+    def step_limit(self, run: Run) -> int:
+        """Return how many steps an instance may ask for."""
+        ...
+
+    async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
+        """Create an instance whose parent is `run`. Raises InstanceExistsError."""
+        ...
+
+    def tell_change(self, pk: int) -> None:
+        """Wake those who follow an instance."""
         ...
 
     def check_write(self, written: asyncio.Future[Any]) -> None:

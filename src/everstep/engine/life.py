@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from everstep.api.env import use_env
 from everstep.api.step import StepRunner, WorkflowStep
 from everstep.core import codec
+from everstep.core.errors import Suspended
 from everstep.core.stored_error import encode_error
 from everstep.core.types import WorkflowEvent
+from everstep.engine import rollback, values
+from everstep.engine.branch import running_instance
 from everstep.engine.program import WorkflowDefinition
 from everstep.engine.run import Run
+from everstep.engine.steps import Steps
 from everstep.engine.timestamps import utc
 from everstep.store.protocol import InstanceChange
 
@@ -22,25 +26,63 @@ if TYPE_CHECKING:
 
 
 async def live(run: Run, workflow: WorkflowDefinition, steps: StepRunner) -> InstanceChange | None:
-    """Run an instance's code until it ends or is put away.
+    """Run an instance's code until it ends, is rolled back, or is put away.
 
     Returns:
         How the instance ended, or None when it was put away.
     """
-    try:
-        with use_env(workflow.env):
-            event = _event(run.instance, workflow)
-            output = await workflow.instantiate().run(event, WorkflowStep(steps))
-        if run.dropped:
+    running_instance.set(run.pk)  # a task's context is its own: branches inherit it, nobody else sees it
+    values.asked(None)
+    if rollback.reason(run) is not None:
+        run.gathering = True
+    change: InstanceChange | None
+    with use_env(workflow.env):
+        change, error = await _run_code(run, workflow, steps)
+        if run.dropped or (change is None and error is None):
             return None
+        if error is not None and not run.gathering and run.compensations:
+            await run.seal()
+            await rollback.begin(run, error)
+        if rollback.reason(run) is None:
+            return change
+        return await _rolled_back(run)
+
+
+async def _run_code(
+    run: Run, workflow: WorkflowDefinition, steps: StepRunner
+) -> tuple[InstanceChange | None, BaseException | None]:
+    try:
+        event = _event(run.instance, workflow)
+        output = await workflow.instantiate().run(event, WorkflowStep(steps))
+        if run.dropped:
+            return None, None
         text, _ = codec.encode(output, where=f"the output of instance {run.instance.id!r}", declared=workflow.output)
     except asyncio.CancelledError as error:
-        return None if run.dropped else errored(error)
-    except (KeyboardInterrupt, SystemExit):
+        return (None, None) if run.dropped else (errored(error), error)
+    except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  # the workflow's own, or the group a TaskGroup makes of Suspended
-        return None if run.dropped else errored(error)
-    return InstanceChange("complete", output=text)
+        return (None, None) if run.dropped else (errored(error), error)
+    return InstanceChange("complete", output=text), None
+
+
+async def _rolled_back(run: Run) -> InstanceChange | None:
+    """Call the rollback handlers and describe the end."""
+    run.gathering = False
+    await run.seal()
+    run.give_up_waiting()
+    why = rollback.reason(run) or ""
+    try:
+        status = await rollback.roll_back(run, Steps(run), why)
+    except (Suspended, asyncio.CancelledError):
+        if run.dropped:
+            return None
+        raise
+    if run.dropped:  # while the last handler was being recorded
+        return None
+    ended: Literal["errored", "terminated"] = "terminated" if rollback.was_terminated(why) else "errored"
+    error = why if ended == "errored" else None
+    return InstanceChange(ended, error=error, rollback=rollback.encoded(status))
 
 
 def errored(error: BaseException) -> InstanceChange:

@@ -18,12 +18,17 @@ from everstep.api.entrypoint import (
 )
 from everstep.api.env import Env, build_env
 from everstep.core.errors import ConfigError, WorkflowNotFoundError
+from everstep.core.limits import RETENTION_MS, STEPS
 from everstep.core.names import check_workflow_name, upper_snake_case
 from everstep.core.suggest import did_you_mean
 
 
 class WorkflowDefinition(Struct):
-    """One workflow: what it is called, its class, and what was declared about it."""
+    """One workflow: what it is called, its class, and what was declared about it.
+
+    `concurrency` is how many instances may be at work at once, None for any number; `keep_success` and `keep_errors`
+    are how long ended instances are kept, in milliseconds.
+    """
 
     name: str
     cls: type[WorkflowEntrypoint[Any, Any]]
@@ -31,6 +36,10 @@ class WorkflowDefinition(Struct):
     params: Any
     output: Any
     env: Env = Env()
+    step_limit: int = STEPS
+    concurrency: int | None = None
+    keep_success: int | None = RETENTION_MS
+    keep_errors: int | None = RETENTION_MS
 
     def instantiate(self) -> WorkflowEntrypoint[Any, Any]:
         """Make the object whose `run` is one life of one instance."""

@@ -9,32 +9,23 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
-from everstep.core.errors import Suspended
+from everstep.core.errors import RollbackInProgressError, Suspended
 from everstep.core.journal import AttemptRecord, Journal, StepRecord
-from everstep.core.types import WaitingFor
+from everstep.engine.branch import NEVER, Compensation, Inbox, Wait, hush, position_of
 from everstep.engine.clock import Alarm
+from everstep.engine.stream_summary import stored_bytes
 from everstep.store.protocol import Change, EventRecord, InstanceChange, InstanceRecord
+from everstep.telemetry import events as happened
 
 if TYPE_CHECKING:
     from everstep.engine.host import Host
 
-_QUIET_TURNS = 4
+_QUIET_TURNS = 12
 """Turns of the loop without activity after which a waiting instance counts as parked: `gather` needs three."""
-_REPLAY_TURNS = 20
-_REPLAY_SECONDS = 0.5
+_LATE_SECONDS = 0.05
+"""How often a replayed instance is looked at whose branches have not all come back to where they were."""
 _UNWIND_SECONDS = 1.0
 """How long code that was put away may take to leave its own `finally` blocks."""
-
-
-class Wait(Struct, eq=False):
-    """One branch that waits: for `due`, and for an event if `event_type` is set. The future gives the event or None."""
-
-    record: StepRecord
-    future: asyncio.Future[EventRecord | None]
-    due: int
-    event_type: str | None = None
 
 
 class Run:
@@ -47,18 +38,24 @@ class Run:
     __slots__ = (
         "_alarm",
         "_gated",
+        "_patient_until",
+        "_quiet_turns",
         "_settling",
         "active",
         "attempts",
+        "compensations",
         "dropped",
+        "gathering",
         "host",
         "inbox",
         "instance",
         "journal",
-        "last_event",
         "on_paused",
         "parked",
         "paused_since",
+        "sealed",
+        "steps_asked",
+        "stored_bytes",
         "stored_open",
         "task",
         "unseen_cuts",
@@ -71,9 +68,8 @@ class Run:
         self.host = host
         self.instance = instance
         self.journal = Journal(steps)
-        self.inbox = list(events)
-        self.last_event = events[-1].id if events else 0
-        self.unseen_cuts = instance.recoveries if instance.recovered_position == _position(steps) else 0
+        self.inbox = Inbox(events)
+        self.unseen_cuts = instance.recoveries if instance.recovered_position == position_of(steps) else 0
         self.waits: dict[int, Wait] = {}
         self.attempts: dict[int, asyncio.Task[Any]] = {}
         self.stored_open = {step.seq: step for step in steps if not step.final}
@@ -81,10 +77,17 @@ class Run:
         self.parked = False
         self.paused_since: int | None = None
         self.dropped = False
+        self.sealed = False
+        self.gathering = False
+        self.compensations: dict[int, Compensation] = {}
+        self.steps_asked = sum(step.kind in ("do", "wait", "child") for step in steps)
+        self.stored_bytes = sum(stored_bytes(step) for step in steps)
         self.task: asyncio.Task[None] | None = None
         self.on_paused: Callable[[], None] | None = None
         self._gated: list[asyncio.Future[None]] = []
         self._settling = False
+        self._quiet_turns = 0
+        self._patient_until = host.loop.time() + _LATE_SECONDS * 10
         self._alarm = Alarm(host.clock, self._ring)
 
     @property
@@ -95,8 +98,38 @@ class Run:
     def check_alive(self) -> None:
         """Raise `Suspended` in code that was put away: nothing durable happens there any more."""
         if self.dropped:
-            _hush(asyncio.current_task())
+            hush(asyncio.current_task())
             raise Suspended
+
+    def enter(self) -> None:
+        """Let user code ask for a step, or not: nothing new begins while the instance is rolled back."""
+        self.check_alive()
+        if self.gathering:
+            # A replay only to gather rollback handlers: the branch has come as far as it had come before.
+            hush(asyncio.current_task())
+            raise Suspended
+        self.leave_if_sealed()
+        if self.sealed:
+            raise RollbackInProgressError("no step can be run while the instance is rolled back")
+
+    def leave_if_sealed(self) -> None:
+        """Raise `Suspended` in a branch that is still under way while the instance is rolled back."""
+        if self.sealed and asyncio.current_task() is not self.task:
+            hush(asyncio.current_task())
+            raise Suspended
+
+    def tell(self, kind: type[happened.StepProgress], record: StepRecord, **facts: Any) -> None:
+        """Tell telemetry what happened to a step."""
+        self.host.telemetry.emit(
+            kind(
+                workflow=self.instance.workflow,
+                instance_id=self.instance.id,
+                at=self.host.clock.now(),
+                step=record.name,
+                count=record.count,
+                **facts,
+            )
+        )
 
     # Writing
 
@@ -108,75 +141,57 @@ class Run:
         self.active += 1
         try:
             await self.host.store.write(self._change(step, attempt, consumed))
+            self.host.tell_change(self.pk)
         finally:
             self.active -= 1
             self.settle()
 
-    def write_soon(self, step: StepRecord) -> None:
+    def write_soon(self, step: StepRecord, *, attempt: AttemptRecord | None = None) -> None:
         """Record a step with whatever is written next; nobody waits for it."""
         self.check_alive()
-        self.host.store.write(self._change(step, None, ())).add_done_callback(self.host.check_write)
+        self.host.store.write(self._change(step, attempt, ())).add_done_callback(self.host.check_write)
+
+    def record_compensable(self) -> None:
+        """Record the steps in flight that have rollback handlers, some of which are not on disk yet."""
+        if not self.dropped:
+            for step in self.journal.steps():
+                if step.compensable and not step.final:
+                    self.write_soon(step)
 
     def _change(self, step: StepRecord, attempt: AttemptRecord | None, consumed: Sequence[int]) -> Change:
         self.unseen_cuts = 0  # the journal grows: whatever crashes now is counted from here
         self._unpark()
         if step.final:
             self.stored_open.pop(step.seq, None)
+            self.stored_bytes += stored_bytes(step)
         else:
             self.stored_open[step.seq] = step
         return Change(self.pk, (step,), (attempt,) if attempt is not None else (), consumed)
-
-    async def replayed(self) -> StepRecord | None:
-        """Wait while other branches may still ask for what is recorded; return what nobody asks for, if anything.
-
-        Branches arrive in an order of their own, so a new step in one of them says nothing until the others had their
-        turn. The coroutine itself, when it is the one that asks, has no other branch to wait for but those that are
-        ready to run; one of several gets a moment more, as another may await something that is no step.
-        """
-        patience = 0.0 if asyncio.current_task() is self.task else _REPLAY_SECONDS
-        deadline = self.host.loop.time() + patience
-        turns = 0
-        while (unasked := self.journal.unasked()) is not None:
-            if turns >= _REPLAY_TURNS and self.host.loop.time() >= deadline:
-                return unasked
-            turns += 1
-            await asyncio.sleep(0 if turns < _REPLAY_TURNS else _REPLAY_SECONDS / 20)
-            self.check_alive()
-        return None
 
     # Waiting
 
     async def wait(self, record: StepRecord, due: int, event_type: str | None = None) -> EventRecord | None:
         """Wait until `due`, or for an event; returns the event, or None when the time came first."""
         self.check_alive()
+        self.leave_if_sealed()
         wait = self.waits[record.seq] = Wait(record, self.host.loop.create_future(), due, event_type)
         self._unpark()  # a replayed branch that came late, by something that is no step, may be due first
         self._settle_soon()
         try:
             return await wait.future
         except Suspended:
-            _hush(asyncio.current_task())
+            hush(asyncio.current_task())
             raise
         finally:
             del self.waits[record.seq]
             if self.waits:
                 self._settle_soon()
 
-    def take(self, event_type: str) -> EventRecord | None:
-        """Take the oldest event of a type out of the inbox."""
-        for event in self.inbox:
-            if event.type == event_type:
-                self.inbox.remove(event)
-                return event
-        return None
-
     def deliver(self, event: EventRecord) -> None:
         """Receive an event that is on disk; one seen before is ignored."""
-        if event.id > self.last_event:
-            self.last_event = event.id
-            self.inbox.append(event)
-            if not self._settling:  # else branches may still be on their way to waits that are first in line
-                self._hand_out_events()
+        if self.inbox.add(event) and not self._settling:
+            # While it settles, branches may still be on their way to waits that are first in line.
+            self._hand_out_events()
 
     def wake(self, events: list[EventRecord]) -> None:
         """Go on after the row was claimed: whatever is due is due now."""
@@ -184,7 +199,14 @@ class Run:
         self.host.unparked(self)
         for event in events:
             self.deliver(event)
+        self.child_ended()
         self._ring()
+
+    def child_ended(self) -> None:
+        """Let branches that wait for a child look whether it was theirs."""
+        for wait in self.waits.values():
+            if wait.record.kind == "child" and not wait.future.done():
+                wait.future.set_result(None)
 
     def _hand_out_events(self) -> None:
         """Give waits their events, in the order in which they first began: a replay may reach them in another."""
@@ -192,7 +214,7 @@ class Run:
             return
         for seq in sorted(self.waits):
             wait = self.waits[seq]
-            if wait.event_type is not None and not wait.future.done() and (event := self.take(wait.event_type)):
+            if wait.event_type is not None and not wait.future.done() and (event := self.inbox.take(wait.event_type)):
                 wait.future.set_result(event)
                 self._unpark()  # not to be put away before the event is recorded: nothing would bring it back
 
@@ -219,13 +241,15 @@ class Run:
             self._settle_soon()
 
     def _settle_soon(self) -> None:
+        self._quiet_turns = 0  # counted from the latest activity: what it set off may take as long again
         if not self._settling:
             self._settling = True
-            self.host.loop.call_soon(self._settle, _QUIET_TURNS)
+            self.host.loop.call_soon(self._settle)
 
-    def _settle(self, turns: int) -> None:
-        if turns:
-            self.host.loop.call_soon(self._settle, turns - 1)
+    def _settle(self) -> None:
+        if self._quiet_turns < _QUIET_TURNS:
+            self._quiet_turns += 1
+            self.host.loop.call_soon(self._settle)
             return
         self._settling = False
         if not self.dropped:
@@ -235,24 +259,42 @@ class Run:
             return
         earliest = min(waiting, key=lambda wait: wait.due)
         if self.active or self._gated or len(waiting) < len(self.waits):
-            self._alarm.set(earliest.due)
+            if earliest.due < NEVER:
+                self._alarm.set(earliest.due)
         elif earliest.due <= self.host.clock.now():  # parked, it could be put away and brought back for ever
             self._ring()
+        elif self._branch_is_late():
+            self.host.loop.call_later(_LATE_SECONDS, self._settle_soon)
         else:
             self._park(earliest)
+
+    def _branch_is_late(self) -> bool:
+        """Whether a replayed branch is still on its way to a step that may be due: for a while, it is waited for."""
+        now = self.host.clock.now()
+        late = any((step.wake_at or 0) <= now for step in self._on_the_way())
+        return late and self.host.loop.time() < self._patient_until
+
+    def _on_the_way(self) -> list[StepRecord]:
+        """Return the open steps on disk that the code has not asked for yet in this life."""
+        return [step for step in self.stored_open.values() if step.kind != "child" and not self.journal.asked(step)]
 
     def _park(self, earliest: Wait) -> None:
         self.parked = True
         self._alarm.clear()
-        written = self.host.store.write(Change(self.pk, instance=InstanceChange("waiting", due_at=earliest.due)))
+        now = self.host.clock.now()
+        due = min([earliest.due, *(step.wake_at or 0 for step in self._on_the_way() if (step.wake_at or 0) > now)])
+        due_at = None if due >= NEVER else due
+        written = self.host.store.write(Change(self.pk, instance=InstanceChange("waiting", due_at=due_at, at=now)))
         written.add_done_callback(self.host.check_write)
-        self.host.parked(self, earliest.due)
+        self.host.parked(self, due)
 
     def _unpark(self) -> None:
         """Say that the instance is at work again, when its own code goes on without having been woken."""
         if self.parked:
             self.parked = False
-            written = self.host.store.write(Change(self.pk, instance=InstanceChange("running")))
+            written = self.host.store.write(
+                Change(self.pk, instance=InstanceChange("running", at=self.host.clock.now()))
+            )
             written.add_done_callback(self.host.check_write)
             self.host.unparked(self)
 
@@ -265,6 +307,7 @@ class Run:
             self._gated.append(opened)
             await opened
         self.check_alive()
+        self.leave_if_sealed()
 
     def pause(self, since: int, on_paused: Callable[[], None]) -> None:
         """Stop at the next step boundary: at once if no attempt is in flight."""
@@ -281,7 +324,7 @@ class Run:
         since, self.paused_since, self.on_paused = self.paused_since, None, None
         moved = now - since
         for wait in self.waits.values():
-            if not wait.record.absolute and wait.due > since:
+            if not wait.record.absolute and since < wait.due < NEVER:
                 wait.due += moved
                 wait.record.wake_at = wait.due
         gated, self._gated = self._gated, []
@@ -336,28 +379,22 @@ class Run:
             step.state, step.ended_at = "cancelled", now
         return list(self.stored_open.values())
 
-    # For views
+    async def seal(self) -> None:
+        """End every branch but the coroutine itself, and wait a moment for their attempts: nothing new begins."""
+        self.sealed = True
+        self._alarm.clear()
+        for wait in self.waits.values():
+            if not wait.future.done():
+                wait.future.set_exception(Suspended())
+        attempts = [attempt for attempt in self.attempts.values() if attempt is not asyncio.current_task()]
+        for attempt in attempts:
+            attempt.cancel()
+        if attempts:
+            await asyncio.wait(attempts, timeout=_UNWIND_SECONDS)
 
-    def waiting_for(self) -> tuple[WaitingFor, int] | None:
-        """What the instance waits for, and until when, if every branch waits."""
-        if not self.waits or self.active:
-            return None
-        wait = min(self.waits.values(), key=lambda wait: wait.due)
-        return waiting_for(wait.record), wait.due
-
-
-def waiting_for(record: StepRecord) -> WaitingFor:
-    """Describe what an open step waits for."""
-    kind = {"do": "retry", "sleep": "sleep", "wait": "event"}[record.kind]
-    return WaitingFor(kind, record.name, record.event_type)  # type: ignore[arg-type]  # the three literals above
-
-
-def _hush(task: asyncio.Task[Any] | None) -> None:
-    """Keep a branch that nobody awaits any more from reporting that it was put away."""
-    if task is not None:
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-
-
-def _position(steps: list[StepRecord]) -> int:
-    """How far a journal has come, as `recover_running` in the store counts it."""
-    return sum(2 * step.attempt + 1 + (step.state == "retrying") + 2 * (step.ended_at is not None) for step in steps)
+    def give_up_waiting(self) -> None:
+        """Close the sleeps and waits of branches that were ended: nothing that comes for them may wake the rollback."""
+        for step in [step for step in self.stored_open.values() if step.kind in ("sleep", "wait", "child")]:
+            step.state, step.ended_at = "cancelled", self.host.clock.now()
+            self.write_soon(step)
+            del self.stored_open[step.seq]

@@ -11,41 +11,57 @@ from msgspec import UNSET, structs
 from everstep.core import codec
 from everstep.core.errors import StoredValueError
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.core.step_config import DEFAULT_POLICY
+from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.stored_error import error_info
-from everstep.core.types import AttemptInfo, ErrorInfo, InstanceStatus, StepInfo
-from everstep.engine.run import waiting_for
+from everstep.core.types import AttemptInfo, ErrorInfo, InstanceLink, InstanceStatus, StepInfo
+from everstep.engine.branch import waiting_for
+from everstep.engine.rollback import decoded
+from everstep.engine.stream_summary import summary_of
 from everstep.engine.timestamps import utc
 from everstep.store.protocol import InstanceRecord
 
 REDACTED = "[REDACTED]"
-_TYPES = {"do": "do", "sleep": "sleep", "wait": "waitForEvent"}
+_TYPES = {"do": "do", "sleep": "sleep", "wait": "waitForEvent", "child": "workflow", "rollback": "rollback"}
 
 
 def instance_status(
-    instance: InstanceRecord, steps: Sequence[StepRecord], attempts: Sequence[AttemptRecord] | None, *, now: int
+    instance: InstanceRecord,
+    steps: Sequence[StepRecord],
+    attempts: Sequence[AttemptRecord] | None,
+    *,
+    now: int,
+    parent: InstanceRecord | None = None,
 ) -> InstanceStatus:
     """Describe an instance at `now`. `steps` of the answer is set when `attempts` are given."""
-    current = None if instance.ended else _current(steps)
-    waiting = current is not None and current.state != "running" and instance.status != "running"
+    shown = [step for step in steps if step.kind != "value" and step.name]
+    current = None if instance.ended else _current(shown)
+    waiting = current is not None and current.state != "running" and instance.status == "waiting"
     began = instance.started_at or instance.created_at
     return InstanceStatus(
         status=instance.status,
-        error=None if instance.error is None else _without_traceback(error_info(instance.error)),
+        error=None if instance.error is None else plain_error(error_info(instance.error)),
         output=None if instance.output is None else _value(instance.output),
-        rollback=None,
+        rollback=None if instance.rollback is None else decoded(instance.rollback),
         current_step=None if current is None else current.name,
         waiting_for=waiting_for(current) if current is not None and waiting else None,
-        wake_at=utc(current.wake_at) if current is not None and current.state != "running" else None,
-        step_count=len(steps),
+        wake_at=utc(current.wake_at) if current is not None and _goes_on(instance, current) else None,
+        step_count=len(shown),
         attempt=current.attempt if current is not None and current.kind == "do" else None,
         created_at=utc(instance.created_at),
         started_at=utc(instance.started_at),
         ended_at=utc(instance.ended_at),
         elapsed_ms=max(0, (instance.ended_at or now) - began),
         version=instance.version,
-        steps=UNSET if attempts is None else _step_infos(instance, steps, attempts),
+        parent=None if parent is None else InstanceLink(parent.workflow, parent.id),
+        children=[InstanceLink(*step.child.split("/", 1)) for step in shown if step.child is not None],
+        tags=[] if instance.tags is None else msgspec.json.decode(instance.tags, type=list[str]),
+        steps=UNSET if attempts is None else _step_infos(instance, shown, attempts),
     )
+
+
+def _goes_on(instance: InstanceRecord, current: StepRecord) -> bool:
+    """Whether an instance goes on by itself when its current step is due: not while that runs, and not while paused."""
+    return current.state != "running" and instance.status != "paused"
 
 
 def _current(steps: Sequence[StepRecord]) -> StepRecord | None:
@@ -81,7 +97,7 @@ def _step_info(step: StepRecord, failed: Sequence[AttemptRecord], *, ended: bool
         wake_at=utc(step.wake_at),
         output=output,
         error=None if step.error is None else error_info(step.error),
-        config=_config(step),
+        config=config_of(step),
         event_type=step.event_type,
         attempts=_attempt_infos(step, failed),
     )
@@ -92,7 +108,7 @@ def _attempt_infos(step: StepRecord, failed: Sequence[AttemptRecord]) -> list[At
 
     A number without a record is an attempt that a crash may have cut off before its start was written.
     """
-    if step.kind != "do":
+    if step.kind not in ("do", "rollback"):
         return []
     records = {attempt.attempt: attempt for attempt in failed}
     infos = [_attempt_info(number, records.get(number), step) for number in range(1, step.attempt + 1)]
@@ -112,18 +128,23 @@ def _attempt_info(number: int, record: AttemptRecord | None, step: StepRecord) -
     return AttemptInfo(number, utc(step.started_at), utc(step.started_at), "errored", cut)
 
 
-def _config(step: StepRecord) -> dict[str, Any] | None:
-    if step.kind != "do":
+def config_of(step: StepRecord) -> dict[str, Any] | None:
+    """Return the configuration a step began with, with every default filled in."""
+    if step.kind not in ("do", "rollback"):
         return None
     return DEFAULT_POLICY.as_config() if step.config is None else msgspec.json.decode(step.config, type=dict[str, Any])
 
 
 def _value(text: str) -> Any:
+    summary = summary_of(text)
+    if summary is not None:
+        return f"[stream of {summary.bytes} bytes]"
     try:
         return codec.decode(text)
     except StoredValueError:  # its class is gone: show what is stored
         return msgspec.json.decode(text)
 
 
-def _without_traceback(error: ErrorInfo) -> ErrorInfo:
+def plain_error(error: ErrorInfo) -> ErrorInfo:
+    """Return an error without its traceback."""
     return structs.replace(error, traceback=UNSET)

@@ -72,7 +72,7 @@ class _Views:
         return data, lambda: pages.workflow_page(data, page.instances, status=status, paged=paged)
 
     async def instance(self, request: Request) -> tuple[dict[str, Any], Callable[[], str]]:
-        name, id = request.path_params["name"], instance_id(request.path_params["id"])  # noqa: A001
+        name, id = request.path_params["name"], instance_id(request.path_params["id"])
         instance, status = await self._control.describe(name, id)
         data = shapes.instance_shape(instance, status)
         every_step = request.query_params.get("steps") == "all"

@@ -134,7 +134,15 @@ def _find_class(workflow: WorkflowConfig, module: ModuleType, project: Project) 
             f"workflow {workflow.name!r} has the class_name {workflow.class_name!r}, which {project.config.main} "
             f"does not define{hint}; workflow classes there: {', '.join(known) or 'none'}"
         )
-    return define(found, workflow.name, workflow.binding)
+    definition = define(found, workflow.name, workflow.binding)
+    limits, kept = workflow.limits, workflow.default_retention
+    definition.step_limit = limits.steps or definition.step_limit
+    definition.concurrency = limits.concurrency
+    if kept.success_ms is not None:
+        definition.keep_success = kept.success_ms
+    if kept.error_ms is not None:
+        definition.keep_errors = kept.error_ms
+    return definition
 
 
 def _discovered(module: ModuleType) -> Iterator[WorkflowDefinition]:

@@ -38,7 +38,13 @@ PREVIEW_CHARS = 1024
 """Characters of a step's output that an instance's answer shows."""
 TRUNCATED = "[truncated output]"
 
-_STEP_TYPES = {"do": "step", "sleep": "sleep", "waitForEvent": "waitForEvent"}
+_STEP_TYPES = {
+    "do": "step",
+    "sleep": "sleep",
+    "waitForEvent": "waitForEvent",
+    "workflow": "workflow",
+    "rollback": "rollback",
+}
 _SUCCESS = {"complete": True, "errored": False, "terminated": False, "cancelled": False}
 
 
@@ -108,6 +114,9 @@ def instance_shape(
         "wake_at": iso(status.wake_at),
         "elapsed_ms": status.elapsed_ms,
         "attempt": status.attempt,
+        "parent": plain(status.parent),
+        "children": plain(status.children),
+        "tags": status.tags,
     }
 
 
@@ -123,7 +132,7 @@ def step_shape(step: StepInfo) -> dict[str, Any]:
         "status": step.status,
         "wake_at": iso(step.wake_at),
     }
-    if step.type == "do":
+    if step.type in ("do", "rollback"):
         attempts = [attempt_shape(attempt) for attempt in step.attempts]
         shape |= {"success": _SUCCESS.get(step.status), "config": step.config, "attempts": attempts}
     else:

@@ -90,9 +90,44 @@ async def _respond(fetch: Fetch, request: Request) -> Response:
 def _within(env: Env, app: AsgiApp) -> AsgiApp:
     async def within(scope: Scope, receive: Receive, send: Send) -> None:
         with use_env(env):
-            await app(scope, receive, send)
+            if scope["type"] == "http":
+                await _translating(app, scope, receive, send)
+            else:
+                await app(scope, receive, send)
 
     return within
+
+
+async def _translating(app: AsgiApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer an Everstep error that leaves the app with its own status.
+
+    Frameworks answer 500 and raise the error after that, so an answer of 500 is held back until it is known whether it
+    stands for one.
+    """
+    held: list[MutableMapping[str, Any]] = []
+
+    async def holding(message: MutableMapping[str, Any]) -> None:
+        if held or (message["type"] == "http.response.start" and message["status"] == 500):
+            held.append(message)
+        else:
+            await send(message)
+
+    try:
+        await app(scope, receive, holding)
+    except EverstepError as error:
+        if not held:
+            raise
+        await problem_response(error)(scope, receive, send)
+        return
+    except BaseException:
+        await _pass_on(held, send)
+        raise
+    await _pass_on(held, send)
+
+
+async def _pass_on(held: list[MutableMapping[str, Any]], send: Send) -> None:
+    for message in held:
+        await send(message)
 
 
 async def _nothing_here(_: Request) -> Response:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
 from msgspec import UNSET
@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from everstep.api.http import Response
 from everstep.core.errors import EverstepError
+from everstep.core.limits import BATCH
 from everstep.core.suggest import did_you_mean
 from everstep.core.types import AttemptInfo, StepInfo
 from everstep.engine.control import LocalControl
@@ -44,6 +45,7 @@ _NUMBERS = {
     "workflow.not_found": 10200,
     "instance.not_found": 10400,
     "instance.already_exists": 10405,
+    "instance.duplicate_in_batch": 10415,
     "request.no_route": 7000,
     "request.wrong_method": 7001,
 }
@@ -52,7 +54,8 @@ _NUMBER_BY_STATUS = {400: 10010, 404: 10404, 409: 10409, 413: 10413, 503: 10503,
 _INTERNAL = 10001
 
 _ACTIONS = ("pause", "resume", "terminate", "restart")
-_IGNORED_KEYS = ("instance_retention", "location_hint")
+_CREATE_KEYS = ("instance_id", "params", "instance_retention", "tags", "location_hint")
+_IGNORED_KEYS = ("location_hint",)
 
 
 class Answer(NamedTuple):
@@ -78,7 +81,9 @@ def routes(control: LocalControl, *, script: str = "app") -> list[Route]:
         "": {"GET": api.workflows},
         "/{name}": {"GET": api.workflow},
         "/{name}/instances": {"GET": api.instances, "POST": api.create},
-        "/{name}/instances/{id}": {"GET": api.instance},
+        "/{name}/instances/batch": {"POST": api.create_batch},
+        "/{name}/instances/batch/delete": {"POST": api.delete_batch},
+        "/{name}/instances/{id}": {"GET": api.instance, "DELETE": api.delete},
         "/{name}/instances/{id}/step": {"GET": api.step},
         "/{name}/instances/{id}/status": {"PATCH": api.change_status},
         "/{name}/instances/{id}/events/{type}": {"POST": api.send_event},
@@ -169,22 +174,62 @@ class _Api:
 
     async def create(self, request: Request) -> Answer:
         name = self._control.program[request.path_params["name"]].name
-        body = object_body(await json_body(request, empty={}), ("instance_id", "params", *_IGNORED_KEYS))
-        id, params = body.get("instance_id"), body.get("params")  # noqa: A001
+        body = object_body(await json_body(request, empty={}), _CREATE_KEYS)
+        created = await self._create(name, body)
+        return Answer(created, messages=tuple(f"{key} has no effect here" for key in _IGNORED_KEYS if key in body))
+
+    async def create_batch(self, request: Request) -> Answer:
+        name = self._control.program[request.path_params["name"]].name
+        batch = await json_body(request, empty=[])
+        if not isinstance(batch, list) or not 1 <= len(batch) <= BATCH:
+            raise BadRequestError(f"a batch is a list of 1 to {BATCH} instances")
+        bodies = [object_body(one, _CREATE_KEYS) for one in batch]
+        created, errors = [], []
+        for index, body in enumerate(bodies):
+            try:
+                created.append(await self._create(name, body))
+            except EverstepError as error:
+                errors.append(_item_error(error, index=index, id=body.get("instance_id")))
+        return Answer(created, messages=tuple(f"{one['index']}: {one['message']}" for one in errors))
+
+    async def delete_batch(self, request: Request) -> Answer:
+        name = self._control.program[request.path_params["name"]].name
+        ids = object_body(await json_body(request, empty={}), ("instances",)).get("instances")
+        if not isinstance(ids, list) or not 1 <= len(ids) <= BATCH:
+            raise BadRequestError(f"instances is a list of 1 to {BATCH} ids")
+        deleted, errors = [], []
+        for id in [instance_id(one) for one in ids]:
+            try:
+                await self._control.delete(name, id)
+                deleted.append({"id": id})
+            except EverstepError as error:
+                errors.append(_item_error(error, id=id))
+        return Answer({"deleted": deleted, "errors": errors})
+
+    async def delete(self, request: Request) -> Answer:
+        await self._control.delete(*_addressed(request))
+        return Answer({"status": "ok", "success": True})
+
+    async def _create(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        id, params = body.get("instance_id"), body.get("params")
         if isinstance(params, str):
             params = parse_json(params, "params (a JSON-encoded string)")
-        id = await self._control.create(  # noqa: A001
-            name, id=None if id is None else instance_id(id), params=params, trigger="api"
+        id = await self._control.create(
+            name,
+            id=None if id is None else instance_id(id),
+            params=params,
+            retention=_retention(body.get("instance_retention")),
+            tags=body.get("tags") or (),
+            trigger="api",
         )
         status = await self._control.status(name, id)
-        created = {
+        return {
             "id": id,
             "status": status.status,
             "version_id": status.version,
             "workflow_id": name,
             "trigger_source": "api",
         }
-        return Answer(created, messages=tuple(f"{key} has no effect here" for key in _IGNORED_KEYS if key in body))
 
     async def instance(self, request: Request) -> Answer:
         instance, status = await self._control.describe(*_addressed(request))
@@ -197,7 +242,7 @@ class _Api:
         wanted = query.get("name")
         if not wanted:
             raise BadRequestError("name is missing: the step's name with its count, as the instance shows it: charge-1")
-        type = one_of(query.get("type", "step"), ("step", "sleep", "waitForEvent"), "type")  # noqa: A001
+        type = one_of(query.get("type", "step"), ("step", "sleep", "waitForEvent", "workflow", "rollback"), "type")
         _, status = await self._control.describe(*_addressed(request))
         steps = [] if status.steps is UNSET else status.steps
         step = _find_step([one for one in steps if shapes.step_type(one) == type], wanted, type)
@@ -211,23 +256,25 @@ class _Api:
         address = _addressed(request)
         body = object_body(await json_body(request, empty={}), ("status", "rollback", "from"))
         action = one_of(body.get("status"), _ACTIONS, "status")
-        if body.get("rollback"):
-            raise BadRequestError("rollback is not supported yet; terminate without it")
-        if body.get("from") is not None:
-            raise BadRequestError("restarting from a step is not supported yet; restart without from")
-        verbs = {
-            "pause": self._control.pause,
-            "resume": self._control.resume,
-            "terminate": self._control.terminate,
-            "restart": self._control.restart,
-        }
-        await verbs[action](*address)
+        step = object_body(body.get("from") or {}, ("name", "count", "type"))
+        match action:
+            case "pause":
+                await self._control.pause(*address)
+            case "resume":
+                await self._control.resume(*address)
+            case "terminate":
+                await self._control.terminate(*address, rollback=bool(body.get("rollback")))
+            case _ if step:
+                count, type = step.get("count", 1), step.get("type")
+                await self._control.restart(*address, from_step=step.get("name"), count=count, type=type)
+            case _:
+                await self._control.restart(*address)
         status = await self._control.status(*address)
         return Answer({"status": status.status, "timestamp": shapes.iso(datetime.now(UTC))})
 
     async def send_event(self, request: Request) -> Answer:
-        name, id = _addressed(request)  # noqa: A001
-        type = event_type(request.path_params["type"])  # noqa: A001
+        name, id = _addressed(request)
+        type = event_type(request.path_params["type"])
         await self._control.send_event(name, id, type=type, payload=await json_body(request, empty=None))
         return Answer({"instanceId": id, "timestamp": shapes.iso(datetime.now(UTC))})
 
@@ -247,7 +294,7 @@ async def page_of(control: LocalControl, name: str, request: Request, *, status:
     skip = whole_number(request, "page", default=1) - 1
     cursor = whole_number(request, "cursor", default=1) if "cursor" in query else None
     while True:
-        instances = await control.page(name, status=status, limit=per_page + 1, cursor=cursor)
+        instances = await control.records(name, status=status, limit=per_page + 1, cursor=cursor)
         more = len(instances) > per_page
         instances = instances[:per_page]
         cursor = instances[-1].pk if more else None
@@ -266,6 +313,21 @@ def status_filter(request: Request) -> str | None:
 
 def _per_page(request: Request) -> int:
     return whole_number(request, "per_page", default=PER_PAGE, most=MOST_PER_PAGE)
+
+
+def _retention(given: Any) -> Any:
+    """Read a retention as Cloudflare writes it: durations, or milliseconds."""
+    if given is None:
+        return None
+    return {
+        key: timedelta(milliseconds=value) if isinstance(value, int) else value
+        for key, value in object_body(given, ("success_retention", "error_retention")).items()
+    }
+
+
+def _item_error(error: EverstepError, **where: Any) -> dict[str, Any]:
+    number = _NUMBERS.get(error.code, _NUMBER_BY_STATUS.get(status_of(error), _INTERNAL))
+    return {**where, "code": number, "everstep_code": error.code, "message": str(error)}
 
 
 def _addressed(request: Request) -> tuple[str, str]:

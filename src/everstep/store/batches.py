@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -15,15 +15,22 @@ from everstep.store.protocol import Change
 class Rows:
     """A change as rows, made when it is queued: the records it came from go on changing."""
 
-    __slots__ = ("attempts", "consumed", "instance", "pk", "steps")
+    __slots__ = ("at", "attempts", "consumed", "instance", "milestone", "parent", "pk", "steps")
 
     def __init__(self, change: Change) -> None:
         pk = self.pk = change.pk
-        self.steps = [(pk, *structs.astuple(step)) for step in change.steps]
+        self.steps = [((pk, *structs.astuple(step)), step.final) for step in change.steps]
         self.attempts = [(pk, *structs.astuple(attempt)) for attempt in change.attempts]
         self.consumed = change.consumed
         at = change.instance
-        self.instance = None if at is None else (pk, at.status, at.due_at, at.output, at.error, at.ended_at)
+        self.instance = None
+        if at is not None:
+            self.instance = (pk, at.status, at.due_at, at.output, at.error, at.ended_at, at.expires_at, at.rollback)
+            self.milestone, self.at, self.parent = _MILESTONES.get(at.status), at.at, at.parent
+
+
+_MILESTONES = {"waiting": "workflow_waiting", "running": "workflow_running", "paused": "workflow_paused"}
+"""What subscribers are told of a move that is not an end; an end has a position of its own."""
 
 
 class Batches:
@@ -34,8 +41,9 @@ class Batches:
     that a handful of prepared statements serve every group.
     """
 
-    def __init__(self, queries: Mapping[str, str]) -> None:
+    def __init__(self, queries: Mapping[str, str], positions: Iterator[int]) -> None:
         self._queries = queries
+        self._positions = positions
         self._statements: dict[tuple[str, int], str] = {}
         self.clear()
 
@@ -45,21 +53,33 @@ class Batches:
         self._attempts: list[tuple[Any, ...]] = []
         self._consumed: list[int] = []
         self._instances: dict[int, tuple[Any, ...]] = {}
+        self._milestones: list[tuple[Any, ...]] = []
+        self._parents: set[int] = set()
 
     def follows(self, rows: Rows) -> bool:
-        """Whether `rows` belong to an instance that was moved already: what comes after a move is written after it."""
-        return rows.pk in self._instances
+        """Whether `rows` belong to an instance that was moved or woken: what comes after that is written after it."""
+        return rows.pk in self._instances or rows.pk in self._parents
 
     def add(self, rows: Rows) -> None:
         """Take the rows of one change."""
-        for step in rows.steps:
-            self._steps[step[0], step[1]] = step  # a later state of the same step replaces the earlier one
-        if rows.attempts:
-            self._attempts += rows.attempts
+        positions = self._positions
+        began = [next(positions) for _ in rows.steps]
+        for attempt in rows.attempts:  # a step's last attempt fails after the step began and before it ends
+            self._attempts.append((*attempt, next(positions)))
+        for (step, final), position in zip(rows.steps, began, strict=True):
+            # A later state of the same step replaces the earlier one, but not the position where it began.
+            key = step[0], step[1]
+            known = self._steps.get(key)
+            first = position if known is None else known[-2]
+            self._steps[key] = (*step, first, next(positions) if final else None)
         if rows.consumed:
             self._consumed += rows.consumed
         if rows.instance:
-            self._instances[rows.instance[0]] = rows.instance
+            self._instances[rows.pk] = (*rows.instance, next(positions) if rows.milestone is None else None)
+            if rows.parent is not None:
+                self._parents.add(rows.parent)
+            if rows.milestone is not None:
+                self._milestones.append((next(positions), rows.pk, rows.milestone, rows.at))
 
     def write(self, connection: Connection) -> None:
         """Write what was added, steps before the instances they belong to, and start anew."""
@@ -71,6 +91,10 @@ class Batches:
             connection.execute(self._queries["delete_events"], (orjson.dumps(self._consumed).decode(),))
         if self._instances:
             self._insert(connection, "write_instances", list(self._instances.values()))
+        if self._parents:
+            connection.execute(self._queries["wake_parents"], (orjson.dumps(list(self._parents)).decode(),))
+        if self._milestones:
+            self._insert(connection, "write_milestones", self._milestones)
         self.clear()
 
     def _insert(self, connection: Connection, query: str, rows: list[tuple[Any, ...]]) -> None:

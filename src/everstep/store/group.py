@@ -23,6 +23,8 @@ Commit: TypeAlias = Callable[[Sequence[Any]], list[Any]]
 """Carries out operations in one durable transaction. Answers one value, or one exception, for each."""
 
 MAX_GROUP = 512
+PATIENCE_SECONDS = 5.0
+"""How long whoever asks from outside waits for a disk in trouble before they hear of it."""
 INLINE_GROUP = 16
 INLINE_SECONDS = 0.000_6
 """Below this a commit on the loop costs less than handing it to the thread and back (limits.md §5.3)."""
@@ -34,11 +36,21 @@ class GroupCommit:
     Submitting happens on the event loop; committing on a writer thread, or on the loop itself while groups are small
     and the disk is quick. `retryable` errors keep the group and try again: nothing is acknowledged that is not on disk,
     and nothing is lost for want of room.
+
+    Args:
+        commit: Carries out a group.
+        retryable: Errors after which the same group is tried again.
+        kept: Whether an operation must be carried out in the end. Others are answered with the error when the trouble
+            lasts: whoever asked from outside had better hear of it than wait, and they are not carried out afterwards.
     """
 
-    def __init__(self, commit: Commit, *, retryable: type[Exception]) -> None:
+    def __init__(
+        self, commit: Commit, *, retryable: type[Exception], kept: Callable[[Any], bool] = lambda _: True
+    ) -> None:
         self._commit = commit
         self._retryable = retryable
+        self._kept = kept
+        self._trouble_since: float | None = None
         self._pending: deque[tuple[Any, asyncio.Future[Any]]] = deque()
         self._handover: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
@@ -47,6 +59,7 @@ class GroupCommit:
         self._scheduled = False
         self._thread_busy = False
         self._closing = False
+        self._leaving = False
         self._commit_seconds = 0.000_3  # moving average of small commits
 
     def submit(self, operation: Any) -> asyncio.Future[Any]:
@@ -61,7 +74,8 @@ class GroupCommit:
         return future
 
     async def close(self) -> None:
-        """Commit what is queued, then stop the thread."""
+        """Commit what is queued, then stop the thread; on a disk in trouble, only as long as patience lasts."""
+        self._leaving = True
         while self._pending or self._thread_busy:
             with contextlib.suppress(Exception):  # who asked for what failed has heard of it
                 await self.submit(_nothing)
@@ -109,15 +123,36 @@ class GroupCommit:
 
     def _commit_persistently(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:
         delay = 0.05
-        while True:
+        while group:
             try:
-                return self._timed_commit(group)
+                answers = self._timed_commit(group)
             except self._retryable as error:
                 log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again in %.2g s", error, delay)
+                if self._gives_up(group, error):
+                    return [error] * len(group)
                 time.sleep(delay)
                 delay = min(delay * 2, 2.0)
             except Exception as error:  # noqa: BLE001  # every waiter hears of it
                 return [error] * len(group)
+            else:
+                if self._trouble_since is not None:
+                    log.warning("writing again")
+                self._trouble_since = None
+                return answers
+        return []
+
+    def _gives_up(self, group: list[tuple[Any, asyncio.Future[Any]]], error: Exception) -> bool:
+        """Withdraw what need not be carried out once the trouble lasts; return whether to give up altogether."""
+        now = time.monotonic()
+        self._trouble_since = self._trouble_since or now
+        if now - self._trouble_since < PATIENCE_SECONDS:
+            return False
+        waiting = [self._pending.popleft() for _ in range(len(self._pending))]
+        withdrawn = [entry for entry in (*group, *waiting) if not self._kept(entry[0])]
+        group[:] = [entry for entry in group if self._kept(entry[0])]
+        self._pending.extendleft(entry for entry in reversed(waiting) if self._kept(entry[0]))
+        self._loop.call_soon_threadsafe(_answer, withdrawn, [error] * len(withdrawn))
+        return self._leaving
 
     def _timed_commit(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:
         began = time.perf_counter()

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from everstep.core.errors import InstanceStateError
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.types import TERMINAL, Status
 
@@ -31,6 +32,11 @@ class InstanceRecord(Struct, frozen=True):
     recovered_position: int
     trigger: str
     version: str | None
+    parent: int | None
+    tags: str | None
+    keep_success: int | None
+    keep_errors: int | None
+    rollback: str | None
     params: str | None
     output: str | None
     error: str | None
@@ -42,7 +48,10 @@ class InstanceRecord(Struct, frozen=True):
 
 
 class NewInstance(Struct, frozen=True):
-    """An instance to create. `owned` ones belong to the caller at once, others are due now."""
+    """An instance to create. `owned` ones belong to the caller at once, others are due now.
+
+    `keep_success` and `keep_errors` are how long it is kept after its end, in milliseconds; None keeps it for ever.
+    """
 
     workflow: str
     id: str
@@ -51,6 +60,10 @@ class NewInstance(Struct, frozen=True):
     owned: bool
     trigger: str = "binding"
     version: str | None = None
+    parent: int | None = None
+    tags: Sequence[str] = ()
+    keep_success: int | None = None
+    keep_errors: int | None = None
 
 
 class EventRecord(Struct, frozen=True):
@@ -63,13 +76,21 @@ class EventRecord(Struct, frozen=True):
 
 
 class InstanceChange(Struct, frozen=True):
-    """Where an instance is now: going on, parked until `due_at`, paused, or ended."""
+    """Where an instance is now: going on, parked until `due_at`, paused, or ended.
 
-    status: Literal["running", "waiting", "paused", "complete", "errored"]
+    `expires_at` is when an ended one may be deleted, `rollback` how its rollback ended, encoded, and `parent` the
+    instance that waits for the end.
+    """
+
+    status: Literal["running", "waiting", "paused", "complete", "errored", "terminated"]
     due_at: int | None = None
     output: str | None = None
     error: str | None = None
     ended_at: int | None = None
+    expires_at: int | None = None
+    rollback: str | None = None
+    parent: int | None = None
+    at: int = 0
 
 
 class Change(Struct):
@@ -113,6 +134,33 @@ class SentEvent(Struct, frozen=True):
     woken: bool
 
 
+class StepKey(Struct, frozen=True):
+    """Which step, by what the code calls it."""
+
+    kind: str
+    name: str
+    count: int
+
+
+def no_such_step(instance: InstanceRecord, step: StepKey) -> InstanceStateError:
+    """Say that a history has no such step to restart from."""
+    return InstanceStateError(
+        f"instance {instance.id!r} of {instance.workflow!r} cannot be restarted from step {step.name!r} "
+        f"({step.kind} #{step.count}): its history has no such step",
+        "instance.cannot_restart",
+    )
+
+
+class Happening(Struct, frozen=True):
+    """A row of what happened to an instance: a milestone, or a step or attempt as it is now, at its position."""
+
+    position: int
+    at: int
+    what: str
+    step: StepRecord | None = None
+    attempt: AttemptRecord | None = None
+
+
 class Transition(Struct, frozen=True):
     """A change of status that is on disk now."""
 
@@ -151,8 +199,11 @@ class Store(Protocol):
         """Queue a change; the future is done once it is on disk. The records are read before this returns."""
         ...
 
-    async def claim(self, workflows: Sequence[str], *, now: int, limit: int) -> Claim:
-        """Take up to `limit` due instances of these workflows, the longest due first."""
+    async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
+        """Take up to `limit` due instances of these workflows, the longest due first.
+
+        With `woken_first`, those that ran before go before those that never did.
+        """
         ...
 
     async def send_event(self, workflow: str, id: str, *, type: str, payload: str | None, now: int) -> SentEvent:
@@ -174,15 +225,54 @@ class Store(Protocol):
         """End the instance. Raises InstanceStateError if it has ended."""
         ...
 
-    async def restart(self, workflow: str, id: str, *, now: int, version: str | None) -> Transition:
-        """Forget the instance's journal and events and make it due."""
+    async def restart(
+        self, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None = None
+    ) -> Transition:
+        """Forget the instance's journal and events and make it due.
+
+        With `from_step`, what started before that step is kept. Raises InstanceStateError if there is no such step.
+        """
+        ...
+
+    async def delete(self, workflow: str, id: str) -> int:
+        """Forget the instance altogether and return its pk. Raises InstanceNotFoundError."""
+        ...
+
+    async def expire(self, *, now: int, limit: int) -> int:
+        """Delete up to `limit` instances whose time is over; return how many."""
+        ...
+
+    async def begin_rollback(self, workflow: str, id: str, *, now: int, error: str) -> Transition:
+        """Make the instance due to roll back and end as terminated. Raises InstanceStateError if it has ended."""
+        ...
+
+    async def write_chunk(self, pk: int, seq: int, attempt: int, number: int, data: bytes) -> None:
+        """Keep a piece of a result that is a stream."""
+        ...
+
+    async def chunks(self, pk: int, seq: int, attempt: int, *, after: int, limit: int) -> list[bytes]:
+        """Return pieces of a stream, in order, from number `after` on."""
+        ...
+
+    async def happenings(self, pk: int, *, after: int) -> list[Happening]:
+        """Return what was written about an instance after position `after`, in the order it was written."""
+        ...
+
+    async def family(self, pk: int) -> list[InstanceRecord]:
+        """Return the children of an instance, their children, and so on."""
+        ...
+
+    async def by_pk(self, pk: int) -> InstanceRecord | None:
+        """Return an instance, or None."""
         ...
 
     async def find(self, workflow: str, id: str) -> InstanceRecord | None:
         """Return an instance, or None."""
         ...
 
-    async def page(self, workflow: str, *, status: str | None, limit: int, cursor: int | None) -> list[InstanceRecord]:
+    async def page(
+        self, workflow: str, *, status: str | None, limit: int, cursor: int | None, tag: str | None = None
+    ) -> list[InstanceRecord]:
         """Return instances, newest first, from below the pk `cursor`."""
         ...
 

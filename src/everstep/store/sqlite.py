@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-
-import orjson
 
 from everstep.core.errors import (
     InstanceExistsError,
     InstanceNotFoundError,
     InstanceStateError,
-    NonDeterminismError,
     SchemaVersionError,
     StoreError,
 )
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.core.types import TERMINAL
+from everstep.store import verbs
 from everstep.store.batches import Batches, Rows
 from everstep.store.driver import Connection, StoreUnavailableError, connect
 from everstep.store.group import GroupCommit
@@ -27,21 +25,18 @@ from everstep.store.lock import FileLock
 from everstep.store.protocol import (
     Change,
     Claim,
-    Claimed,
-    EventRecord,
+    Happening,
     InstanceRecord,
     NewInstance,
     SentEvent,
+    StepKey,
     Transition,
 )
-from everstep.store.queries import load_migrations, load_queries
+from everstep.store.queries import load_migrations
 
 T = TypeVar("T")
 
-_INSTANCE_COLUMNS = InstanceRecord.__struct_fields__
-_STEP_COLUMNS = StepRecord.__struct_fields__
-_quoted = ", ".join(f'"{name}"' for name in _INSTANCE_COLUMNS)
-_SQL = load_queries("sqlite.sql", instance=_quoted, step=", ".join(_STEP_COLUMNS))
+_SQL = verbs.SQL
 
 
 class SqliteStore:
@@ -58,7 +53,8 @@ class SqliteStore:
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._group: GroupCommit | None = None
-        self._batches = Batches(_SQL)
+        self._positions: Iterator[int] = itertools.count(1)
+        self._batches = Batches(_SQL, self._positions)
 
     async def open(self) -> None:
         """Open the file, alone, and bring its schema up to date."""
@@ -70,12 +66,18 @@ class SqliteStore:
         try:
             self._writer = connect(str(self._path))
             _migrate(self._writer, self._path)
+            # A block of positions of its own for each opening: they rise for ever, and are not written down one by one.
+            [(block,)] = self._writer.execute(_SQL["next_block"])
+            self._positions = itertools.count(block << 32)
+            self._batches = Batches(_SQL, self._positions)
             self._reader = connect(str(self._path), read_only=True)
         except BaseException:
             self._release()
             raise
-        self._group = GroupCommit(self._commit, retryable=StoreUnavailableError)
-        self._group.submit(_grow_wal)
+        self._group = GroupCommit(
+            self._commit, retryable=StoreUnavailableError, kept=lambda operation: type(operation) is Rows
+        )
+        self._group.submit(_grow_wal).add_done_callback(_look)
 
     async def close(self) -> None:
         """Finish what was asked for and let go of the file."""
@@ -85,108 +87,78 @@ class SqliteStore:
         self._release()
 
     async def recover(self, *, now: int) -> int:
-        def recover(connection: Connection) -> int:
-            connection.execute(_SQL["recover_pausing"])
-            return len(connection.execute(_SQL["recover_running"], (now,)))
-
-        return await self._submit(recover)
+        return await self._do(verbs.recover, now=now)
 
     async def release(self, *, now: int) -> None:
         await self._submit(lambda connection: connection.execute(_SQL["release_running"], (now,)))
 
     async def create(self, new: NewInstance) -> int:
-        status, due_at, started_at = (
-            ("running", None, new.created_at) if new.owned else ("queued", new.created_at, None)
-        )
-        row = (new.workflow, new.id, status, due_at, new.created_at, started_at, new.trigger, new.version, new.params)
-
-        def create(connection: Connection) -> int:
-            created = connection.execute(_SQL["create_instance"], row)
-            if not created:
-                raise InstanceExistsError(
-                    f"an instance {new.id!r} of workflow {new.workflow!r} exists already; use another id, or get() it"
-                )
-            return created[0][0]  # type: ignore[no-any-return]  # a row of SQLite
-
-        return await self._submit(create)
+        return await self._do(verbs.create, new)
 
     def write(self, change: Change) -> asyncio.Future[None]:
         return self._submit(Rows(change))
 
-    async def claim(self, workflows: Sequence[str], *, now: int, limit: int) -> Claim:
-        names = _array(workflows)
-
-        def claim(connection: Connection) -> Claim:
-            due = [pk for (pk,) in connection.execute(_SQL["due_instances"], (now, names, limit))]
-            pks = _array(due)
-            rows = connection.execute(_SQL["claim_instances"], (now, pks)) if due else []
-            by_pk = {row[0]: InstanceRecord(*row) for row in rows}
-            instances = [by_pk[pk] for pk in due]
-            steps = _grouped(connection.execute(_SQL["steps_of"], (pks,)), _step) if instances else {}
-            events = _grouped(connection.execute(_SQL["events_of"], (pks,)), _event) if instances else {}
-            next_due = connection.execute(_SQL["next_due"], (names,))
-            return Claim(
-                [Claimed(one, steps.get(one.pk, []), events.get(one.pk, [])) for one in instances],
-                next_due[0][0] if next_due else None,
-            )
-
-        return await self._submit(claim)
+    async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
+        return await self._do(verbs.claim, self._positions, workflows, now=now, limit=limit, woken_first=woken_first)
 
     async def send_event(self, workflow: str, id: str, *, type: str, payload: str | None, now: int) -> SentEvent:
-        def send_event(connection: Connection) -> SentEvent:
-            instance = _live(connection, workflow, id, "take an event", "instance.cannot_receive")
-            [(event_id,)] = connection.execute(_SQL["insert_event"], (instance.pk, type, payload, now))
-            woken = connection.execute(_SQL["wake_for_event"], (instance.pk, now, type))
-            return SentEvent(instance.pk, EventRecord(event_id, type, payload, now), bool(woken))
-
-        return await self._submit(send_event)
+        return await self._do(verbs.send_event, workflow, id, type=type, payload=payload, now=now)
 
     async def pause(self, workflow: str, id: str, *, now: int) -> Transition:
-        def pause(connection: Connection) -> Transition:
-            before = _live(connection, workflow, id, "be paused", "instance.cannot_pause")
-            connection.execute(_SQL["pause_instance"], (before.pk, now))
-            return _transition(connection, before)
-
-        return await self._submit(pause)
+        return await self._do(verbs.pause, self._positions, workflow, id, now=now)
 
     async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
-        def resume(connection: Connection) -> Transition:
-            before = _existing(connection, workflow, id)
-            if not _stopped_by_contradiction(before):
-                before = _live(connection, workflow, id, "be resumed", "instance.cannot_resume")
-            if before.paused_at is not None and not before.ended:
-                paused_ms = max(0, now - before.paused_at)
-                connection.execute(_SQL["shift_timers"], (before.pk, paused_ms, before.paused_at))
-            connection.execute(_SQL["resume_instance"], (before.pk, now))
-            return _transition(connection, before)
-
-        return await self._submit(resume)
+        return await self._do(verbs.resume, self._positions, workflow, id, now=now)
 
     async def terminate(self, workflow: str, id: str, *, now: int) -> Transition:
-        def terminate(connection: Connection) -> Transition:
-            before = _live(connection, workflow, id, "be terminated", "instance.cannot_terminate")
-            connection.execute(_SQL["terminate_instance"], (before.pk, now))
-            connection.execute(_SQL["cancel_open_steps"], (before.pk, now))
-            return _transition(connection, before)
+        return await self._do(verbs.terminate, self._positions, workflow, id, now=now)
 
-        return await self._submit(terminate)
+    async def begin_rollback(self, workflow: str, id: str, *, now: int, error: str) -> Transition:
+        return await self._do(verbs.begin_rollback, self._positions, workflow, id, now=now, error=error)
 
-    async def restart(self, workflow: str, id: str, *, now: int, version: str | None) -> Transition:
-        def restart(connection: Connection) -> Transition:
-            before = _existing(connection, workflow, id)
-            for forget in ("forget_steps", "forget_attempts", "forget_events"):
-                connection.execute(_SQL[forget], (before.pk,))
-            connection.execute(_SQL["restart_instance"], (before.pk, now, version))
-            return _transition(connection, before)
+    async def restart(
+        self, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None = None
+    ) -> Transition:
+        return await self._do(verbs.restart, workflow, id, now=now, version=version, from_step=from_step)
 
-        return await self._submit(restart)
+    async def delete(self, workflow: str, id: str) -> int:
+        return await self._do(verbs.delete, workflow, id)
+
+    async def expire(self, *, now: int, limit: int) -> int:
+        return await self._do(verbs.expire, now=now, limit=limit)
+
+    async def write_chunk(self, pk: int, seq: int, attempt: int, number: int, data: bytes) -> None:
+        def write(connection: Connection) -> None:
+            if number == 0:  # what an earlier attempt left is of no use
+                connection.execute(_SQL["drop_other_chunks"], (pk, seq, attempt))
+            connection.execute(_SQL["write_chunk"], (pk, seq, attempt, number, data))
+
+        await self._submit(write)
+
+    async def chunks(self, pk: int, seq: int, attempt: int, *, after: int, limit: int) -> list[bytes]:
+        return [data for (data,) in self._read("chunks_of", (pk, seq, attempt, after, limit))]
+
+    async def happenings(self, pk: int, *, after: int) -> list[Happening]:
+        return verbs.happenings(self._reading(), pk, after)
+
+    async def family(self, pk: int) -> list[InstanceRecord]:
+        return [InstanceRecord(*row) for row in self._read("family_of", (pk,))]
+
+    async def by_pk(self, pk: int) -> InstanceRecord | None:
+        rows = self._read("instance_by_pk", (pk,))
+        return InstanceRecord(*rows[0]) if rows else None
 
     async def find(self, workflow: str, id: str) -> InstanceRecord | None:
         rows = self._read("find_instance", (workflow, id))
         return InstanceRecord(*rows[0]) if rows else None
 
-    async def page(self, workflow: str, *, status: str | None, limit: int, cursor: int | None) -> list[InstanceRecord]:
-        rows = self._read("list_instances", (workflow, status, cursor, limit))
+    async def page(
+        self, workflow: str, *, status: str | None, limit: int, cursor: int | None, tag: str | None = None
+    ) -> list[InstanceRecord]:
+        if tag is None:
+            rows = self._read("list_instances", (workflow, status, cursor, limit))
+        else:
+            rows = self._read("list_tagged", (workflow, status, cursor, limit, tag))
         return [InstanceRecord(*row) for row in rows]
 
     async def counts(self) -> dict[str, dict[str, int]]:
@@ -196,18 +168,25 @@ class SqliteStore:
         return counts
 
     async def unclaimable(self, workflows: Sequence[str]) -> dict[str, int]:
-        return dict(self._read("unclaimable", (_array(workflows),)))
+        return dict(self._read("unclaimable", (verbs.array(workflows),)))
 
     async def steps(self, pk: int) -> list[StepRecord]:
-        return [_step(row) for row in self._read("steps_of", (_array([pk]),))]
+        return [verbs.step_of(row) for row in self._read("steps_of", (verbs.array([pk]),))]
 
     async def attempts(self, pk: int) -> list[AttemptRecord]:
         return [AttemptRecord(*row) for row in self._read("attempts_of", (pk,))]
 
     def _read(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self._reading().execute(_SQL[query], arguments)
+
+    def _reading(self) -> Connection:
         if self._reader is None:
             raise StoreError("the store is not open")
-        return self._reader.execute(_SQL[query], arguments)
+        return self._reader
+
+    async def _do(self, verb: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """Carry out a verb in its turn."""
+        return await self._submit(lambda connection: verb(connection, *arguments, **named))
 
     def _submit(self, operation: Callable[[Connection], T] | Rows) -> asyncio.Future[T]:
         if self._group is None:
@@ -323,6 +302,12 @@ def _grow_wal(connection: Connection) -> None:
     connection.execute("drop table wal_reserve")
 
 
+def _look(done: asyncio.Future[Any]) -> None:
+    """Look at an error that changes nothing: a log that could not be grown grows by itself."""
+    if not done.cancelled():
+        done.exception()
+
+
 def _answer_of(operation: Callable[[Connection], Any], connection: Connection) -> Any:
     """Carry out one verb; what it refuses is its own answer and leaves the group alone.
 
@@ -341,48 +326,3 @@ def _roll_back(connection: Connection) -> None:
         connection.execute("rollback")
     except StoreError:
         pass  # SQLite rolled back by itself, as it does when the disk is full
-
-
-def _existing(connection: Connection, workflow: str, id: str) -> InstanceRecord:
-    rows = connection.execute(_SQL["find_instance"], (workflow, id))
-    if not rows:
-        raise InstanceNotFoundError(f"workflow {workflow!r} has no instance {id!r}")
-    return InstanceRecord(*rows[0])
-
-
-def _live(connection: Connection, workflow: str, id: str, what: str, code: str) -> InstanceRecord:
-    instance = _existing(connection, workflow, id)
-    if instance.status in TERMINAL:
-        raise InstanceStateError(f"instance {id!r} of {workflow!r} cannot {what}: it is {instance.status}", code)
-    return instance
-
-
-def _stopped_by_contradiction(instance: InstanceRecord) -> bool:
-    """Whether an instance ended only because its code contradicted its history: it may go on with other code."""
-    return instance.error is not None and f'"{NonDeterminismError.code}"' in instance.error
-
-
-def _transition(connection: Connection, before: InstanceRecord) -> Transition:
-    after = _existing(connection, before.workflow, before.id)
-    return Transition(before.pk, before.status, after.status)
-
-
-def _array(values: Sequence[Any]) -> str:
-    return orjson.dumps(list(values)).decode()
-
-
-def _step(row: tuple[Any, ...]) -> StepRecord:
-    step = StepRecord(*row[1:])
-    step.absolute, step.sensitive = bool(step.absolute), bool(step.sensitive)
-    return step
-
-
-def _event(row: tuple[Any, ...]) -> EventRecord:
-    return EventRecord(*row[1:])
-
-
-def _grouped(rows: list[tuple[Any, ...]], make: Callable[[tuple[Any, ...]], T]) -> dict[int, list[T]]:
-    grouped: dict[int, list[T]] = {}
-    for row in rows:
-        grouped.setdefault(row[0], []).append(make(row))
-    return grouped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from everstep.core.types import ErrorInfo, WaitingFor
+from everstep.core.types import ErrorInfo
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -29,7 +29,6 @@ class InstanceStarted(Event, frozen=True):
 class InstanceParked(Event, frozen=True):
     """Every branch of the instance waits; `due_at` is when it goes on by itself."""
 
-    waiting_for: WaitingFor | None
     due_at: int | None
 
 

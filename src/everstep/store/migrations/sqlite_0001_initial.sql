@@ -3,8 +3,9 @@
 
 -- One row per instance. `due_at` is the promise of liveness: whatever goes on by itself has one, and the claim finds it.
 -- A running row without `due_at` is owned by the engine that runs; after a crash that is how it is recognised.
+-- Keys are never used again: what a deleted instance left in memory, or as the parent of others, is nobody else's.
 create table instance (
-  pk integer primary key,
+  pk integer primary key autoincrement,
   workflow text not null,
   id text not null,
   status text not null,
@@ -17,6 +18,13 @@ create table instance (
   recovered_position integer not null default -1,
   "trigger" text not null,
   version text,
+  parent integer,
+  tags text,
+  keep_success integer,
+  keep_errors integer,
+  expires_at integer,
+  ended_position integer,
+  rollback text,
   params text,
   output text,
   error text,
@@ -24,6 +32,11 @@ create table instance (
 );
 
 create index instance_due on instance (due_at) where due_at is not null;
+
+-- What maintenance may delete, and the children of a parent.
+create index instance_expiry on instance (expires_at) where expires_at is not null;
+
+create index instance_parent on instance (parent) where parent is not null;
 
 create index instance_owned on instance (status) where status in ('running', 'waitingForPause');
 
@@ -44,10 +57,14 @@ create table step (
   wake_at integer,
   absolute integer not null,
   event_type text,
+  child text,
+  compensable integer not null,
   sensitive integer not null,
   config text,
   result text,
-  error text
+  error text,
+  position integer,
+  ended_position integer
 );
 
 create unique index step_key on step (instance, seq);
@@ -63,6 +80,7 @@ create table attempt (
   ended_at integer not null,
   error text not null,
   retry_at integer,
+  position integer,
   primary key (instance, seq, attempt)
 ) without rowid;
 
@@ -76,3 +94,41 @@ create table event (
 );
 
 create index event_instance on event (instance);
+
+-- Tags of instances, for finding them.
+create table tag (
+  workflow text not null,
+  tag text not null,
+  instance integer not null,
+  primary key (workflow, tag, instance)
+) without rowid;
+
+create index tag_instance on tag (instance);
+
+-- What happened to an instance that no other row tells: that it waited, ran again, was paused. Together with the
+-- positions of steps and attempts these are the events that subscribers see, in the order they were written.
+create table milestone (
+  position integer primary key,
+  instance integer not null,
+  type text not null,
+  at integer not null
+);
+
+create index milestone_instance on milestone (instance);
+
+-- The bytes of results that are streams.
+create table chunk (
+  instance integer not null,
+  seq integer not null,
+  attempt integer not null,
+  number integer not null,
+  bytes blob not null,
+  primary key (instance, seq, attempt, number)
+) without rowid;
+
+-- The highest position given out, in blocks: every process starts a block of its own.
+create table counter (
+  block integer not null
+);
+
+insert into counter values (0);

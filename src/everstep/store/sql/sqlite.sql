@@ -1,7 +1,8 @@
 -- name: create_instance
 -- Create an instance unless its id is taken; the answer is empty then.
-insert into instance (workflow, id, status, due_at, created_at, started_at, "trigger", version, params)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+insert into instance (workflow, id, status, due_at, created_at, started_at, "trigger", version, params, parent, tags,
+                      keep_success, keep_errors)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (workflow, id) do nothing
 returning pk
 
@@ -11,6 +12,14 @@ select pk
   from instance
  where due_at <= ?1 and workflow in (select value from json_each(?2))
  order by due_at, pk
+ limit ?3
+
+-- name: due_woken_first
+-- The same for a workflow with a limit: those that ran before go before those that never did.
+select pk
+  from instance
+ where due_at <= ?1 and workflow in (select value from json_each(?2))
+ order by started_at is null, due_at, pk
  limit ?3
 
 -- name: claim_instances
@@ -65,6 +74,96 @@ select {instance}
  order by pk desc
  limit ?4
 
+-- name: list_tagged
+select {instance}
+  from instance
+ where pk in (select instance from tag where workflow = ?1 and tag = ?5)
+   and (?2 is null or status = ?2) and (?3 is null or pk < ?3)
+ order by pk desc
+ limit ?4
+
+-- name: instance_by_pk
+select {instance} from instance where pk = ?
+
+-- name: family_of
+-- The children of an instance, and theirs.
+with recursive family (pk) as (
+  select pk from instance where parent = ?1
+  union
+  select instance.pk from instance join family on instance.parent = family.pk
+)
+select {instance} from instance where pk in family order by pk
+
+-- name: wake_parents
+-- Those who wait for a child that has ended are due.
+update instance set due_at = 0 where pk in (select value from json_each(?1)) and status = 'waiting'
+
+-- name: add_tag
+insert or ignore into tag (workflow, tag, instance) values (?, ?, ?)
+
+-- name: expired
+-- Instances whose time is over. A child stays for as long as its parent has not ended, which may still want its result.
+select pk
+  from instance
+ where expires_at <= ?1
+   and not exists (select 1 from instance as p where p.pk = instance.parent and p.ended_at is null)
+ order by expires_at, pk
+ limit ?2
+
+-- name: next_block
+update counter set block = block + 1 returning block
+
+-- name: find_step
+select seq from step where instance = ? and kind = ? and name = ? and count = ?
+
+-- name: forget_steps_from
+-- What started at the step or after it, and whatever has not ended: its timers and waits begin anew.
+delete from step where instance = ?1 and (seq >= ?2 or state not in ('complete', 'errored') or kind = 'rollback')
+
+-- name: forget_attempts_from
+delete from attempt where instance = ?1 and seq not in (select seq from step where instance = ?1)
+
+-- name: forget_chunks_from
+delete from chunk where instance = ?1 and seq not in (select seq from step where instance = ?1)
+
+-- name: begin_rollback
+-- The marker under which a replay only gathers rollback handlers; its error is what they are told. There is one,
+-- and a rollback under way keeps its reason.
+insert into step (instance, seq, kind, name, count, state, attempt, started_at, absolute, compensable, sensitive, error, position)
+select ?1, coalesce(max(seq) filter (where kind = 'rollback' and name = ''), max(seq) + 1, 1),
+       'rollback', '', 1, 'running', 0, ?2, 0, 0, 0, ?3, ?4
+  from step
+ where instance = ?1
+on conflict (instance, seq) do nothing
+
+-- name: make_due
+update instance set status = 'queued', due_at = ?2, paused_at = null where pk = ?1
+
+-- name: write_chunk
+insert or replace into chunk (instance, seq, attempt, number, bytes) values (?, ?, ?, ?, ?)
+
+-- name: chunks_of
+select bytes from chunk where instance = ?1 and seq = ?2 and attempt = ?3 and number >= ?4 order by number limit ?5
+
+-- name: drop_other_chunks
+delete from chunk where instance = ?1 and seq = ?2 and attempt <> ?3
+
+-- name: milestones_after
+select position, at, type from milestone where instance = ?1 and position > ?2 order by position
+
+-- name: steps_after
+select position, ended_position, {step}
+  from step
+ where instance = ?1 and (position > ?2 or ended_position > ?2)
+
+-- name: attempts_after
+select position, seq, attempt, started_at, ended_at, error, retry_at
+  from attempt
+ where instance = ?1 and position > ?2
+
+-- name: ended_position
+select ended_position from instance where pk = ?
+
 -- name: count_instances
 select workflow, status, count(*) from instance group by workflow, status
 
@@ -91,8 +190,8 @@ select instance, id, type, payload, created_at
  order by id
 
 -- name: write_steps
--- Record steps as they are now, many in one statement.
-insert into step (instance, {step})
+-- Record steps as they are now, many in one statement. A position is where subscribers see that the step began, and ended.
+insert into step (instance, {step}, position, ended_position)
 values {rows}
 on conflict (instance, seq) do update
    set state = excluded.state,
@@ -101,17 +200,30 @@ on conflict (instance, seq) do update
        ended_at = excluded.ended_at,
        wake_at = excluded.wake_at,
        result = excluded.result,
-       error = excluded.error
+       error = excluded.error,
+       ended_position = excluded.ended_position
 
 -- name: write_attempts
-insert or replace into attempt (instance, seq, attempt, started_at, ended_at, error, retry_at)
+insert or replace into attempt (instance, seq, attempt, started_at, ended_at, error, retry_at, position)
 values {rows}
+
+-- name: write_milestones
+-- Keep what came true: a move that lost to a pause or an end did not happen.
+with v (position, instance, type, at) as (values {rows})
+insert into milestone (position, instance, type, at)
+select v.position, v.instance, v.type, v.at
+  from v join instance as i on i.pk = v.instance
+ where v.type = 'workflow_' || i.status
+
+-- name: tell
+insert into milestone (position, instance, type, at) values (?, ?, ?, ?)
 
 -- name: write_instances
 -- Move instances on. A pause that was promised meanwhile wins over waiting and running; one that was taken back
 -- loses; and what has ended stays as it ended. One that parks while an event it waits for is on disk already, from a
--- moment before, is due at once: whoever sent the event found it at work and left the handing over to its owner.
-with v (pk, status, due_at, output, error, ended_at) as (values {rows})
+-- moment before, or while a child it waits for has ended, is due at once: whoever brought that about found it at work
+-- and left the handing over to its owner.
+with v (pk, status, due_at, output, error, ended_at, expires_at, rollback, ended_position) as (values {rows})
 update instance
    set status = case
          when instance.status = 'waitingForPause' and v.status in ('waiting', 'paused') then 'paused'
@@ -126,11 +238,19 @@ update instance
                 select 1
                   from event as e join step as s on s.instance = e.instance and s.event_type = e.type
                  where e.instance = v.pk and s.state in ('running', 'retrying', 'waiting') and s.kind = 'wait') then 0
+         when v.status = 'waiting' and exists (
+                select 1
+                  from step as s join instance as c on c.parent = s.instance and c.workflow || '/' || c.id = s.child
+                 where s.instance = v.pk and s.state in ('running', 'retrying', 'waiting') and s.kind = 'child'
+                   and c.ended_at is not null) then 0
          else v.due_at
        end,
        output = v.output,
        error = v.error,
-       ended_at = v.ended_at
+       ended_at = v.ended_at,
+       expires_at = v.expires_at,
+       rollback = v.rollback,
+       ended_position = v.ended_position
   from v
  where instance.pk = v.pk and instance.ended_at is null
    and (v.ended_at is not null or instance.status in ('running', 'waiting', 'waitingForPause'))
@@ -171,11 +291,15 @@ update instance
        due_at = case when status <> 'waitingForPause' then ?2 end,
        paused_at = null,
        ended_at = null,
+       expires_at = null,
+       ended_position = null,
        error = null
  where pk = ?1 and status in ('paused', 'waitingForPause', 'errored')
 
 -- name: terminate_instance
-update instance set status = 'terminated', due_at = null, ended_at = ?2 where pk = ?1
+update instance
+   set status = 'terminated', due_at = null, ended_at = ?2, expires_at = ?2 + keep_success, ended_position = ?3
+ where pk = ?1
 
 -- name: cancel_open_steps
 update step
@@ -194,5 +318,18 @@ delete from event where instance = ?
 -- name: restart_instance
 update instance
    set status = 'queued', due_at = ?2, started_at = null, ended_at = null, paused_at = null,
-       recoveries = 0, recovered_position = -1, output = null, error = null, version = ?3
+       recoveries = 0, recovered_position = -1, output = null, error = null, rollback = null, expires_at = null,
+       ended_position = null, version = ?3
  where pk = ?1
+
+-- name: forget_milestones
+delete from milestone where instance = ?
+
+-- name: forget_chunks
+delete from chunk where instance = ?
+
+-- name: forget_tags
+delete from tag where instance = ?
+
+-- name: forget_instance
+delete from instance where pk = ?

@@ -1,0 +1,308 @@
+"""What moves an instance from outside: paused, resumed, terminated, restarted, deleted, and its children with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from everstep.core.errors import (
+    EverstepError,
+    InstanceNotFoundError,
+    InstanceStateError,
+    StoreError,
+    Suspended,
+)
+from everstep.core.names import check_instance_id, check_step_name
+from everstep.core.stored_error import encode_error
+from everstep.engine.branch import running_instance
+from everstep.engine.engine import Engine
+from everstep.engine.rollback import TERMINATED
+from everstep.store.protocol import (
+    Change,
+    InstanceChange,
+    InstanceRecord,
+    StepKey,
+    Transition,
+    no_such_step,
+)
+from everstep.telemetry import events as happened
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+def to_the_end(verb: Verb) -> Verb:
+    """Carry a verb out whole, though whoever asked for it goes away meanwhile.
+
+    Its first half is on its way to disk and cannot be taken back; the second half, which tells the engine in memory,
+    must follow whatever happens to the caller: a timeout, a closed connection, a sibling that failed.
+    """
+
+    @functools.wraps(verb)
+    async def whole(*args: Any, **kwargs: Any) -> Any:
+        task = asyncio.ensure_future(_or_doubt(verb, *args, **kwargs))
+        _under_way.add(task)
+        task.add_done_callback(_under_way.discard)
+        task.add_done_callback(_look)
+        return await asyncio.shield(task)
+
+    return cast("Verb", whole)
+
+
+async def _or_doubt(verb: Callable[..., Any], control: LifecycleVerbs, workflow: str, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return await verb(control, workflow, *args, **kwargs)
+    except StoreError:
+        if args:  # an id; one that is created is looked after by the engine
+            await control._engine.doubt(workflow, args[0])  # noqa: SLF001  # half of the class below
+        raise
+
+
+_under_way: set[asyncio.Future[Any]] = set()
+
+
+def _look(task: asyncio.Future[Any]) -> None:
+    """Look at an error, which nobody may be there to hear any more."""
+    if not task.cancelled():
+        task.exception()
+
+
+class LifecycleVerbs:
+    """The verbs that change an instance's status, over an engine in this process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._beginning_rollback: set[int] = set()
+
+    @to_the_end
+    async def pause(self, workflow: str, id: str) -> None:
+        now = self._engine.clock.now()
+        members = await self._members(workflow, id)
+        done = await self._for_all(members, lambda w, i: self._engine.store.pause(w, i, now=now))
+        for (name, member), transition in zip(members, done, strict=True):
+            if transition is not None:
+                self._paused(transition, name, member, now)
+
+    def _paused(self, done: Transition, workflow: str, id: str, now: int) -> None:
+        engine = self._engine
+        if done.after == "paused":
+            engine.discard(done.pk)
+            if done.before != "paused":
+                self._tell(happened.InstancePaused, workflow, id, done.pk)
+            return
+        run = engine.resident(done.pk)
+        if run is not None and run.paused_since is None:
+            run.pause(now, lambda: self._finish_pause(done, workflow, id))
+
+    @to_the_end
+    async def resume(self, workflow: str, id: str) -> None:
+        now = self._engine.clock.now()
+        members = await self._members(workflow, id)
+        done = await self._for_all(members, lambda w, i: self._engine.store.resume(w, i, now=now))
+        for (name, member), transition in zip(members, done, strict=True):
+            if transition is not None:
+                await self._resumed(transition, name, member, now)
+
+    async def _resumed(self, done: Transition, workflow: str, id: str, now: int) -> None:
+        engine = self._engine
+        if done.before in ("paused", "errored"):
+            self._tell(happened.InstanceResumed, workflow, id, done.pk)
+            engine.dispatcher.kick()
+        elif done.before == "waitingForPause":
+            self._tell(happened.InstanceResumed, workflow, id, done.pk)
+            run = engine.resident(done.pk)
+            if run is not None:
+                run.unpause(now)
+            else:
+                # It was put away for the pause while the resume was on its way to disk: nobody has it, so it is due.
+                await self._make_due(done.pk)
+
+    @to_the_end
+    async def terminate(self, workflow: str, id: str, *, rollback: bool = False) -> None:
+        engine, now = self._engine, self._engine.clock.now()
+        instance = await self._existing(workflow, id)
+        members = await self._members(workflow, id)
+        handlers = rollback and not instance.ended and await self._has_rollbacks(instance)
+        if handlers and await self._rolls_back(instance):
+            _leave(instance.pk)
+            return
+        if not instance.ended:
+            for pk in [instance.pk, *(one.pk for one in await engine.store.family(instance.pk))]:
+                engine.discard(pk)  # before the store hears of it: nothing may be recorded after the end
+        try:
+            if handlers:
+                await self._begin_rollback(instance, now)
+                members = members[1:]
+            await self._end_all(members, now)
+        except EverstepError:
+            self._take_back(instance)
+            raise
+        engine.dispatcher.made_room()
+        _leave(instance.pk)
+
+    async def _begin_rollback(self, instance: InstanceRecord, now: int) -> None:
+        engine = self._engine
+        self._beginning_rollback.add(instance.pk)
+        try:
+            why = encode_error(TERMINATED)
+            with engine.held(instance.pk):
+                await engine.store.begin_rollback(instance.workflow, instance.id, now=now, error=why)
+        finally:
+            self._beginning_rollback.discard(instance.pk)
+        engine.discard(instance.pk)
+        engine.dispatcher.kick()
+
+    async def _end_all(self, members: Sequence[tuple[str, str]], now: int) -> None:
+        engine = self._engine
+        found = [await engine.store.find(*member) for member in members]
+        with engine.held(*(one.pk for one in found if one is not None)):
+            done = await self._for_all(members, lambda w, i: engine.store.terminate(w, i, now=now))
+        for (name, member), transition in zip(members, done, strict=True):
+            if transition is not None:
+                engine.discard(transition.pk)
+                engine.ended(await self._existing(name, member), "terminated")
+
+    async def _has_rollbacks(self, instance: InstanceRecord) -> bool:
+        run = self._engine.resident(instance.pk)
+        if run is None:
+            return any(step.compensable for step in await self._engine.store.steps(instance.pk))
+        run.record_compensable()
+        return any(step.compensable for step in run.journal.steps())
+
+    async def _rolls_back(self, instance: InstanceRecord) -> bool:
+        """Whether the instance is being rolled back already, or was just asked to be."""
+        if instance.pk in self._beginning_rollback:
+            return True
+        run = self._engine.resident(instance.pk)
+        steps = await self._engine.store.steps(instance.pk) if run is None else run.journal.steps()
+        return any(step.kind == "rollback" for step in steps)
+
+    async def _members(self, workflow: str, id: str) -> list[tuple[str, str]]:
+        """Return an instance and its children that have not ended, and theirs: what is done to it reaches them."""
+        instance = await self._existing(workflow, id)
+        family = [] if instance.ended else await self._engine.store.family(instance.pk)
+        return [(workflow, id), *((one.workflow, one.id) for one in family if not one.ended)]
+
+    async def _for_all(
+        self, members: Sequence[tuple[str, str]], verb: Callable[[str, str], Awaitable[Transition]]
+    ) -> list[Transition | None]:
+        """Do the same to an instance and its children, asked for together and so written together.
+
+        What is refused for the first is raised; a child that has ended meanwhile is left alone. The first is awaited
+        directly: what follows here must come before what follows on whatever is asked of it next.
+        """
+        children = asyncio.gather(*(verb(*member) for member in members[1:]), return_exceptions=True)
+        try:
+            done: list[Transition | None] = [await verb(*member) for member in members[:1]]
+        except EverstepError:
+            await children
+            for member in members[1:]:  # what was done to them, nobody has told them
+                await self._engine.doubt(*member)
+            raise
+        for answer in await children:
+            if isinstance(answer, BaseException) and not isinstance(answer, InstanceStateError):
+                raise answer
+            done.append(None if isinstance(answer, BaseException) else answer)
+        return done
+
+    @to_the_end
+    async def restart(
+        self, workflow: str, id: str, *, from_step: str | None = None, count: int = 1, type: str | None = None
+    ) -> None:
+        engine = self._engine
+        key = None if from_step is None else _step_key(from_step, count, type)
+        instance = await self._existing(workflow, id)
+        if key is not None and not await self._has_step(instance, key):
+            raise no_such_step(instance, key)  # before anything in flight is cut off for it
+        children = (await self._members(workflow, id))[1:]
+        try:
+            with engine.held(instance.pk):
+                await engine.store.restart(
+                    workflow, id, now=engine.clock.now(), version=engine.program.version, from_step=key
+                )
+        except EverstepError:
+            self._take_back(instance)
+            raise
+        engine.discard(instance.pk)
+        await self._end_all(children, engine.clock.now())  # nobody waits for them any more
+        self._tell(happened.InstanceRestarted, workflow, id, instance.pk)
+        engine.dispatcher.kick()
+        _leave(instance.pk)
+
+    async def _has_step(self, instance: InstanceRecord, key: StepKey) -> bool:
+        steps = await self._engine.store.steps(instance.pk)
+        return any((step.kind, step.name, step.count) == (key.kind, key.name, key.count) for step in steps)
+
+    def _take_back(self, instance: InstanceRecord) -> None:
+        """Let an instance go on that was put away for something the store then refused."""
+        if not instance.ended and instance.status != "paused":
+            now = self._engine.clock.now()
+            written = self._engine.store.write(
+                Change(instance.pk, instance=InstanceChange("waiting", due_at=now, at=now))
+            )
+            written.add_done_callback(lambda _: self._engine.dispatcher.kick())
+
+    async def _make_due(self, pk: int) -> None:
+        """Let an instance go on that nobody has in memory."""
+        now = self._engine.clock.now()
+        await self._engine.store.write(Change(pk, instance=InstanceChange("waiting", due_at=now, at=now)))
+        self._engine.dispatcher.kick()
+
+    @to_the_end
+    async def delete(self, workflow: str, id: str) -> None:
+        engine, now = self._engine, self._engine.clock.now()
+        instance = await self._existing(workflow, id)
+        children = (await self._members(workflow, id))[1:]
+        engine.discard(instance.pk)
+        try:
+            await self._end_all(children, now)
+            if instance.parent is not None and not instance.ended:  # its end is what wakes a parent that waits
+                with contextlib.suppress(InstanceStateError):
+                    await engine.store.terminate(workflow, id, now=now)
+            with engine.held(instance.pk):
+                engine.discard(await engine.store.delete(workflow, id))
+        except EverstepError:
+            self._take_back(instance)
+            raise
+        engine.ended(instance, "terminated", told=False)
+        _leave(instance.pk)
+
+    def _finish_pause(self, asked: Transition, workflow: str, id: str) -> None:
+        """Record that a promised pause has come about, and put the instance away."""
+        engine = self._engine
+        written = engine.store.write(Change(asked.pk, instance=InstanceChange("paused", at=engine.clock.now())))
+        written.add_done_callback(engine.check_write)
+        engine.discard(asked.pk)
+        self._tell(happened.InstancePaused, workflow, id, asked.pk)
+
+    async def _existing(self, workflow: str, id: str) -> InstanceRecord:
+        self._engine.program[workflow]
+        instance = await self._engine.store.find(workflow, check_instance_id(id))
+        if instance is None:
+            raise InstanceNotFoundError(f"workflow {workflow!r} has no instance {id!r}")
+        return instance
+
+    def _tell(self, kind: type[happened.Event], workflow: str, id: str, pk: int) -> None:
+        engine = self._engine
+        engine.watchers.tell_change(pk)
+        if engine.telemetry.listening:
+            engine.telemetry.emit(kind(workflow=workflow, instance_id=id, at=engine.clock.now()))
+
+
+def _leave(pk: int) -> None:
+    """Stop here if this is the instance's own code, which has just ended, deleted or restarted itself."""
+    if running_instance.get() == pk:
+        raise Suspended
+
+
+_KINDS = {"do": "do", "sleep": "sleep", "waitForEvent": "wait", "workflow": "child"}
+
+
+def _step_key(name: str, count: int, type: str | None) -> StepKey:
+    if type is not None and type not in _KINDS:
+        raise ValueError(f"type {type!r} of a step is one of {', '.join(_KINDS)}")
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"count of a step is a whole number from 1, got {count!r}")
+    return StepKey(_KINDS[type or "do"], check_step_name(name), count)

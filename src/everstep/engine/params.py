@@ -1,0 +1,89 @@
+"""New instances: their params checked and encoded, and their rows as the store has them a moment later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from everstep.api.control import Retention
+from everstep.core import codec
+from everstep.core.durations import duration_ms
+from everstep.core.limits import TAG_CHARS
+from everstep.core.suggest import did_you_mean
+from everstep.engine.program import WorkflowDefinition
+from everstep.store.protocol import InstanceRecord, NewInstance
+
+
+def encoded_params(params: Any, declared: Any, where: str) -> str | None:
+    """Check params against their declared type and encode them as they were given."""
+    if params is None:
+        codec.restore({}, declared, where=where)  # what `event.payload` will be
+        return None
+    text, value = codec.encode(params, where=where, declared=declared)
+    codec.restore(value, declared, where=where)
+    return text
+
+
+def created(pk: int, new: NewInstance) -> InstanceRecord:
+    """Return the row of an instance that was just created and belongs to this engine."""
+    return InstanceRecord(
+        pk=pk,
+        workflow=new.workflow,
+        id=new.id,
+        status="running",
+        due_at=None,
+        created_at=new.created_at,
+        started_at=new.created_at,
+        ended_at=None,
+        paused_at=None,
+        recoveries=0,
+        recovered_position=-1,
+        trigger=new.trigger,
+        version=new.version,
+        parent=new.parent,
+        tags=orjson.dumps(list(new.tags)).decode() if new.tags else None,
+        keep_success=new.keep_success,
+        keep_errors=new.keep_errors,
+        rollback=None,
+        params=new.params,
+        output=None,
+        error=None,
+    )
+
+
+_RETENTION = ("success_retention", "error_retention")
+
+
+def retention_ms(retention: Retention | None, definition: WorkflowDefinition) -> tuple[int | None, int | None]:
+    """Return how long an instance is kept after success and after an error, in milliseconds.
+
+    Raises:
+        TypeError: for what is no duration, ValueError: for unknown keys.
+    """
+    if retention is None:
+        return definition.keep_success, definition.keep_errors
+    if not isinstance(retention, Mapping):
+        ms = duration_ms(retention, what="retention")
+        return ms, ms
+    for key in retention:
+        if key not in _RETENTION:
+            raise ValueError(f"retention knows no {key!r}{did_you_mean(str(key), _RETENTION)}; known: {_RETENTION}")
+    success, errors = (retention.get(key) for key in _RETENTION)
+    return (
+        definition.keep_success if success is None else duration_ms(success, what="retention.success_retention"),
+        definition.keep_errors if errors is None else duration_ms(errors, what="retention.error_retention"),
+    )
+
+
+def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return tags without repetition. Raises TypeError and ValueError for what is no tag."""
+    if isinstance(tags, str):
+        raise TypeError(f"tags is a list of words, got the text {tags!r}; write [{tags!r}]")
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise TypeError(f"a tag must be a string, got {type(tag).__name__}")
+        if not 1 <= len(tag) <= TAG_CHARS:
+            raise ValueError(f"a tag has 1 to {TAG_CHARS} characters, this one has {len(tag)}")
+    return tuple(dict.fromkeys(tags))

@@ -1,0 +1,101 @@
+"""Rolling an instance back: its steps' handlers in reverse order of their start, each a durable step of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from everstep.api.declared import StepCall
+from everstep.core.errors import RollbackMissingError, StepError
+from everstep.core.journal import StepRecord
+from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy
+from everstep.core.stored_error import decode_error, encode_error, error_info
+from everstep.core.types import ErrorInfo, RollbackContext, RollbackStatus, StepContext, StepIdentity
+from everstep.engine.branch import Compensation
+from everstep.engine.run import Run
+
+MARKER = ""
+"""The name of the row that says an instance is being rolled back; its error is why."""
+
+
+def reason(run: Run) -> str | None:
+    """Return why an instance is being rolled back, as stored, or None if it is not."""
+    marker = run.journal.row("rollback", MARKER, 1)
+    return None if marker is None else marker.error
+
+
+TERMINATED = StepError("Terminated", "Instance terminated during rollback")
+"""What handlers are told when the instance is terminated with a rollback (inventory §1.3.4)."""
+
+
+def was_terminated(why: str) -> bool:
+    """Whether a rollback's reason is that the instance was terminated."""
+    return error_info(why).name == TERMINATED.name
+
+
+async def begin(run: Run, error: BaseException) -> None:
+    """Record that the instance is rolled back from now on, so that a crash half-way goes on with it.
+
+    Steps that were cut short are recorded with it: some are not on disk yet, and they have handlers, too.
+    """
+    now = run.host.clock.now()
+    for step in run.journal.steps():
+        if not step.final:
+            step.state, step.ended_at = "cancelled", now
+            run.write_soon(step)
+    marker = run.journal.place("rollback", MARKER, 1, now)
+    marker.error = encode_error(error)
+    await run.write(marker)
+
+
+class CarriesOut(Protocol):
+    """What runs a handler: the steps of the run."""
+
+    async def carry_out(self, record: StepRecord, call: StepCall, policy: StepPolicy) -> Any:
+        """Attempt a step until it ends."""
+        ...
+
+    def output_of(self, record: StepRecord, call: StepCall) -> Any:
+        """Return what a step returned, or None if it did not complete."""
+        ...
+
+
+async def roll_back(run: Run, steps: CarriesOut, error: str) -> RollbackStatus:
+    """Call the handlers of every step that has one; the first that fails for good ends the chain."""
+    cause = decode_error(error)
+    compensable = [step for step in run.journal.steps() if step.kind == "do" and step.compensable]
+    for step in sorted(compensable, key=lambda step: step.seq, reverse=True):
+        compensation = run.compensations.get(step.seq)
+        try:
+            if compensation is None:
+                raise RollbackMissingError(
+                    f"step {step.name!r} was to be rolled back, and today's code registers no handler for it"
+                )
+            await _compensate(run, steps, step, compensation, cause)
+        except Exception as failure:  # noqa: BLE001  # whatever a handler ends with is the rollback's outcome
+            info = error_info(encode_error(failure))
+            return RollbackStatus("failed", ErrorInfo(info.name, info.message))
+    return RollbackStatus("complete")
+
+
+async def _compensate(
+    run: Run, steps: CarriesOut, step: StepRecord, compensation: Compensation, cause: BaseException
+) -> None:
+    record = run.journal.place("rollback", step.name, step.count, run.host.clock.now())
+    output = steps.output_of(step, compensation.call)
+    identity = StepIdentity(step.name, step.count)
+    config = DEFAULT_POLICY.as_config() if step.config is None else msgspec.json.decode(step.config)
+    context = StepContext(identity, step.attempt, config, run.instance.id, run.instance.workflow)
+    call = StepCall(step.name, None, compensation.handler, (RollbackContext(context, cause, output),))
+    await steps.carry_out(record, call, compensation.policy)
+
+
+def encoded(status: RollbackStatus) -> str:
+    """Write how a rollback ended, for the store."""
+    return msgspec.json.encode(status).decode()
+
+
+def decoded(text: str) -> RollbackStatus:
+    """Read how a rollback ended."""
+    return msgspec.json.decode(text, type=RollbackStatus)

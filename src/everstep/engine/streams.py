@@ -1,0 +1,86 @@
+"""Results that are streams: an async iterator of bytes, kept in pieces and given back as a fresh one each time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Any, TypeGuard
+
+from everstep.core.errors import NotSerializableError, StorageLimitError, StoredValueError
+from everstep.core.journal import StepRecord
+from everstep.core.limits import MIB, STORED_BYTES
+from everstep.engine.run import Run
+from everstep.engine.stream_summary import StreamSummary
+from everstep.store.protocol import Store
+
+PIECE_BYTES = 256 * 1024
+CHUNK_BYTES = 16 * MIB
+_READ_AHEAD = 4
+
+
+class StoredStream:
+    """A stream as it comes out of the store: iterate over it as often as wanted, each time from the start."""
+
+    def __init__(self, store: Store, pk: int, seq: int, summary: StreamSummary) -> None:
+        self._store = store
+        self._pk = pk
+        self._seq = seq
+        self._summary = summary
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return self._summary.bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        number, read = 0, 0
+        while number < self._summary.pieces:
+            pieces = await self._store.chunks(
+                self._pk, self._seq, self._summary.attempt, after=number, limit=_READ_AHEAD
+            )
+            if not pieces:
+                raise StoredValueError(f"the stored stream ends after {read} of {self._summary.bytes} bytes")
+            for piece in pieces:
+                yield piece
+                number, read = number + 1, read + len(piece)
+
+    def __repr__(self) -> str:
+        return f"<StoredStream of {self.size} bytes>"
+
+
+def is_stream(value: object) -> TypeGuard[AsyncIterable[Any]]:
+    """Whether a step returned a stream."""
+    return hasattr(value, "__aiter__")
+
+
+async def keep(run: Run, record: StepRecord, stream: AsyncIterable[Any]) -> StreamSummary:
+    """Store a stream piece by piece; pieces of an earlier attempt are dropped.
+
+    Raises:
+        NotSerializableError: if it yields anything but bytes.
+        StorageLimitError: if the instance would store more than it may.
+    """
+    waiting, pieces, total = bytearray(), 0, 0
+    async for chunk in stream:
+        size = memoryview(chunk).nbytes if isinstance(chunk, (bytes, bytearray, memoryview)) else None
+        if size is None or size > CHUNK_BYTES:
+            what = type(chunk).__name__ if size is None else f"a chunk of {size} bytes"
+            raise NotSerializableError(
+                f"the stream of step {record.name!r} gave {what}; yield bytes, at most 16 MiB at a time"
+            )
+        waiting += chunk
+        total += size
+        if run.stored_bytes + total > STORED_BYTES:
+            raise StorageLimitError(f"the stream of step {record.name!r} is larger than an instance may store")
+        while len(waiting) >= PIECE_BYTES:
+            await _write(run, record, pieces, bytes(waiting[:PIECE_BYTES]))
+            del waiting[:PIECE_BYTES]
+            pieces += 1
+    if waiting:
+        await _write(run, record, pieces, bytes(waiting))
+        pieces += 1
+    return StreamSummary(record.attempt, pieces, total)
+
+
+async def _write(run: Run, record: StepRecord, number: int, data: bytes) -> None:
+    run.check_alive()
+    await run.host.store.write_chunk(run.pk, record.seq, record.attempt, number, data)

@@ -1,0 +1,53 @@
+"""The time of day, ids and chance, recorded so that a replay sees them again."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any
+
+from everstep.api.step import ValueKind
+from everstep.core import codec
+from everstep.core.journal import StepRecord
+from everstep.engine.run import Run
+from everstep.engine.timestamps import utc
+
+
+def recorded(run: Run, kind: ValueKind) -> Any:
+    """Return a value of a kind: the recorded one where there is one, a new one otherwise.
+
+    Nobody waits for it to be on disk. What is written next waits for everything before it, so nothing that depends on
+    the value can be on disk without it.
+    """
+    run.check_alive()
+    # Named by the step this branch asked for last: branches run in another order when they are replayed.
+    name = f"{kind}{_last_asked.get()}"
+    record = run.journal.find("value", name)
+    if record is None:
+        run.enter()
+        now = run.host.clock.now()
+        record = run.journal.begin("value", name, now)
+        record.state, record.ended_at = "complete", now
+        record.result, _ = codec.encode(_new(run, kind), where=f"step.{kind}()")
+        run.write_soon(record)
+    return codec.decode(record.result or "null", where=f"step.{kind}()")
+
+
+def asked(record: StepRecord | None) -> None:
+    """Note the step that this branch asks for; None at the beginning of the code."""
+    _last_asked.set("" if record is None else f" after {record.kind} {record.name} {record.count}")
+
+
+_last_asked: ContextVar[str] = ContextVar("everstep_last_asked", default="")
+
+
+def _new(run: Run, kind: ValueKind) -> datetime | uuid.UUID | float:
+    match kind:
+        case "now":
+            return utc(run.host.clock.now())
+        case "uuid":
+            return uuid.uuid4()
+        case "random":
+            return random.random()  # noqa: S311  # chance for programs, not for secrets

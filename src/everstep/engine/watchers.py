@@ -1,0 +1,53 @@
+"""Who waits for an instance to end, or to change, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from weakref import WeakValueDictionary
+
+
+class Watchers:
+    """Futures and events by instance, for those who wait without asking again and again."""
+
+    def __init__(self) -> None:
+        self._watchers: dict[int, list[asyncio.Future[None]]] = {}
+        self._changes: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
+
+    def watch(self, pk: int) -> asyncio.Future[None]:
+        """Return a future that is done when the instance ends, here."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.setdefault(pk, []).append(future)
+        return future
+
+    def unwatch(self, pk: int, future: asyncio.Future[None]) -> None:
+        """Forget a future of `watch`."""
+        watchers = self._watchers.get(pk)
+        if watchers and future in watchers:
+            watchers.remove(future)
+            if not watchers:
+                del self._watchers[pk]
+
+    def changed(self, pk: int) -> asyncio.Event:
+        """Return what is set when something is written about an instance, here; kept only while somebody has it."""
+        event = self._changes.get(pk)
+        if event is None:
+            event = self._changes[pk] = asyncio.Event()
+        return event
+
+    def tell_change(self, pk: int) -> None:
+        """Wake those who follow an instance."""
+        event = self._changes.pop(pk, None)
+        if event is not None:
+            event.set()
+
+    def tell_end(self, pk: int) -> None:
+        """Wake those who wait for an instance's end, and those who follow it."""
+        self.tell_change(pk)
+        for future in self._watchers.pop(pk, ()):
+            if not future.done():
+                future.set_result(None)
+
+    def give_up(self, error: Exception) -> None:
+        """Tell everybody who still waits that it was in vain, here."""
+        for future in [future for watchers in self._watchers.values() for future in watchers if not future.done()]:
+            future.set_exception(error)

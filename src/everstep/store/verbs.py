@@ -1,0 +1,264 @@
+"""What each verb of the store does inside its transaction, on SQLite. Opens and commits none itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import orjson
+
+from everstep.core.errors import InstanceExistsError, InstanceNotFoundError, InstanceStateError, NonDeterminismError
+from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.core.types import TERMINAL
+from everstep.store.driver import Connection
+from everstep.store.protocol import (
+    Claim,
+    Claimed,
+    EventRecord,
+    Happening,
+    InstanceRecord,
+    NewInstance,
+    SentEvent,
+    StepKey,
+    Transition,
+    no_such_step,
+)
+from everstep.store.queries import load_queries
+
+T = TypeVar("T")
+
+_quoted = ", ".join(f'"{name}"' for name in InstanceRecord.__struct_fields__)
+SQL = load_queries("sqlite.sql", instance=_quoted, step=", ".join(StepRecord.__struct_fields__))
+"""Every statement by name."""
+
+
+def create(connection: Connection, new: NewInstance) -> int:
+    status, due_at, started_at = ("running", None, new.created_at) if new.owned else ("queued", new.created_at, None)
+    row = (new.workflow, new.id, status, due_at, new.created_at, started_at, new.trigger, new.version, new.params)
+    more = (new.parent, array(new.tags) if new.tags else None, new.keep_success, new.keep_errors)
+
+    created = connection.execute(SQL["create_instance"], (*row, *more))
+    if not created:
+        raise InstanceExistsError(
+            f"an instance {new.id!r} of workflow {new.workflow!r} exists already; use another id, or get() it"
+        )
+    pk: int = created[0][0]
+    for tag in new.tags:
+        connection.execute(SQL["add_tag"], (new.workflow, tag, pk))
+    return pk
+
+
+def send_event(
+    connection: Connection, workflow: str, id: str, *, type: str, payload: str | None, now: int
+) -> SentEvent:
+    instance = _live(connection, workflow, id, "take an event", "instance.cannot_receive")
+    [(event_id,)] = connection.execute(SQL["insert_event"], (instance.pk, type, payload, now))
+    woken = connection.execute(SQL["wake_for_event"], (instance.pk, now, type))
+    return SentEvent(instance.pk, EventRecord(event_id, type, payload, now), bool(woken))
+
+
+def pause(connection: Connection, positions: Iterator[int], workflow: str, id: str, *, now: int) -> Transition:
+    before = _live(connection, workflow, id, "be paused", "instance.cannot_pause")
+    connection.execute(SQL["pause_instance"], (before.pk, now))
+    done = _transition(connection, before)
+    if done.after != done.before:
+        what = "workflow_paused" if done.after == "paused" else "workflow_waiting_for_pause"
+        _tell(connection, positions, before.pk, what, now)
+    return done
+
+
+def resume(connection: Connection, positions: Iterator[int], workflow: str, id: str, *, now: int) -> Transition:
+    before = _existing(connection, workflow, id)
+    if not _stopped_by_contradiction(before):
+        before = _live(connection, workflow, id, "be resumed", "instance.cannot_resume")
+    if before.paused_at is not None and not before.ended:
+        paused_ms = max(0, now - before.paused_at)
+        connection.execute(SQL["shift_timers"], (before.pk, paused_ms, before.paused_at))
+    connection.execute(SQL["resume_instance"], (before.pk, now))
+    if before.status == "waitingForPause":
+        _tell(connection, positions, before.pk, "workflow_running", now)
+    return _transition(connection, before)
+
+
+def _tell(connection: Connection, positions: Iterator[int], pk: int, what: str, now: int) -> None:
+    """Write a milestone for subscribers."""
+    connection.execute(SQL["tell"], (next(positions), pk, what, now))
+
+
+def terminate(connection: Connection, positions: Iterator[int], workflow: str, id: str, *, now: int) -> Transition:
+    before = _live(connection, workflow, id, "be terminated", "instance.cannot_terminate")
+    connection.execute(SQL["terminate_instance"], (before.pk, now, next(positions)))
+    connection.execute(SQL["cancel_open_steps"], (before.pk, now))
+    if before.parent is not None:
+        connection.execute(SQL["wake_parents"], (array([before.parent]),))
+    return _transition(connection, before)
+
+
+def begin_rollback(
+    connection: Connection, positions: Iterator[int], workflow: str, id: str, *, now: int, error: str
+) -> Transition:
+    before = _live(connection, workflow, id, "be terminated", "instance.cannot_terminate")
+    connection.execute(SQL["begin_rollback"], (before.pk, now, error, next(positions)))
+    connection.execute(SQL["make_due"], (before.pk, now))
+    return _transition(connection, before)
+
+
+def restart(
+    connection: Connection, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None
+) -> Transition:
+    before = _existing(connection, workflow, id)
+    if from_step is None:
+        forget = ("forget_steps", "forget_attempts", "forget_events", "forget_milestones", "forget_chunks")
+        _run(connection, forget, before.pk)
+    else:
+        _forget_from(connection, before, from_step)
+    connection.execute(SQL["restart_instance"], (before.pk, now, version))
+    return _transition(connection, before)
+
+
+def delete(connection: Connection, workflow: str, id: str) -> int:
+    instance = _existing(connection, workflow, id)
+    _run(connection, _EVERYTHING, instance.pk)
+    if instance.parent is not None and not instance.ended:  # nothing else will tell it
+        connection.execute(SQL["wake_parents"], (array([instance.parent]),))
+    return instance.pk
+
+
+def expire(connection: Connection, *, now: int, limit: int) -> int:
+    expired = connection.execute(SQL["expired"], (now, limit))
+    for (pk,) in expired:
+        _run(connection, _EVERYTHING, pk)
+    return len(expired)
+
+
+def claim(
+    connection: Connection,
+    positions: Iterator[int],
+    workflows: Sequence[str],
+    *,
+    now: int,
+    limit: int,
+    woken_first: bool,
+) -> Claim:
+    names, query = array(workflows), SQL["due_woken_first" if woken_first else "due_instances"]
+
+    due = [pk for (pk,) in connection.execute(query, (now, names, limit))]
+    pks = array(due)
+    rows = connection.execute(SQL["claim_instances"], (now, pks)) if due else []
+    by_pk = {row[0]: InstanceRecord(*row) for row in rows}
+    instances = [by_pk[pk] for pk in due]
+    if due:
+        milestones = [value for pk in due for value in (next(positions), pk, "workflow_running", now)]
+        written = SQL["write_milestones"].replace("{rows}", ", ".join(["(?, ?, ?, ?)"] * len(due)))
+        connection.execute(written, milestones)
+    steps = _grouped(connection.execute(SQL["steps_of"], (pks,)), step_of) if instances else {}
+    events = _grouped(connection.execute(SQL["events_of"], (pks,)), _event) if instances else {}
+    next_due = connection.execute(SQL["next_due"], (names,))
+    return Claim(
+        [Claimed(one, steps.get(one.pk, []), events.get(one.pk, [])) for one in instances],
+        next_due[0][0] if next_due else None,
+    )
+
+
+def recover(connection: Connection, *, now: int) -> int:
+    connection.execute(SQL["recover_pausing"])
+    return len(connection.execute(SQL["recover_running"], (now,)))
+
+
+def happenings(connection: Connection, pk: int, after: int) -> list[Happening]:
+    """Return what was written about an instance after a position, in the order it was written.
+
+    It is read from one snapshot: of two rows written between two reads, the later one could be seen alone.
+    """
+    connection.execute("begin")
+    try:
+        return _happenings(connection, pk, after)
+    finally:
+        connection.execute("commit")
+
+
+def _happenings(connection: Connection, pk: int, after: int) -> list[Happening]:
+    found = [Happening(*row) for row in connection.execute(SQL["milestones_after"], (pk, after))]
+    for position, ended_position, *columns in connection.execute(SQL["steps_after"], (pk, after)):
+        step = step_of((pk, *columns))
+        if position is not None and position > after:
+            found.append(Happening(position, step.started_at, "step", step))
+        if ended_position is not None and ended_position > after:
+            found.append(Happening(ended_position, step.ended_at or step.started_at, "step_ended", step))
+    for position, *columns in connection.execute(SQL["attempts_after"], (pk, after)):
+        attempt = AttemptRecord(*columns)
+        found.append(Happening(position, attempt.ended_at, "attempt", attempt=attempt))
+    for (position,) in connection.execute(SQL["ended_position"], (pk,)):
+        if position is not None and position > after:
+            found.append(Happening(position, 0, "ended"))
+    return sorted(found, key=lambda happening: (happening.position, happening.what == "step_ended"))
+
+
+def _existing(connection: Connection, workflow: str, id: str) -> InstanceRecord:
+    rows = connection.execute(SQL["find_instance"], (workflow, id))
+    if not rows:
+        raise InstanceNotFoundError(f"workflow {workflow!r} has no instance {id!r}")
+    return InstanceRecord(*rows[0])
+
+
+def _live(connection: Connection, workflow: str, id: str, what: str, code: str) -> InstanceRecord:
+    instance = _existing(connection, workflow, id)
+    if instance.status in TERMINAL:
+        raise InstanceStateError(f"instance {id!r} of {workflow!r} cannot {what}: it is {instance.status}", code)
+    return instance
+
+
+def _run(connection: Connection, statements: Sequence[str], pk: int) -> None:
+    for statement in statements:
+        connection.execute(SQL[statement], (pk,))
+
+
+def _forget_from(connection: Connection, instance: InstanceRecord, step: StepKey) -> None:
+    """Forget a step, everything that started after it, and whatever waits."""
+    found = connection.execute(SQL["find_step"], (instance.pk, step.kind, step.name, step.count))
+    if not found:
+        raise no_such_step(instance, step)
+    connection.execute(SQL["forget_steps_from"], (instance.pk, found[0][0]))
+    _run(connection, ("forget_attempts_from", "forget_chunks_from", "forget_events"), instance.pk)
+
+
+_EVERYTHING = (
+    "forget_steps",
+    "forget_attempts",
+    "forget_events",
+    "forget_milestones",
+    "forget_chunks",
+    "forget_tags",
+    "forget_instance",
+)
+
+
+def _stopped_by_contradiction(instance: InstanceRecord) -> bool:
+    """Whether an instance ended only because its code contradicted its history: it may go on with other code."""
+    return instance.error is not None and f'"{NonDeterminismError.code}"' in instance.error
+
+
+def _transition(connection: Connection, before: InstanceRecord) -> Transition:
+    after = _existing(connection, before.workflow, before.id)
+    return Transition(before.pk, before.status, after.status)
+
+
+def array(values: Sequence[Any]) -> str:
+    return orjson.dumps(list(values)).decode()
+
+
+def step_of(row: tuple[Any, ...]) -> StepRecord:
+    step = StepRecord(*row[1:])
+    step.absolute, step.sensitive, step.compensable = bool(step.absolute), bool(step.sensitive), bool(step.compensable)
+    return step
+
+
+def _event(row: tuple[Any, ...]) -> EventRecord:
+    return EventRecord(*row[1:])
+
+
+def _grouped(rows: list[tuple[Any, ...]], make: Callable[[tuple[Any, ...]], T]) -> dict[int, list[T]]:
+    grouped: dict[int, list[T]] = {}
+    for row in rows:
+        grouped.setdefault(row[0], []).append(make(row))
+    return grouped

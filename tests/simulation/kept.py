@@ -1,0 +1,17 @@
+"""Seeds that once failed, and what they found."""
+
+from __future__ import annotations
+
+KEPT_SEEDS = [
+    (9, "an instance whose creation committed and whose answer was lost was run by nobody until the next start"),
+    (18, "a disk slower than a second kept an instance that had ended in memory, and nobody heard of its end"),
+    (56, "a pause whose answer was lost left a parked run in memory, with timers that resuming did not move"),
+    (220, "a pause whose answer was lost was never told to the instance at work"),
+    (292, "a parent put away while it created a child left the child running without anybody to run it"),
+    (429, "an instance claimed while the engine stops is given back by the stop"),
+    (705, "an instance rolled back with a child that had ended was claimed and parked without end, at full speed"),
+    (1362, "a claim under way when its instance was restarted wrote the old journal into the new one"),
+    (10141, "a replayed branch that came late through nested gathers slept until another branch's wait ended"),
+    (10166, "a child created during an outage was forgotten by its parent"),
+    (23695, "nobody looked at the error of a child's creation whose parent had been put away meanwhile"),
+]

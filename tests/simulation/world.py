@@ -1,0 +1,186 @@
+"""A machine in a simulated world: its engine lives on one disk, life after life, until a seed has had its say."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from everstep.engine.control import LocalControl
+from everstep.engine.engine import Engine, EngineOptions
+from everstep.engine.program import Program, define
+
+from .loop import SimulatedClock, SimulatedLoop
+from .programs import workflow
+from .store import Disk, Faults, SimulatedStore
+from .witness import ViolationError, Witness
+
+NAME = "told"
+_TURNS_TO_DIE = 60
+
+
+class World:
+    """Everything that outlives an engine: the disk, the time, the witness and the record of what happened.
+
+    Args:
+        seed: Decides in which order tasks go.
+        faults: What goes wrong with the store.
+        options: The engine's.
+        concurrency: How many instances may be at work.
+    """
+
+    def __init__(
+        self,
+        seed: str,
+        faults: Faults,
+        *,
+        options: EngineOptions | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        self.trace: list[str] = []
+        self.disk = Disk()
+        self.witness = Witness(self.disk)
+        self.lives = 0
+        self._seed = seed
+        self._faults = faults
+        self._options = options
+        self._concurrency = concurrency
+        self._seconds = 0.0
+        self._problem: BaseException | None = None
+
+    def live(self, main: Callable[[Life], Awaitable[None]]) -> bool:
+        """Start an engine and let `main` use it; return whether that came to its end before the machine died."""
+        self.lives += 1
+        self.note(f"life {self.lives}")
+        life = Life(self, self._faults)
+        ended = life.run(main)
+        self._seconds = life.loop.time()
+        if self._problem is not None:
+            raise ViolationError(f"{self._problem}\n" + "\n".join(self.trace[-60:])) from self._problem
+        return ended
+
+    def note(self, what: str) -> None:
+        """Add a line to the record."""
+        self.trace.append(f"{self._seconds:.3f} {what}")
+
+    def complain(self, problem: BaseException) -> None:
+        """Keep the first thing that must never be."""
+        self._problem = self._problem or problem
+
+    def define(self, life: Life) -> Program:
+        definition = define(workflow(life))
+        definition.concurrency = self._concurrency
+        return Program([definition])
+
+
+class Life:
+    """One engine from its start to its end, with a loop of its own."""
+
+    def __init__(self, world: World, faults: Faults) -> None:
+        self._world = world
+        order = random.Random(f"{world._seed}/{world.lives}")
+        self.loop = SimulatedLoop(order, seconds=world._seconds, before_time_passes=self._at_rest)
+        self.loop.set_exception_handler(self._unhandled)
+        self._store = SimulatedStore(world.disk, faults, committed=self._committed, cut_off=self._cut_off)
+        self._alive = True
+        self._cut = False
+        self.engine: Engine
+        self.control: LocalControl
+
+    def run(self, main: Callable[[Life], Awaitable[None]]) -> bool:
+        """Run to the end of `main`, or of the machine."""
+        task = self.loop.create_task(self._main(main))
+        task.add_done_callback(lambda _: self.loop.stop())
+        try:
+            self.loop.run_forever()
+        except BaseException as error:
+            self._world.complain(error)
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            self._world.complain(error)
+        self._bury()
+        return not self._cut
+
+    async def _main(self, main: Callable[[Life], Awaitable[None]]) -> None:
+        await self._store.open()
+        program = self._world.define(self)
+        clock = SimulatedClock(self.loop)
+        self.engine = Engine(self._store, program, clock=clock, options=self._world._options)
+        program.bind_env({})
+        self.control = LocalControl(self.engine)
+        await self.engine.start()
+        await main(self)
+
+    async def stop(self) -> None:
+        """End cleanly."""
+        await self.engine.stop()
+        for one in self._world.witness.instances():
+            if one.status == "running" and one.due_at is None:
+                raise ViolationError(f"not given back by a clean stop: {one}")
+
+    def note(self, what: str) -> None:
+        self._world._seconds = self.loop.time()
+        self._world.note(what)
+
+    # What programs do
+
+    def began(self, instance: str, step: str, attempt: int) -> None:
+        if self._alive:
+            self.note(f"{instance}: {step} begins, attempt {attempt}")
+            self._watched(lambda: self._world.witness.began(instance, step, attempt))
+
+    def ended(self, instance: str, step: str) -> None:
+        self._world.witness.ended(instance, step)
+
+    # What is watched
+
+    def _committed(self, asked: list[str]) -> None:
+        self.note("on disk: " + "; ".join(asked))
+        self._watched(lambda: self._world.witness.look(asked, self.engine.clock.now()))
+
+    def _cut_off(self) -> None:
+        self.note("the machine dies")
+        self._cut = True
+        self.loop.stop()
+
+    def _at_rest(self) -> None:
+        if (
+            self._alive
+            and self._store.idle
+            and hasattr(self, "engine")
+            and not (self._store.off or self.engine._draining)
+        ):
+            self._watched(lambda: self._world.witness.look_around(self.engine))
+
+    def _watched(self, look: Callable[[], None]) -> None:
+        try:
+            look()
+        except ViolationError as error:
+            self._world.complain(error)
+            self.loop.stop()
+
+    def _unhandled(self, _: Any, context: dict[str, Any]) -> None:
+        if self._alive:
+            problem = context.get("exception")
+            self._world.complain(ViolationError(f"nobody handled: {context['message']}: {problem!r}"))
+            self.loop.stop()
+
+    def _bury(self) -> None:
+        """End every task as if it had never gone on: nothing it does reaches the disk or counts as an effect."""
+        self._alive, self._store.off = False, True
+        if hasattr(self, "engine"):
+            self.engine._draining = True
+            self.engine.dispatcher.stop()
+            self.engine._starts.stop()
+            for pk in list(self.engine._runs):
+                self.engine.discard(pk)
+        for _ in range(_TURNS_TO_DIE):
+            self.loop.turns(6)
+            left = asyncio.all_tasks(self.loop)
+            if not left:
+                break
+            for task in left:
+                task.cancel()
+        else:
+            self._world.complain(ViolationError(f"these do not end when they are cancelled: {left}"))
+        self.loop.close()
