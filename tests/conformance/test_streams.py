@@ -130,12 +130,27 @@ async def test_a_stream_is_within_the_timeout_of_its_step(running):
     assert (await instance.status()).error.name == "WorkflowTimeoutError"
 
 
+async def test_views_show_how_a_stream_of_text_begins(running):
+    """I §1.3.5"""
+
+    @flow
+    async def shop(event, step):
+        await step.do("short", lambda: chunks(b"12345"))
+        await step.do("long", lambda: chunks(("é" * 3000).encode()))
+
+    machine = await running(shop)
+    instance = await machine.create(shop)
+    short, long = (await instance.status(steps=True)).steps
+    assert short.output == "12345"
+    assert long.output == "é" * 1024 + "[truncated output]"
+
+
 async def test_views_show_a_streams_size_and_not_its_bytes(running):
     """I §1.3.5"""
 
     @flow
     async def shop(event, step):
-        await step.do("export", lambda: chunks(b"12345"))
+        await step.do("export", lambda: chunks(b"\x00\xff123"))
 
     machine = await running(shop)
     instance = await machine.create(shop)

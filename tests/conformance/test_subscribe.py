@@ -208,7 +208,7 @@ async def test_a_stream_is_told_without_its_bytes(running):
 
     @flow
     async def shop(event, step):
-        await step.do("export", lambda: chunks(b"12345"))
+        await step.do("export", lambda: chunks(b"\x00\xff123"))
 
     machine = await running(shop)
     by_type = {event.type: event for event in await follow(await machine.create(shop))}

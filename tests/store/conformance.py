@@ -871,7 +871,7 @@ class RestartingFromAStep:
     async def test_an_unknown_step_is_refused_and_nothing_changes(self, store: Store, target: StepKey):
         pk = await owned_instance(store)
         sent = await store.send_event(WORKFLOW, "one", type="t", payload=None, now=20)
-        await store.write_chunk(pk, 1, 1, 0, b"piece")
+        await store.write_chunk(pk, 1, 2, 0, b"piece")
         journal = [do(1), sleep(2, until=500), compensation(3, "", "running")]
         await store.write(Change(pk, journal, [failed_attempt(1)], instance=waiting(500)))
         before, happened = await instance(store), await store.happenings(pk, after=0)
@@ -880,10 +880,16 @@ class RestartingFromAStep:
         assert refusal.value.code == "instance.cannot_restart"
         assert await instance(store) == before
         assert await store.attempts(pk) == [failed_attempt(1)]
-        assert await store.chunks(pk, 1, 1, after=0, limit=9) == [b"piece"]
+        assert await store.chunks(pk, 1, 2, after=0, limit=9) == [b"piece"]
         assert await store.happenings(pk, after=0) == happened
         [claimed] = (await store.claim([WORKFLOW], now=500, limit=1)).claimed
         assert (claimed.steps, claimed.events) == (journal, [sent.event])
+
+    async def test_a_failed_attempt_leaves_no_pieces(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write_chunk(pk, 1, 1, 0, b"piece")
+        await store.write(Change(pk, [do(1, state="errored")], [failed_attempt(1)]))
+        assert await store.chunks(pk, 1, 1, after=0, limit=9) == []
 
     async def test_an_unknown_step_is_refused_to_an_ended_instance_too(self, store: Store):
         await instance_in(store, "complete")
@@ -950,7 +956,7 @@ class Deleting:
         await store.delete(WORKFLOW, "one")
         assert await store.steps(other) == [do(1)]
         assert await store.attempts(other) == [failed_attempt()]
-        assert await store.chunks(other, 1, 1, after=0, limit=9) == [b"piece"]
+        assert await store.chunks(other, 1, 2, after=0, limit=9) == [b"piece"]
         assert await store.happenings(other, after=0) == happened
         assert len(await store.page(WORKFLOW, status=None, limit=9, cursor=None, tag="red")) == 1
         await store.release(now=30)
@@ -1407,7 +1413,7 @@ async def _parent_and_child(store: Store) -> tuple[int, int]:
 async def _fill(store: Store, pk: int) -> None:
     """Give an instance something of everything."""
     await store.write(Change(pk, [do(1)], [failed_attempt()], instance=InstanceChange("running")))
-    await store.write_chunk(pk, 1, 1, 0, b"piece")
+    await store.write_chunk(pk, 1, 2, 0, b"piece")
 
 
 async def _assert_gone(store: Store, pk: int, id: str = "one") -> None:

@@ -132,6 +132,8 @@ class ModelStore:
         for attempt in change.attempts:
             key = (change.pk, attempt.seq, attempt.attempt)
             self.attempt_rows[key], self.attempt_places[key] = structs.replace(attempt), self._next_position()
+            for piece in [piece for piece in self.pieces if piece[:3] == key]:
+                del self.pieces[piece]
         for step in change.steps:
             start, _ = self.step_places[change.pk, step.seq]
             end = self._next_position() if step.state in FINAL else None

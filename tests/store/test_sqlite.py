@@ -412,7 +412,7 @@ async def test_what_is_deleted_leaves_no_row_in_any_table(path: Path, each_drive
     async with opened(path) as store:
         pk = await store.create(new_instance(owned=True, tags=["red", "blue"]))
         await store.send_event(WORKFLOW, "one", type="t", payload=None, now=20)
-        await store.write_chunk(pk, 1, 1, 0, b"piece")
+        await store.write_chunk(pk, 1, 2, 0, b"piece")
         await store.write(Change(pk, [do(1)], [failed_attempt()], instance=waiting(20)))
         await store.write(Change(pk, instance=InstanceChange("complete", ended_at=30, expires_at=40)))
         assert all((await rows_by_table(store)).values()), "nothing would be proved"

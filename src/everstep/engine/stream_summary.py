@@ -11,11 +11,32 @@ _PREFIX = '{"$":"stream"'
 
 
 class StreamSummary(Struct, frozen=True, tag_field="$", tag="stream"):
-    """Whose attempt it was, and how much there is of it."""
+    """Whose attempt it was, how much there is of it, and how it begins, if that is text."""
 
     attempt: int
     pieces: int
     bytes: int
+    preview: str | None = None
+
+    def shown(self) -> str:
+        """Write the stream for views: its beginning, or how long it is."""
+        if self.preview is None:
+            return f"[stream of {self.bytes} bytes]"
+        return self.preview if len(self.preview.encode()) == self.bytes else f"{self.preview}[truncated output]"
+
+
+PREVIEW_CHARS = 1024
+
+
+def preview_of(beginning: bytes) -> str | None:
+    """Return the beginning of a stream as text of at most 1,024 characters, or None if it is not text."""
+    try:
+        text = beginning.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(beginning) - 3:  # more than a character that was cut in two
+            return None
+        text = beginning[: error.start].decode()
+    return None if "\x00" in text else text[:PREVIEW_CHARS]
 
 
 def encoded(summary: StreamSummary) -> str:

@@ -9,7 +9,7 @@ from everstep.core.errors import NotSerializableError, StorageLimitError, Stored
 from everstep.core.journal import StepRecord
 from everstep.core.limits import MIB, STORED_BYTES
 from everstep.engine.run import Run
-from everstep.engine.stream_summary import StreamSummary
+from everstep.engine.stream_summary import PREVIEW_CHARS, StreamSummary, preview_of
 from everstep.store.protocol import Store
 
 PIECE_BYTES = 256 * 1024
@@ -59,7 +59,7 @@ async def keep(run: Run, record: StepRecord, stream: AsyncIterable[Any]) -> Stre
         NotSerializableError: if it yields anything but bytes.
         StorageLimitError: if the instance would store more than it may.
     """
-    waiting, pieces, total = bytearray(), 0, 0
+    waiting, beginning, pieces, total = bytearray(), b"", 0, 0
     async for chunk in stream:
         size = memoryview(chunk).nbytes if isinstance(chunk, (bytes, bytearray, memoryview)) else None
         if size is None or size > CHUNK_BYTES:
@@ -69,6 +69,8 @@ async def keep(run: Run, record: StepRecord, stream: AsyncIterable[Any]) -> Stre
             )
         waiting += chunk
         total += size
+        if len(beginning) < 4 * PREVIEW_CHARS:
+            beginning += bytes(chunk)[: 4 * PREVIEW_CHARS]
         if run.stored_bytes + total > STORED_BYTES:
             raise StorageLimitError(f"the stream of step {record.name!r} is larger than an instance may store")
         while len(waiting) >= PIECE_BYTES:
@@ -78,7 +80,7 @@ async def keep(run: Run, record: StepRecord, stream: AsyncIterable[Any]) -> Stre
     if waiting:
         await _write(run, record, pieces, bytes(waiting))
         pieces += 1
-    return StreamSummary(record.attempt, pieces, total)
+    return StreamSummary(record.attempt, pieces, total, preview_of(beginning))
 
 
 async def _write(run: Run, record: StepRecord, number: int, data: bytes) -> None:

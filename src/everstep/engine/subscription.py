@@ -201,5 +201,5 @@ def _output(step: StepRecord) -> Any:
         return REDACTED
     summary = summary_of(step.result)
     if summary is not None:
-        return f"[stream of {summary.bytes} bytes]"
+        return summary.shown()
     return codec.plain(codec.decode(step.result or "null"))

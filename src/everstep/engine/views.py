@@ -138,7 +138,7 @@ def config_of(step: StepRecord) -> dict[str, Any] | None:
 def _value(text: str) -> Any:
     summary = summary_of(text)
     if summary is not None:
-        return f"[stream of {summary.bytes} bytes]"
+        return summary.shown()
     try:
         return codec.decode(text)
     except StoredValueError:  # its class is gone: show what is stored

@@ -87,6 +87,8 @@ class Batches:
             self._insert(connection, "write_steps", list(self._steps.values()))
         if self._attempts:
             self._insert(connection, "write_attempts", self._attempts)
+            for instance, seq, attempt, *_ in self._attempts:  # what a failed attempt left of a stream is of no use
+                connection.execute(self._queries["drop_chunks_of"], (instance, seq, attempt))
         if self._consumed:
             connection.execute(self._queries["delete_events"], (orjson.dumps(self._consumed).decode(),))
         if self._instances:

@@ -148,6 +148,9 @@ select bytes from chunk where instance = ?1 and seq = ?2 and attempt = ?3 and nu
 -- name: drop_other_chunks
 delete from chunk where instance = ?1 and seq = ?2 and attempt <> ?3
 
+-- name: drop_chunks_of
+delete from chunk where instance = ?1 and seq = ?2 and attempt = ?3
+
 -- name: milestones_after
 select position, at, type from milestone where instance = ?1 and position > ?2 order by position
 
