@@ -133,7 +133,7 @@ async def test_instances_are_listed_newest_first(server: Server):
     row = answer["result"][-1]
     assert set(row) == {
         "id", "status", "created_on", "started_on", "ended_on", "modified_on", "version_id", "workflow_id",
-        "trigger_source",
+        "trigger_source", "parent",
     }  # fmt: skip
     assert (row["status"], row["ended_on"], row["trigger_source"]) == ("waiting", None, "api")
     assert row["created_on"].endswith("Z")

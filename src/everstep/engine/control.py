@@ -17,7 +17,7 @@ from everstep.core.errors import (
 from everstep.core.names import check_event_type, check_instance_id, time_ordered_id
 from everstep.core.stored_error import decode_error
 from everstep.core.suggest import did_you_mean
-from everstep.core.types import STATUSES, InstanceStatus, SubscriptionEvent
+from everstep.core.types import STATUSES, InstanceLink, InstanceStatus, SubscriptionEvent
 from everstep.engine.clock import Alarm
 from everstep.engine.lifecycle import LifecycleVerbs, to_the_end
 from everstep.engine.params import checked_tags, encoded_params, retention_ms
@@ -115,6 +115,11 @@ class LocalControl(LifecycleVerbs):
         )
         more = len(found) > limit
         return [one.id for one in found[:limit]], str(found[limit - 1].pk) if more else None
+
+    async def parent_of(self, instance: InstanceRecord) -> InstanceLink | None:
+        """Return which instance started this one, if one did."""
+        parent = None if instance.parent is None else await self._engine.store.by_pk(instance.parent)
+        return None if parent is None else InstanceLink(parent.workflow, parent.id)
 
     async def counts(self) -> dict[str, dict[str, int]]:
         """Return how many instances of each workflow are in each status."""

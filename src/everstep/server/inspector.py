@@ -65,7 +65,7 @@ class _Views:
         page = await page_of(self._control, definition.name, request, status=status, per_page=PER_PAGE)
         data = {
             "workflow": shapes.workflow_shape(definition, counts.get(definition.name, {}), "app"),
-            "instances": [shapes.row_shape(instance) for instance in page.instances],
+            "instances": [shapes.row_shape(one, await self._control.parent_of(one)) for one in page.instances],
             "cursor": page.next_cursor,
         }
         paged = "cursor" in request.query_params

@@ -16,7 +16,7 @@ from msgspec import UNSET
 from everstep.core import codec
 from everstep.core.errors import NotSerializableError, StoredValueError
 from everstep.core.stored_error import error_info
-from everstep.core.types import AttemptInfo, ErrorInfo, InstanceStatus, StepInfo
+from everstep.core.types import AttemptInfo, ErrorInfo, InstanceLink, InstanceStatus, StepInfo
 from everstep.engine.program import WorkflowDefinition
 from everstep.engine.timestamps import utc
 from everstep.store.protocol import InstanceRecord
@@ -71,7 +71,7 @@ def workflow_shape(definition: WorkflowDefinition, counts: Mapping[str, int], sc
     }
 
 
-def row_shape(instance: InstanceRecord) -> dict[str, Any]:
+def row_shape(instance: InstanceRecord, parent: InstanceLink | None = None) -> dict[str, Any]:
     """An instance as a line of a list."""
     ended = utc(instance.ended_at)
     started = utc(instance.started_at)
@@ -86,6 +86,7 @@ def row_shape(instance: InstanceRecord) -> dict[str, Any]:
         "version_id": instance.version,
         "workflow_id": instance.workflow,
         "trigger_source": instance.trigger,
+        "parent": plain(parent),
     }
 
 

@@ -170,7 +170,8 @@ class _Api:
         }
         if "cursor" in request.query_params:
             del info["page"]
-        return Answer([shapes.row_shape(instance) for instance in page.instances], info)
+        rows = [shapes.row_shape(one, await self._control.parent_of(one)) for one in page.instances]
+        return Answer(rows, info)
 
     async def create(self, request: Request) -> Answer:
         name = self._control.program[request.path_params["name"]].name
