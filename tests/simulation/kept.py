@@ -14,4 +14,7 @@ KEPT_SEEDS = [
     (10141, "a replayed branch that came late through nested gathers slept until another branch's wait ended"),
     (10166, "a child created during an outage was forgotten by its parent"),
     (23695, "nobody looked at the error of a child's creation whose parent had been put away meanwhile"),
+    (45619, "a pause overtaken by the resume after it, while it waited for its children, was carried out in memory"),
+    (49084, "after a crash a parent took an instance of the same id that is not its own for its child, and never woke"),
+    (60435, "a claim under way when an instance was put away in doubt began a second life with an older journal"),
 ]

@@ -32,7 +32,7 @@ async def run_workflow(run: Run, name: str, workflow: str, params: Any, id: str 
         text = run.host.encode_params(workflow, params)  # before anything is recorded: what is wrong is the caller's
         record = await _begin(run, name, workflow, id)
         await _create(run, record, text, new=True)
-    elif not record.attempt and await _child(run, record) is None:  # a crash came between the record and the child
+    elif not record.attempt:  # a crash came between the record and the child, or before it was refused
         await _create(run, record, run.host.encode_params(workflow, params))
     values.asked(record)
     if not record.attempt:

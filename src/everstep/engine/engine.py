@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -335,11 +336,16 @@ class Engine:
         if instance is None:
             return
         for pk in [instance.pk, *(one.pk for one in await self.store.family(instance.pk))]:
+            self._held[pk] += 1  # until that is on disk: a claim under way is older than what was just put away
             self.discard(pk)
             now = self.clock.now()
             written = self.store.write(Change(pk, instance=InstanceChange("waiting", due_at=now, at=now)))
             written.add_done_callback(self.check_write)
-            written.add_done_callback(lambda _: self.dispatcher.kick())
+            written.add_done_callback(partial(self._doubted, pk))
+
+    def _doubted(self, pk: int, _: asyncio.Future[None]) -> None:
+        self._held -= Counter((pk,))
+        self.dispatcher.kick()
 
     def check_write(self, written: asyncio.Future[Any]) -> None:
         if not written.cancelled() and (error := written.exception()) is not None:

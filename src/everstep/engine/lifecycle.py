@@ -80,10 +80,13 @@ class LifecycleVerbs:
     async def pause(self, workflow: str, id: str) -> None:
         now = self._engine.clock.now()
         members = await self._members(workflow, id)
-        done = await self._for_all(members, lambda w, i: self._engine.store.pause(w, i, now=now))
-        for (name, member), transition in zip(members, done, strict=True):
-            if transition is not None:
-                self._paused(transition, name, member, now)
+
+        async def pause(name: str, member: str) -> Transition:
+            done = await self._engine.store.pause(name, member, now=now)
+            self._paused(done, name, member, now)  # at once: whatever is asked next finds memory as the disk is
+            return done
+
+        await self._for_all(members, pause)
 
     def _paused(self, done: Transition, workflow: str, id: str, now: int) -> None:
         engine = self._engine
@@ -100,10 +103,13 @@ class LifecycleVerbs:
     async def resume(self, workflow: str, id: str) -> None:
         now = self._engine.clock.now()
         members = await self._members(workflow, id)
-        done = await self._for_all(members, lambda w, i: self._engine.store.resume(w, i, now=now))
-        for (name, member), transition in zip(members, done, strict=True):
-            if transition is not None:
-                await self._resumed(transition, name, member, now)
+
+        async def resume(name: str, member: str) -> Transition:
+            done = await self._engine.store.resume(name, member, now=now)
+            await self._resumed(done, name, member, now)
+            return done
+
+        await self._for_all(members, resume)
 
     async def _resumed(self, done: Transition, workflow: str, id: str, now: int) -> None:
         engine = self._engine
