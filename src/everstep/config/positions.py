@@ -80,10 +80,6 @@ class _Scan:
     def step(self) -> None:
         self.kind, self.text, self.line = next(self._tokens, ("", "", self.line))
 
-    def skip_newlines(self) -> None:
-        while self.text == "\n":
-            self.step()
-
     @staticmethod
     def _read(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str, int]]:
         line = 1

@@ -192,8 +192,7 @@ class Engine:
         try:
             yield
         finally:
-            self._held.subtract(pks)
-            self._held = +self._held
+            self._held -= Counter(pks)
 
     def _launch(self, run: Run) -> None:
         if run.pk in self._held:
@@ -336,14 +335,19 @@ class Engine:
         if instance is None:
             return
         for pk in [instance.pk, *(one.pk for one in await self.store.family(instance.pk))]:
-            self._held[pk] += 1  # until that is on disk: a claim under way is older than what was just put away
-            self.discard(pk)
-            now = self.clock.now()
-            written = self.store.write(Change(pk, instance=InstanceChange("waiting", due_at=now, at=now)))
-            written.add_done_callback(self.check_write)
-            written.add_done_callback(partial(self._doubted, pk))
+            self.make_due(pk)
 
-    def _doubted(self, pk: int, _: asyncio.Future[None]) -> None:
+    def make_due(self, pk: int) -> asyncio.Future[None]:
+        """Put an instance away and let it go on from what is on disk."""
+        self._held[pk] += 1  # until that is on disk: a claim under way is older than what was just put away
+        self.discard(pk)
+        now = self.clock.now()
+        written = self.store.write(Change(pk, instance=InstanceChange("waiting", due_at=now, at=now)))
+        written.add_done_callback(self.check_write)
+        written.add_done_callback(partial(self._is_due, pk))
+        return written
+
+    def _is_due(self, pk: int, _: asyncio.Future[None]) -> None:
         self._held -= Counter((pk,))
         self.dispatcher.kick()
 

@@ -123,7 +123,7 @@ class LifecycleVerbs:
                 run.unpause(now)
             else:
                 # It was put away for the pause while the resume was on its way to disk: nobody has it, so it is due.
-                await self._make_due(done.pk)
+                await engine.make_due(done.pk)
 
     @to_the_end
     async def terminate(self, workflow: str, id: str, *, rollback: bool = False) -> None:
@@ -244,17 +244,7 @@ class LifecycleVerbs:
     def _take_back(self, instance: InstanceRecord) -> None:
         """Let an instance go on that was put away for something the store then refused."""
         if not instance.ended and instance.status != "paused":
-            now = self._engine.clock.now()
-            written = self._engine.store.write(
-                Change(instance.pk, instance=InstanceChange("waiting", due_at=now, at=now))
-            )
-            written.add_done_callback(lambda _: self._engine.dispatcher.kick())
-
-    async def _make_due(self, pk: int) -> None:
-        """Let an instance go on that nobody has in memory."""
-        now = self._engine.clock.now()
-        await self._engine.store.write(Change(pk, instance=InstanceChange("waiting", due_at=now, at=now)))
-        self._engine.dispatcher.kick()
+            self._engine.make_due(instance.pk)
 
     @to_the_end
     async def delete(self, workflow: str, id: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import Any, TypeGuard
+from typing import Any
 
 from everstep.core.errors import NotSerializableError, StorageLimitError, StoredValueError
 from everstep.core.journal import StepRecord
@@ -45,11 +45,6 @@ class StoredStream:
 
     def __repr__(self) -> str:
         return f"<StoredStream of {self.size} bytes>"
-
-
-def is_stream(value: object) -> TypeGuard[AsyncIterable[Any]]:
-    """Whether a step returned a stream."""
-    return hasattr(value, "__aiter__")
 
 
 async def keep(run: Run, record: StepRecord, stream: AsyncIterable[Any]) -> StreamSummary:
