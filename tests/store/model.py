@@ -119,7 +119,7 @@ class ModelStore:
         }
         return pk
 
-    def write(self, change: Change) -> asyncio.Future[None]:
+    def write(self, change: Change, *, awaited: bool = False) -> asyncio.Future[None]:
         if not self.is_open:
             raise StoreError("the store is not open")
         for step in change.steps:

@@ -15,7 +15,8 @@ from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
 from everstep.api.env import Env, set_default_env
 from everstep.engine.clock import Clock
 from everstep.engine.control import LocalControl
-from everstep.engine.engine import Engine, EngineOptions
+from everstep.engine.engine import Engine
+from everstep.engine.options import EngineOptions
 from everstep.engine.program import Program, WorkflowDefinition, define
 from everstep.store.protocol import Store
 from everstep.store.sqlite import open_store

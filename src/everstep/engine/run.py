@@ -31,8 +31,9 @@ _UNWIND_SECONDS = 1.0
 class Run:
     """One instance in memory.
 
-    `active` counts attempts and commits under way. While it is 0 and branches wait, nothing can happen before the
-    earliest wait is due or an event comes: the run is parked, which is what its row says then.
+    `returned` is whether its `run` has come to an end. `active` counts attempts and commits under way. While it is 0
+    and branches wait, nothing can happen before the earliest wait is due or an event comes: the run is parked, which is
+    what its row says then.
     """
 
     __slots__ = (
@@ -53,7 +54,9 @@ class Run:
         "on_paused",
         "parked",
         "paused_since",
+        "returned",
         "sealed",
+        "step_limit",
         "steps_asked",
         "stored_bytes",
         "stored_open",
@@ -77,9 +80,11 @@ class Run:
         self.parked = False
         self.paused_since: int | None = None
         self.dropped = False
+        self.returned = False
         self.sealed = False
         self.gathering = False
         self.compensations: dict[int, Compensation] = {}
+        self.step_limit = host.step_limit(instance.workflow)
         self.steps_asked = sum(step.kind in ("do", "wait", "child") for step in steps)
         self.stored_bytes = sum(stored_bytes(step) for step in steps)
         self.task: asyncio.Task[None] | None = None
@@ -140,7 +145,7 @@ class Run:
         self.check_alive()
         self.active += 1
         try:
-            await self.host.store.write(self._change(step, attempt, consumed))
+            await self.host.store.write(self._change(step, attempt, consumed), awaited=True)
             self.host.tell_change(self.pk)
         finally:
             self.active -= 1
@@ -150,13 +155,6 @@ class Run:
         """Record a step with whatever is written next; nobody waits for it."""
         self.check_alive()
         self.host.store.write(self._change(step, attempt, ())).add_done_callback(self.host.check_write)
-
-    def record_compensable(self) -> None:
-        """Record the steps in flight that have rollback handlers, some of which are not on disk yet."""
-        if not self.dropped:
-            for step in self.journal.steps():
-                if step.compensable and not step.final:
-                    self.write_soon(step)
 
     def _change(self, step: StepRecord, attempt: AttemptRecord | None, consumed: Sequence[int]) -> Change:
         self.unseen_cuts = 0  # the journal grows: whatever crashes now is counted from here
@@ -300,6 +298,11 @@ class Run:
 
     # Pausing
 
+    @property
+    def halted(self) -> bool:
+        """Whether there is something at the gate: a pause, a rollback, or that the instance was put away."""
+        return self.paused_since is not None or self.sealed or self.dropped
+
     async def gate(self) -> None:
         """Stand still while the instance is being paused."""
         while self.paused_since is not None and not self.dropped:
@@ -353,7 +356,8 @@ class Run:
                 opened.set_result(None)
         for attempt in list(self.attempts.values()):
             attempt.cancel()
-        self.host.loop.call_soon(self._unwind, _QUIET_TURNS)
+        if not self.returned:
+            self.host.loop.call_soon(self._unwind, _QUIET_TURNS)
 
     def _unwind(self, turns: int) -> None:
         """See that the coroutine leaves, even from an `await` that is no step."""
@@ -391,10 +395,3 @@ class Run:
             attempt.cancel()
         if attempts:
             await asyncio.wait(attempts, timeout=_UNWIND_SECONDS)
-
-    def give_up_waiting(self) -> None:
-        """Close the sleeps and waits of branches that were ended: nothing that comes for them may wake the rollback."""
-        for step in [step for step in self.stored_open.values() if step.kind in ("sleep", "wait", "child")]:
-            step.state, step.ended_at = "cancelled", self.host.clock.now()
-            self.write_soon(step)
-            del self.stored_open[step.seq]
