@@ -27,6 +27,7 @@ class Creations:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._doubting: set[asyncio.Task[None]] = set()
+        self._under_way: dict[tuple[str, str], list[asyncio.Future[int]]] = {}
 
     async def create(self, new: NewInstance) -> None:
         """Create an instance and start it, now if there is room. Raises InstanceExistsError."""
@@ -34,8 +35,17 @@ class Creations:
         new = msgspec.structs.replace(new, owned=engine.reserve(new.workflow))
         answered: asyncio.Future[None] = engine.loop.create_future()
         creating = asyncio.ensure_future(engine.store.create(new))
+        self._under_way.setdefault((new.workflow, new.id), []).append(creating)
         creating.add_done_callback(partial(self._created, new, answered))
         await answered
+
+    async def settled(self, workflow: str, id: str) -> None:
+        """Wait until an instance is in memory that is on disk, with its creator yet to hear of it.
+
+        What is asked of it would otherwise be done before it begins, and be forgotten when it does.
+        """
+        while creating := self._under_way.get((workflow, id)):
+            await asyncio.wait(creating)
 
     async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
         """Create an instance whose parent is `run`. Raises InstanceExistsError."""
@@ -56,7 +66,10 @@ class Creations:
         await self.create(new)
 
     def _created(self, new: NewInstance, answered: asyncio.Future[None], creating: asyncio.Future[int]) -> None:
-        engine = self._engine
+        engine, key = self._engine, (new.workflow, new.id)
+        self._under_way[key].remove(creating)
+        if not self._under_way[key]:
+            del self._under_way[key]
         if new.owned:
             engine.unreserve(new.workflow)
         if creating.cancelled():  # with the loop itself
