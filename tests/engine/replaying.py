@@ -42,8 +42,8 @@ class ReplayedSteps:
     async def _once(self, kind: Kind, name: str, step: Coroutine[Any, Any, Any]) -> Any:
         """Carry out a step; if that is what ended it, nobody hears of it before the next life."""
         journal = self._run.journal
-        key = (kind, name, journal._counts.get((kind, name), 0) + 1)
-        before = journal._steps.get(key)
+        key = (kind, name, journal.next_count(kind, name))
+        before = journal.row(*key)
         known = before is not None and before.final
         try:
             value = await step
@@ -53,9 +53,9 @@ class ReplayedSteps:
         self._put_away(key, known=known)
         return value
 
-    def _put_away(self, key: tuple[str, str, int], *, known: bool) -> None:
+    def _put_away(self, key: tuple[Kind, str, int], *, known: bool) -> None:
         run, engine = self._run, self._run.host
-        record = run.journal._steps.get(key)
+        record = run.journal.row(*key)
         if known or record is None or not record.final:
             return
         run.check_alive()

@@ -75,11 +75,13 @@ class Journal:
     __slots__ = ("_counts", "_steps", "_unasked", "last_seq")
 
     def __init__(self, steps: list[StepRecord] | None = None) -> None:
-        self._steps: dict[tuple[str, str, int], StepRecord] = {}
-        self._counts: dict[tuple[str, str], int] = {}
+        # Keys are texts, which the garbage collector need not look at: there are two for every step in memory. No kind
+        # is the beginning of another, so kind and name run together are still apart.
+        self._steps: dict[str, StepRecord] = {}
+        self._counts: dict[str, int] = {}
         self.last_seq = 0
         for step in steps or ():
-            self._steps[step.kind, step.name, step.count] = step
+            self._steps[key_of(step.kind, step.name, step.count)] = step
             self.last_seq = max(self.last_seq, step.seq)
         self._unasked = {
             key: step for key, step in self._steps.items() if step.state != "cancelled" and step.kind != "rollback"
@@ -87,24 +89,29 @@ class Journal:
 
     def find(self, kind: Kind, name: str) -> StepRecord | None:
         """Return the step the code asks for next under this name, if it has begun before."""
-        count = self._counts.get((kind, name), 0) + 1
-        record = self._steps.get((kind, name, count))
+        count = self.next_count(kind, name)
+        key = key_of(kind, name, count)
+        record = self._steps.get(key)
         if record is not None:
-            self._counts[kind, name] = count
-            self._unasked.pop((kind, name, count), None)
+            self._counts[kind + name] = count
+            self._unasked.pop(key, None)
         return record
+
+    def next_count(self, kind: Kind, name: str) -> int:
+        """Return how many times a name will have come with the next step of that name."""
+        return self._counts.get(kind + name, 0) + 1
 
     def row(self, kind: Kind, name: str, count: int) -> StepRecord | None:
         """Return a row by its whole identity, without asking for it."""
-        return self._steps.get((kind, name, count))
+        return self._steps.get(key_of(kind, name, count))
 
     def place(self, kind: Kind, name: str, count: int, now: int) -> StepRecord:
         """Return a row by its whole identity, begun if there is none."""
-        record = self._steps.get((kind, name, count))
+        record = self.row(kind, name, count)
         if record is None:
             self.last_seq += 1
-            record = self._steps[kind, name, count] = StepRecord(self.last_seq, kind, name, count, "running")
-            record.started_at = now
+            record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now)
+            self._steps[key_of(kind, name, count)] = record
         return record
 
     @property
@@ -118,15 +125,14 @@ class Journal:
 
     def asked(self, step: StepRecord) -> bool:
         """Whether the code has asked for a step in this life."""
-        return (step.kind, step.name, step.count) not in self._unasked
+        return key_of(step.kind, step.name, step.count) not in self._unasked
 
     def begin(self, kind: Kind, name: str, now: int) -> StepRecord:
         """Begin the step that `find` did not find."""
-        count = self._counts.get((kind, name), 0) + 1
-        self._counts[kind, name] = count
+        count = self._counts[kind + name] = self.next_count(kind, name)
         self.last_seq += 1
         record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now)
-        self._steps[kind, name, count] = record
+        self._steps[key_of(kind, name, count)] = record
         return record
 
     def steps(self) -> list[StepRecord]:
@@ -135,3 +141,8 @@ class Journal:
 
     def __len__(self) -> int:
         return len(self._steps)
+
+
+def key_of(kind: Kind, name: str, count: int) -> str:
+    """Write a step's identity as one text. The first word is the kind, which has no spaces, and the last the count."""
+    return f"{kind} {name} {count}"

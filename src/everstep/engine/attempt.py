@@ -4,36 +4,61 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from types import CodeType, CoroutineType
 from typing import Any
 
-from msgspec import Struct
-
 from everstep.api.current import running_step
 from everstep.api.declared import StepCall
 from everstep.core.durations import format_duration
 from everstep.core.errors import WorkflowTimeoutError
-from everstep.core.types import StepContext
-from everstep.engine.deadlines import Deadlines
+from everstep.core.journal import StepRecord
+from everstep.core.step_policy import StepPolicy
+from everstep.core.types import StepContext, StepIdentity
+from everstep.engine import streams
+from everstep.engine.deadlines import EXACT_BELOW_MS, Deadline, Deadlines
+from everstep.engine.run import Run
+from everstep.store.protocol import InstanceRecord
 
 _COROUTINE = inspect.CO_COROUTINE
 
 
-class Attempt(Struct, frozen=True):
-    """One try: the call, the task it runs in, its context for those who ask, its time, and what keeps a stream.
+class Attempt:
+    """One try of a step while it is in flight, in the task that asked for it.
 
-    A stream is read within the attempt's time.
+    `deadline` is the end of its time. Attempts that may take long and are over at once never get one.
     """
 
-    call: StepCall
-    task: asyncio.Task[Any]
-    context: Callable[[], StepContext]
-    timeout_ms: int
-    keep: Callable[[Any], Awaitable[Any]]
+    __slots__ = ("call", "deadline", "number", "policy", "record", "run", "task")
+
+    def __init__(
+        self, run: Run, record: StepRecord, call: StepCall, policy: StepPolicy, task: asyncio.Task[Any]
+    ) -> None:
+        self.run = run
+        self.record = record
+        self.call = call
+        self.policy = policy
+        self.task = task
+        self.number = record.attempt
+        self.deadline: Deadline | None = None
+
+    def context(self) -> StepContext:
+        """Return what the function may know of the attempt."""
+        return context_of(self.run.instance, self.record, self.number, self.policy)
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether its time begins when it lasts: a short time is exact, and in a thread it begins with the turn."""
+        return self.policy.timeout_ms >= EXACT_BELOW_MS and not _runs_in_thread(self.call.fn)
+
+
+def context_of(instance: InstanceRecord, record: StepRecord, attempt: int, policy: StepPolicy) -> StepContext:
+    """Return what an attempt's function may know of it."""
+    identity = StepIdentity(record.name, record.count)
+    return StepContext(identity, attempt, policy.as_config(), instance.id, instance.workflow)
 
 
 class Attempts:
@@ -52,11 +77,22 @@ class Attempts:
     def run(self, attempt: Attempt) -> Coroutine[Any, Any, Any]:
         """Run one attempt, in the current task, and return what the function returned.
 
+        A stream is read within the attempt's time.
+
         Raises:
             WorkflowTimeoutError: when it took too long; a coroutine was cancelled, a thread's late end changes nothing.
             BaseException: whatever the function raised.
         """
-        return self._in_turn(attempt) if _runs_in_thread(attempt.call.fn) else self._timed(attempt)
+        if _runs_in_thread(attempt.call.fn):
+            return self._in_turn(attempt)
+        if attempt.policy.timeout_ms < EXACT_BELOW_MS:
+            self._deadlines.start(attempt)
+        return self._timed(attempt)
+
+    def lasts(self, attempt: Attempt) -> None:
+        """Count the time of an attempt from its beginning, as it is not over at once."""
+        if attempt.takes_time:
+            self._deadlines.start(attempt, began_at=attempt.record.attempt_at)
 
     def close(self) -> None:
         """Let go of the threads; those still busy end by themselves."""
@@ -64,30 +100,37 @@ class Attempts:
 
     async def _in_turn(self, attempt: Attempt) -> Any:
         async with self._slots:
+            self._deadlines.start(attempt)
             return await self._timed(attempt, in_thread=True)
 
     async def _timed(self, attempt: Attempt, *, in_thread: bool = False) -> Any:
         task, call = attempt.task, attempt.call
         cancelled_before = task.cancelling()
-        deadline = self._deadlines.start(task, attempt.timeout_ms)
         token = running_step.set(attempt.context)
         try:
-            result = await self._in_thread(attempt) if in_thread else _bound(call, attempt.context)()
+            if in_thread:
+                result = await self._in_thread(attempt)
+            elif _takes_ctx(call.fn):
+                result = _bound(call, attempt.context)()
+            else:
+                result = call.fn(*call.args, **call.kwargs)
             if type(result) is CoroutineType or inspect.isawaitable(result):
                 result = await result
-            return await attempt.keep(result) if hasattr(result, "__aiter__") else result
+            return await streams.keep(attempt.run, attempt.record, result) if hasattr(result, "__aiter__") else result
         except asyncio.CancelledError:
-            if not deadline.expired or task.cancelling() > cancelled_before + 1:
+            expired = attempt.deadline is not None and attempt.deadline.expired
+            if not expired or task.cancelling() > cancelled_before + 1:
                 raise
             raise WorkflowTimeoutError(
-                f"attempt {attempt.context().attempt} of step {call.name!r} timed out after "
-                f"{format_duration(attempt.timeout_ms)}"
+                f"attempt {attempt.number} of step {call.name!r} timed out after "
+                f"{format_duration(attempt.policy.timeout_ms)}"
             ) from None
         finally:
             running_step.reset(token)
-            deadline.clear()
-            if deadline.expired:  # whatever the function made of it, the cancellation was not the workflow's
-                task.uncancel()
+            if attempt.deadline is not None:
+                attempt.deadline.clear()
+                if attempt.deadline.expired:  # whatever the function made of it, it was not the workflow's cancellation
+                    task.uncancel()
 
     async def _in_thread(self, attempt: Attempt) -> Any:
         # A copy: context variables of the workflow are seen by the function, and what it sets goes with its thread.

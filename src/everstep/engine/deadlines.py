@@ -6,9 +6,12 @@ Timeouts of ten seconds and more are noticed up to a second late, shorter ones a
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from everstep.engine.clock import Alarm, Clock, Timer
+
+if TYPE_CHECKING:
+    from everstep.engine.attempt import Attempt
 
 EXACT_BELOW_MS = 10_000
 _SLOT_MS = 1_000
@@ -46,13 +49,14 @@ class Deadlines:
         self._slots: dict[int, set[Deadline]] = {}
         self._alarm = Alarm(clock, self._turn)
 
-    def start(self, task: asyncio.Task[Any], timeout_ms: int) -> Deadline:
-        """Give a task until `timeout_ms` from now."""
-        deadline = Deadline(task)
-        due = self._clock.now() + timeout_ms
+    def start(self, attempt: Attempt, *, began_at: int | None = None) -> None:
+        """Give an attempt its policy's time, from now or from when it began."""
+        deadline = attempt.deadline = Deadline(attempt.task)
+        timeout_ms = attempt.policy.timeout_ms
+        due = (self._clock.now() if began_at is None else began_at) + timeout_ms
         if timeout_ms < EXACT_BELOW_MS:
             deadline.timer = self._clock.call_at(due, deadline.expire)
-            return deadline
+            return
         slot = due // _SLOT_MS + 1
         members = self._slots.get(slot)
         if members is None:
@@ -60,7 +64,6 @@ class Deadlines:
             self._alarm.set(slot * _SLOT_MS)
         members.add(deadline)
         deadline.slot = members
-        return deadline
 
     def _turn(self) -> None:
         now = self._clock.now() // _SLOT_MS

@@ -17,9 +17,8 @@ import msgspec
 
 from everstep.api.step import RunsAsChild, StepRunner
 from everstep.core.errors import EngineStoppedError, StoreError, Suspended
-from everstep.core.journal import StepRecord
 from everstep.core.stored_error import error_info
-from everstep.engine.attempt import Attempts
+from everstep.engine.attempt import Attempt, Attempts
 from everstep.engine.branch import NEVER
 from everstep.engine.clock import Clock, SystemClock
 from everstep.engine.creations import Creations
@@ -262,11 +261,11 @@ class Engine:
         if self._parked.pop(run.pk, None) is not None:
             self._at_work[run.instance.workflow] += 1
 
-    def attempt_began(self, run: Run, step: StepRecord) -> None:
-        self._starts.began(run, step)
+    def attempt_began(self, attempt: Attempt) -> None:
+        self._starts.began(attempt)
 
-    def attempt_ended(self, step: StepRecord) -> None:
-        self._starts.ended(step)
+    def attempt_ended(self, attempt: Attempt) -> None:
+        self._starts.ended(attempt)
 
     def workflow_name(self, workflow: type[RunsAsChild] | str) -> str:
         return self.program.named(workflow).name  # type: ignore[arg-type]  # a workflow class, or named() says so

@@ -6,7 +6,6 @@ Which step it is was settled before (`steps.py`); what a failed attempt leads to
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,7 +18,6 @@ from everstep.core.stored_error import decode_error
 from everstep.engine import failures, streams
 from everstep.engine.attempt import Attempt
 from everstep.engine.declared_types import declared_result
-from everstep.engine.failures import context_of
 from everstep.engine.run import Run
 from everstep.engine.stream_summary import StreamSummary, encoded, summary_of
 from everstep.telemetry import events as happened
@@ -83,33 +81,31 @@ async def _attempt(run: Run, record: StepRecord, call: StepCall, policy: StepPol
     """Make one attempt. A value it returned is in the record and yet to be written; a failure is written."""
     if run.halted:
         await run.gate()
-    task = _begin(run, record, policy)
+    attempt = _begin(run, record, call, policy)
     declared = declared_result(call.fn)
     try:
         if decide.must_record_start(policy, record.attempt):
             await run.write(record)
-        context = partial(context_of, run.instance, record, record.attempt, policy)
-        attempt = Attempt(call, task, context, policy.timeout_ms, partial(streams.keep, run, record))
         text, value = _encoded(record, declared, await run.host.attempts.run(attempt))
     except asyncio.CancelledError as error:
-        _end(run, record)
+        _end(attempt)
         _leave_if_cancelled(run, record)
         await failures.record_failure(run, record, policy, error)
         return None
     except (Exception, SystemExit) as error:  # noqa: BLE001  # the step's own error, decided on below
-        _end(run, record)
+        _end(attempt)
         run.check_alive()
         await failures.record_failure(run, record, policy, error)
         return None
     except BaseException:
-        _end(run, record)
+        _end(attempt)
         raise
-    _end(run, record)
+    _end(attempt)
     record.state, record.result, record.ended_at = "complete", text, run.host.clock.now()
     return _restored(run, record, declared, value)
 
 
-def _begin(run: Run, record: StepRecord, policy: StepPolicy) -> asyncio.Task[Any]:
+def _begin(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> Attempt:
     host = run.host
     run.check_alive()
     record.attempt += 1
@@ -119,16 +115,18 @@ def _begin(run: Run, record: StepRecord, policy: StepPolicy) -> asyncio.Task[Any
     assert task is not None  # steps run in tasks
     run.attempts[record.seq] = task
     run.active += 1
-    host.attempt_began(run, record)
+    attempt = Attempt(run, record, call, policy, task)
+    host.attempt_began(attempt)
     if host.telemetry.listening:
         run.tell(happened.AttemptStarted, record, attempt=record.attempt, allowed=policy.limit + 1)
-    return task
+    return attempt
 
 
-def _end(run: Run, record: StepRecord) -> None:
+def _end(attempt: Attempt) -> None:
+    run = attempt.run
     run.active -= 1
-    run.attempts.pop(record.seq, None)
-    run.host.attempt_ended(record)
+    run.attempts.pop(attempt.record.seq, None)
+    run.host.attempt_ended(attempt)
 
 
 def _leave_if_cancelled(run: Run, record: StepRecord) -> None:

@@ -9,17 +9,10 @@ from everstep.core.errors import AttemptCutOffError, NotSerializableError, Retry
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.step_policy import StepPolicy
 from everstep.core.stored_error import decode_error, encode_error, error_info
-from everstep.core.types import StepContext, StepIdentity
 from everstep.engine import delays
+from everstep.engine.attempt import context_of
 from everstep.engine.run import Run
-from everstep.store.protocol import InstanceRecord
 from everstep.telemetry import events as happened
-
-
-def context_of(instance: InstanceRecord, record: StepRecord, attempt: int, policy: StepPolicy) -> StepContext:
-    """Return what an attempt's function may know of it."""
-    identity = StepIdentity(record.name, record.count)
-    return StepContext(identity, attempt, policy.as_config(), instance.id, instance.workflow)
 
 
 async def record_failure(run: Run, record: StepRecord, policy: StepPolicy, error: BaseException) -> None:

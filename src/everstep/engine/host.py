@@ -6,13 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 from everstep.api.step import RunsAsChild
-from everstep.core.journal import StepRecord
-from everstep.engine.attempt import Attempts
 from everstep.engine.clock import Clock
 from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry
 
 if TYPE_CHECKING:
+    from everstep.engine.attempt import Attempt, Attempts
     from everstep.engine.run import Run
 
 
@@ -33,11 +32,11 @@ class Host(Protocol):
         """Note that `run` is at work again."""
         ...
 
-    def attempt_began(self, run: Run, step: StepRecord) -> None:
+    def attempt_began(self, attempt: Attempt) -> None:
         """Note an attempt, so that its start is written if it lasts."""
         ...
 
-    def attempt_ended(self, step: StepRecord) -> None:
+    def attempt_ended(self, attempt: Attempt) -> None:
         """Forget an attempt."""
         ...
 

@@ -1,49 +1,49 @@
-"""Writes the start of attempts that last; quick ones leave one row only, when they end."""
+"""Looks after attempts that last: writes their start and begins to count their time. Quick ones leave one row only."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everstep.core.journal import StepRecord
 from everstep.engine.clock import Alarm
 
 if TYPE_CHECKING:
+    from everstep.engine.attempt import Attempt
     from everstep.engine.host import Host
-    from everstep.engine.run import Run
 
 
 class Starts:
-    """The attempts in flight whose start is not on disk yet, oldest first."""
+    """The attempts in flight that may still be quick, oldest first."""
 
     def __init__(self, host: Host, delay_ms: int) -> None:
         self._host = host
         self._delay_ms = delay_ms
-        self._waiting: dict[int, tuple[Run, StepRecord]] = {}
-        self._alarm = Alarm(host.clock, self._write)
+        self._quick: dict[Attempt, None] = {}
+        self._alarm = Alarm(host.clock, self._look)
 
-    def began(self, run: Run, step: StepRecord) -> None:
+    def began(self, attempt: Attempt) -> None:
         """Note an attempt."""
-        if not self._waiting:
-            self._alarm.set((step.attempt_at or 0) + self._delay_ms)
-        self._waiting[id(step)] = (run, step)
+        if not self._quick:
+            self._alarm.set((attempt.record.attempt_at or 0) + self._delay_ms)
+        self._quick[attempt] = None
 
-    def ended(self, step: StepRecord) -> None:
+    def ended(self, attempt: Attempt) -> None:
         """Forget an attempt that was quick; for others there is nothing to forget."""
-        self._waiting.pop(id(step), None)
+        self._quick.pop(attempt, None)
 
     def stop(self) -> None:
         """Write nothing more."""
-        self._waiting.clear()
+        self._quick.clear()
         self._alarm.clear()
 
-    def _write(self) -> None:
+    def _look(self) -> None:
         long_ago = self._host.clock.now() - self._delay_ms
-        while self._waiting:
-            key = next(iter(self._waiting))
-            run, step = self._waiting[key]
-            if (step.attempt_at or 0) > long_ago:
-                self._alarm.set((step.attempt_at or 0) + self._delay_ms)
+        while self._quick:
+            attempt = next(iter(self._quick))
+            began_at = attempt.record.attempt_at or 0
+            if began_at > long_ago:
+                self._alarm.set(began_at + self._delay_ms)
                 return
-            del self._waiting[key]
-            if not run.dropped:
-                run.write_soon(step)
+            del self._quick[attempt]
+            if not attempt.run.dropped:
+                attempt.run.write_soon(attempt.record)
+                self._host.attempts.lasts(attempt)
