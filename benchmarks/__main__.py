@@ -1,0 +1,62 @@
+"""The command line: `python3 run.py bench`. Chooses what runs and where its results go."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+from benchmarks import peers, report, rounds, works
+from benchmarks.against import commit
+from benchmarks.peers.everstep import EverstepPeer, revision
+from benchmarks.rounds import Results
+
+
+def main(arguments: list[str]) -> int:
+    given = _parser().parse_args(arguments)
+    with contextlib.ExitStack() as stack:
+        if given.against:
+            chosen = [EverstepPeer(), stack.enter_context(commit(given.against))]
+        else:
+            chosen = peers.chosen(_names(given.peers))
+        results = rounds.run(
+            chosen,
+            works.chosen(_names(given.only) or (works.HOT_PATH if given.against else ())),
+            rounds=given.rounds or (2 if given.quick else 5),
+            quick=given.quick,
+            about={"commit": revision()},
+            say=_say,
+        )
+    print(report.as_text(results))
+    _write(results, given)
+    return 1 if "everstep" in results.unavailable or not results.values else 0
+
+
+def _write(results: Results, given: argparse.Namespace) -> None:
+    if given.json:
+        given.json.write_text(json.dumps(results.as_json(), indent=2, ensure_ascii=False) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run.py bench", description="Measure Everstep, its peers and the machine.")
+    parser.add_argument("--only", metavar="a,b", help="works by group or key; all when omitted")
+    parser.add_argument("--peers", metavar="everstep,dbos-sqlite", help="peers by name; all when omitted")
+    parser.add_argument("--against", metavar="COMMIT", help="compare this tree with a commit, on the hot path")
+    parser.add_argument("--rounds", type=int, help="how often each work is done; 5, or 2 with --quick")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes: minutes instead of hours")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured as JSON")
+    return parser
+
+
+def _names(given: str | None) -> list[str]:
+    return [name.strip() for name in (given or "").split(",") if name.strip()]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

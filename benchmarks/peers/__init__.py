@@ -1,0 +1,20 @@
+"""The peers, and the limits of the machine, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.peers.dbos import DbosOnSqlite
+from benchmarks.peers.everstep import EverstepPeer
+from benchmarks.peers.limits import BareDisk, BareSqlite
+from benchmarks.peers.peer import Peer
+
+PEERS: Sequence[type[Peer]] = (EverstepPeer, BareDisk, BareSqlite, DbosOnSqlite)
+
+
+def chosen(names: Sequence[str]) -> list[Peer]:
+    """The peers of these names in their own order, Everstep always among them; all for none. Raises ValueError."""
+    known = [peer.name for peer in PEERS]
+    if unknown := sorted(set(names) - set(known)):
+        raise ValueError(f"there is no peer {', '.join(unknown)}; known: {', '.join(known)}")
+    return [peer() for peer in PEERS if not names or peer.name in names or peer is EverstepPeer]

@@ -1,0 +1,58 @@
+"""DBOS Transact for Python, a library in the measuring process, on SQLite (its default) and on PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+from benchmarks import cold
+from benchmarks.installs import python_environment
+from benchmarks.peers.peer import Measured, Peer
+from benchmarks.processes import run_program
+from benchmarks.works import Work
+
+VERSION = "3.4.0"
+
+
+class DbosOnSqlite(Peer):
+    """Everything at its defaults, steps and workflows `async`; DBOS sets no pragmas beyond its busy timeout."""
+
+    name = "dbos-sqlite"
+    title = "DBOS, SQLite"
+    durability = "fsync (journal_mode=DELETE, synchronous=FULL)"
+    best = 8
+    lacks: ClassVar = {
+        "event-replay": "keeps every waiting workflow in memory",
+        "long-history": "not measured",
+        "million": "not measured",
+        "results": "not measured",
+        "branches": "not measured",
+        "asleep": "keeps a task or thread for each sleeper; 100,000 were not tried",
+        "sleep-10000": "starts about 200 workflows a second: the first would be over before the last began",
+        "due-at-once": "starts about 200 workflows a second: the first would be over before the last began",
+        "dev": "a library without a server",
+        "j": "open source has no recovery between workers",
+    }
+
+    def set_up(self) -> None:
+        """Install it from PyPI."""
+        self._python = python_environment("dbos", [f"dbos=={VERSION}"])
+
+    def database(self, folder: Path) -> str:
+        """The URL of a database that is new for this folder."""
+        return f"sqlite:///{folder / 'dbos.sqlite'}"
+
+    def do(self, work: Work, given: dict[str, Any], folder: Path) -> Measured:
+        if work.key == "import":
+            return cold.import_figures(self._python, "import dbos", "from dbos import DBOS", given["times"], {})
+        given = {**given, "database": self.database(folder)}
+        if work.key == "kill":
+            self._run({**given, "do": "until_killed"}, folder, work.seconds, killed=True)
+            return self._run({**given, "do": "after_kill"}, folder, work.seconds)
+        do = "parallel" if work.key.startswith("parallel") else work.key.replace("-", "_")
+        return self._run({**given, "do": do}, folder, work.seconds)
+
+    def _run(self, given: dict[str, Any], folder: Path, seconds: float, *, killed: bool = False) -> Measured:
+        command = [self._python, "-m", "benchmarks.programs.dbos", json.dumps(given)]
+        return run_program(command, folder=folder, seconds=seconds, killed=killed)
