@@ -117,6 +117,17 @@ def memory_mib(pid: int, *, family: bool = False) -> float:
     return sum(rss for one, session, rss in rows if one == pid or (family and session == pid)) / 1024
 
 
+def cpu_s(pid: int) -> float:
+    """The CPU seconds that the processes of a session have used; those that have ended do not count."""
+    seconds = 0.0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # one that ended meanwhile
+            fields = file.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == pid:
+                seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
 def last_words(log: Path, lines: int = 3) -> str:
     """The end of a log, on one line."""
     text = log.read_text(errors="replace").strip().splitlines() if log.exists() else []

@@ -8,8 +8,10 @@ from benchmarks.peers.dbos import DbosOnSqlite
 from benchmarks.peers.everstep import EverstepPeer
 from benchmarks.peers.limits import BareDisk, BareSqlite
 from benchmarks.peers.peer import Peer
+from benchmarks.peers.restate import Restate
+from benchmarks.peers.temporal import Temporal
 
-PEERS: Sequence[type[Peer]] = (EverstepPeer, BareDisk, BareSqlite, DbosOnSqlite)
+PEERS: Sequence[type[Peer]] = (EverstepPeer, BareDisk, BareSqlite, DbosOnSqlite, Restate, Temporal)
 
 
 def chosen(names: Sequence[str]) -> list[Peer]:
