@@ -61,11 +61,16 @@ def server_figures(
     """
     port, began = free_port(), time.perf_counter()
     with server(command(port), folder=folder, port=port, environment=environment) as process:
-        asyncio.run(_answers(port, path))
+        wait_for_answer(port, path)
         answered = time.perf_counter() - began
         time.sleep(SETTLED_S)
         idle = memory_mib(process.pid, family=True)
         return {"answers_s": answered, "idle_mib": idle, **asyncio.run(_creates(port, path, given))}
+
+
+def wait_for_answer(port: int, path: str) -> None:
+    """Return when a GET is answered with 200. Raises MeasurementError after a minute."""
+    asyncio.run(_answers(port, path))
 
 
 async def _answers(port: int, path: str) -> None:

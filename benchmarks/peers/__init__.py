@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.peers.dbos import DbosOnSqlite
+from benchmarks.peers.cloudflare import Cloudflare
+from benchmarks.peers.dbos import DbosOnPostgres, DbosOnSqlite
 from benchmarks.peers.everstep import EverstepPeer
 from benchmarks.peers.limits import BareDisk, BareSqlite
 from benchmarks.peers.peer import Peer
 from benchmarks.peers.restate import Restate
 from benchmarks.peers.temporal import Temporal
 
-PEERS: Sequence[type[Peer]] = (EverstepPeer, BareDisk, BareSqlite, DbosOnSqlite, Restate, Temporal)
+PEERS: Sequence[type[Peer]] = (
+    EverstepPeer,
+    BareDisk,
+    BareSqlite,
+    DbosOnSqlite,
+    DbosOnPostgres,
+    Restate,
+    Temporal,
+    Cloudflare,
+)
 
 
 def chosen(names: Sequence[str]) -> list[Peer]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks import cold
+from benchmarks import cold, postgres
 from benchmarks.installs import python_environment
 from benchmarks.peers.peer import Measured, Peer
 from benchmarks.processes import run_program
@@ -39,20 +41,43 @@ class DbosOnSqlite(Peer):
         """Install it from PyPI."""
         self._python = python_environment("dbos", [f"dbos=={VERSION}"])
 
-    def database(self, folder: Path) -> str:
-        """The URL of a database that is new for this folder."""
-        return f"sqlite:///{folder / 'dbos.sqlite'}"
+    @contextlib.contextmanager
+    def database(self, folder: Path) -> Iterator[str]:
+        """The URL of a database that is new."""
+        yield f"sqlite:///{folder / 'dbos.sqlite'}"
 
     def do(self, work: Work, given: dict[str, Any], folder: Path) -> Measured:
         if work.key == "import":
             return cold.import_figures(self._python, "import dbos", "from dbos import DBOS", given["times"], {})
-        given = {**given, "database": self.database(folder)}
-        if work.key == "kill":
-            self._run({**given, "do": "until_killed"}, folder, work.seconds, killed=True)
-            return self._run({**given, "do": "after_kill"}, folder, work.seconds)
-        do = "parallel" if work.key.startswith("parallel") else work.key.replace("-", "_")
-        return self._run({**given, "do": do}, folder, work.seconds)
+        with self.database(folder) as url:
+            given = {**given, "database": url}
+            if work.key == "kill":
+                self._run({**given, "do": "until_killed"}, folder, work.seconds, killed=True)
+                return self._run({**given, "do": "after_kill"}, folder, work.seconds)
+            do = "parallel" if work.key.startswith("parallel") else work.key.replace("-", "_")
+            return self._run({**given, "do": do}, folder, work.seconds)
 
     def _run(self, given: dict[str, Any], folder: Path, seconds: float, *, killed: bool = False) -> Measured:
         command = [self._python, "-m", "benchmarks.programs.dbos", json.dumps(given)]
         return run_program(command, folder=folder, seconds=seconds, killed=killed)
+
+
+class DbosOnPostgres(DbosOnSqlite):
+    """The same on a PostgreSQL of its own with PostgreSQL's defaults, on the same machine."""
+
+    name = "dbos-postgres"
+    title = "DBOS, PostgreSQL"
+    durability = "fsync of PostgreSQL's log (default)"
+    best = 64
+    lacks: ClassVar = {**DbosOnSqlite.lacks, "import": "as on SQLite"}
+
+    def set_up(self) -> None:
+        """Install it and find PostgreSQL's programs, or a wheel that carries them."""
+        super().set_up()
+        postgres.programs()
+
+    @contextlib.contextmanager
+    def database(self, folder: Path) -> Iterator[str]:
+        """The URL of a database that is new."""
+        with postgres.cluster() as url:
+            yield url
