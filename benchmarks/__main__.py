@@ -8,8 +8,9 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import peers, report, rounds, works
+from benchmarks import pages, peers, report, rounds, works
 from benchmarks.against import commit
+from benchmarks.chart import as_svg
 from benchmarks.peers.everstep import EverstepPeer, revision
 from benchmarks.rounds import Results
 
@@ -24,8 +25,8 @@ def main(arguments: list[str]) -> int:
         results = rounds.run(
             chosen,
             works.chosen(_names(given.only) or (works.HOT_PATH if given.against else ())),
-            rounds=given.rounds or (2 if given.quick else 5),
-            quick=given.quick,
+            rounds=given.rounds or _rounds(given),
+            quick=given.quick and not given.against,  # small sizes would only add noise
             about={"commit": revision()},
             say=_say,
         )
@@ -37,6 +38,10 @@ def main(arguments: list[str]) -> int:
 def _write(results: Results, given: argparse.Namespace) -> None:
     if given.json:
         given.json.write_text(json.dumps(results.as_json(), indent=2, ensure_ascii=False) + "\n")
+    if given.chart:
+        given.chart.write_text(as_svg(results))
+    if given.write_docs:
+        pages.write(results)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,10 +49,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="a,b", help="works by group or key; all when omitted")
     parser.add_argument("--peers", metavar="everstep,dbos-sqlite", help="peers by name; all when omitted")
     parser.add_argument("--against", metavar="COMMIT", help="compare this tree with a commit, on the hot path")
-    parser.add_argument("--rounds", type=int, help="how often each work is done; 5, or 2 with --quick")
+    parser.add_argument(
+        "--rounds", type=int, help="how often each work is done; 5, with --quick 2; with --against 11 and 5"
+    )
     parser.add_argument("--quick", action="store_true", help="smaller sizes: minutes instead of hours")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the main figures as SVG")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/design/benchmarks.md and its chart")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured as JSON")
     return parser
+
+
+def _rounds(given: argparse.Namespace) -> int:
+    """Comparing with a commit is about small differences: more rounds, of few works."""
+    if given.against:
+        return 5 if given.quick else 11
+    return 2 if given.quick else 5
 
 
 def _names(given: str | None) -> list[str]:

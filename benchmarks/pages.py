@@ -1,4 +1,4 @@
-"""The results as a page of the documentation, `docs/design/benchmarks.md`, with its chart. Every number out of `Results`."""
+"""The results as a page of the documentation, `docs/design/benchmarks.md`, with its chart. Measures nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ INTRODUCTION = """# Benchmarks
 
 Written by `python3 run.py bench --write-docs`; [how it is run and what each figure means](../how-to/benchmark.md).
 Everything shares one machine, the load included. Absolute numbers move with it; what counts are the ratios, taken round
-by round from measurements that alternate. “Everstep is better by” is above ×1 where Everstep is ahead, for speeds and latencies alike."""
+by round from measurements that alternate. “Everstep is better by” is above ×1 where Everstep is ahead, for speeds and
+latencies alike."""
 
 
 def write(results: Results, page: Path = PAGE) -> None:

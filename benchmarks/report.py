@@ -11,6 +11,27 @@ from benchmarks.works import Figure, Work
 HEAD = ("", "median", "least – most", "Everstep is better by")
 
 
+SUMMARY = (
+    ("sequential", "per_s"),
+    ("parallel-1", "per_s"),
+    ("parallel-64", "per_s"),
+    ("parallel-best", "per_s"),
+    ("create", "p50_ms"),
+    ("event", "p50_ms"),
+    ("event-replay", "p50_ms"),
+    ("sleep-1", "p50_1s_ms"),
+    ("due-at-once", "last_s"),
+    ("asleep", "rss_mib"),
+    ("kill", "last_s"),
+    ("results", "per_s"),
+    ("branches", "per_s"),
+    ("dev", "answers_s"),
+    ("dev", "creates_per_s"),
+    ("import", "needed_ms"),
+)
+"""The figures that say most, by work and key."""
+
+
 def as_text(results: Results) -> str:
     """The whole report for a terminal."""
     lines = [about(results), "", "What is on disk when a step counts as done:"]
@@ -22,6 +43,8 @@ def as_text(results: Results) -> str:
             if found := list(rows(results, work, figure)):
                 lines += _aligned([(_heading(work, figure), *HEAD[1:]), *found])
         lines += [f"  {results.peers[peer]['title']}: {why}" for peer, why in reasons(results, work)]
+    head, cells = summary(results)
+    lines += ["", "In short: medians, and how many times better Everstep is", *_aligned([head, *cells])]
     return "\n".join(lines)
 
 
@@ -55,6 +78,28 @@ def rows(results: Results, work: Work, figure: Figure) -> Iterator[tuple[str, ..
         )
 
 
+def summary(results: Results) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and rows of a table with a column for each peer: medians, and how many times better Everstep is."""
+    peers = results.peers
+    head = ("", *(peer["title"] for peer in peers.values()))
+    chosen = [(work, one) for work in results.works for one in work.figures if (work.key, one.key) in SUMMARY]
+    cells = [(_named(results, work, one), *(_cell(results, work, peer, one) for peer in peers)) for work, one in chosen]
+    return head, [row for row in cells if any(row[1:])]
+
+
+def _named(results: Results, work: Work, figure: Figure) -> str:
+    figure_title = f"{figure.title}, {figure.unit}" if len(work.figures) > 1 else figure.unit
+    return f"({work.group}) {title_of(results, work)}: {figure_title}"
+
+
+def _cell(results: Results, work: Work, peer: str, figure: Figure) -> str:
+    spread = results.spread(work, peer, figure)
+    if spread is None:
+        return ""
+    ahead = None if peer == "everstep" else results.ahead(work, peer, figure)
+    return number(spread.median) + ("" if ahead is None else f" (×{number(ahead.median)})")
+
+
 def reasons(results: Results, work: Work) -> list[tuple[str, str]]:
     """Who is missing from a work, and why."""
     return list(results.missing.get(work.key, {}).items())
@@ -77,7 +122,7 @@ def _heading(work: Work, figure: Figure) -> str:
 
 
 def _aligned(table: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in table) for column in range(len(HEAD))]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     return [
         "  "
         f"{row[0]:<{widths[0]}}  "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from benchmarks.peers.cloudflare import Cloudflare
 from benchmarks.peers.dbos import DbosOnPostgres, DbosOnSqlite
 from benchmarks.peers.everstep import EverstepPeer
+from benchmarks.peers.everstep_postgres import EverstepOnPostgres
 from benchmarks.peers.limits import BareDisk, BareSqlite
 from benchmarks.peers.peer import Peer
 from benchmarks.peers.restate import Restate
@@ -14,6 +15,7 @@ from benchmarks.peers.temporal import Temporal
 
 PEERS: Sequence[type[Peer]] = (
     EverstepPeer,
+    EverstepOnPostgres,
     BareDisk,
     BareSqlite,
     DbosOnSqlite,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -45,9 +46,12 @@ class EverstepPeer(Peer):
 
     def set_up(self) -> None:
         """Install what the tree depends on; the tree itself is found through PYTHONPATH."""
-        project = tomllib.loads((self.tree / "pyproject.toml").read_text())["project"]
-        digest = hashlib.sha256(repr(project["dependencies"]).encode()).hexdigest()[:8]
-        self._python = python_environment(f"everstep-{digest}", project["dependencies"])
+        digest = hashlib.sha256(repr(self.requirements()).encode()).hexdigest()[:8]
+        self._python = python_environment(f"everstep-{digest}", self.requirements())
+
+    def requirements(self) -> list[str]:
+        """What the tree depends on."""
+        return list(tomllib.loads((self.tree / "pyproject.toml").read_text())["project"]["dependencies"])
 
     def do(self, work: Work, given: dict[str, Any], folder: Path) -> Measured:
         special: dict[str, Callable[[Work, dict[str, Any], Path], Measured]] = {
@@ -60,7 +64,7 @@ class EverstepPeer(Peer):
                 self._python, "import everstep", PROGRAM_IMPORTS, given["times"], self._environment()
             )
         if work.group == "j":
-            raise NoEquivalentError("the PostgreSQL store is not part of this tree")
+            raise NoEquivalentError("a SQLite file is for one process; see Everstep, PostgreSQL")
         return special[work.key](work, given, folder)
 
     def program(self, do: str, given: dict[str, Any], folder: Path, seconds: float) -> Measured:
@@ -107,6 +111,9 @@ class EverstepPeer(Peer):
     def _run(self, given: dict[str, Any], folder: Path, seconds: float) -> Measured:
         command = [self._python, "-m", "benchmarks.programs.everstep", cold.as_json(given)]
         return run_program(command, folder=folder, seconds=seconds, environment=self._environment(), killed=True)
+
+    def _whole_environment(self) -> dict[str, str]:
+        return {**os.environ, **self._environment()}
 
     def _environment(self) -> dict[str, str]:
         return {"PYTHONPATH": f"{ROOT}:{self.tree / 'src'}"}
