@@ -16,15 +16,19 @@ from benchmarks.rounds import Results
 
 
 def main(arguments: list[str]) -> int:
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        chosen_works = works.chosen(_names(given.only) or (works.HOT_PATH if given.against else ()))
+        chosen_peers = [EverstepPeer()] if given.against else peers.chosen(_names(given.peers))
+    except ValueError as error:
+        parser.error(str(error))
     with contextlib.ExitStack() as stack:
         if given.against:
-            chosen = [EverstepPeer(), stack.enter_context(commit(given.against))]
-        else:
-            chosen = peers.chosen(_names(given.peers))
+            chosen_peers.append(stack.enter_context(commit(given.against)))
         results = rounds.run(
-            chosen,
-            works.chosen(_names(given.only) or (works.HOT_PATH if given.against else ())),
+            chosen_peers,
+            chosen_works,
             rounds=given.rounds or _rounds(given),
             quick=given.quick and not given.against,  # small sizes would only add noise
             about={"commit": revision()},
@@ -49,9 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="a,b", help="works by group or key; all when omitted")
     parser.add_argument("--peers", metavar="everstep,dbos-sqlite", help="peers by name; all when omitted")
     parser.add_argument("--against", metavar="COMMIT", help="compare this tree with a commit, on the hot path")
-    parser.add_argument(
-        "--rounds", type=int, help="how often each work is done; 5, with --quick 2; with --against 11 and 5"
-    )
+    parser.add_argument("--rounds", type=int, help="how often; 5, with --quick 2; with --against 11 and 5")
     parser.add_argument("--quick", action="store_true", help="smaller sizes: minutes instead of hours")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the main figures as SVG")
     parser.add_argument("--write-docs", action="store_true", help="write docs/design/benchmarks.md and its chart")

@@ -80,7 +80,7 @@ def rows(results: Results, work: Work, figure: Figure) -> Iterator[tuple[str, ..
 
 def summary(results: Results) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Head and rows of a table with a column for each peer: medians, and how many times better Everstep is."""
-    peers = results.peers
+    peers = {name: peer for name, peer in results.peers.items() if name not in results.unavailable}
     head = ("", *(peer["title"] for peer in peers.values()))
     chosen = [(work, one) for work in results.works for one in work.figures if (work.key, one.key) in SUMMARY]
     cells = [(_named(results, work, one), *(_cell(results, work, peer, one) for peer in peers)) for work, one in chosen]

@@ -32,8 +32,9 @@ class Cloudflare(Peer):
 
     name = "cloudflare-local"
     title = "Cloudflare, wrangler dev"
-    durability = "fsync (SQLite file for each instance)"
+    durability = "3 fsync a step (a SQLite file for each instance)"
     best = 8
+    slower = 5
     lacks: ClassVar = {
         "event-replay": "keeps every waiting instance in memory",
         "sleep-10000": FOR_EACH,

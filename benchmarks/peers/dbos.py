@@ -22,8 +22,9 @@ class DbosOnSqlite(Peer):
 
     name = "dbos-sqlite"
     title = "DBOS, SQLite"
-    durability = "fsync (journal_mode=DELETE, synchronous=FULL)"
+    durability = "4 fdatasync a step (journal_mode=DELETE, synchronous=FULL)"
     best = 8
+    slower = 4
     lacks: ClassVar = {
         "event-replay": "keeps every waiting workflow in memory",
         "long-history": "not measured",
@@ -68,7 +69,7 @@ class DbosOnPostgres(DbosOnSqlite):
     name = "dbos-postgres"
     title = "DBOS, PostgreSQL"
     durability = "fsync of PostgreSQL's log (default)"
-    best = 64
+    best = 16
     lacks: ClassVar = {**DbosOnSqlite.lacks, "import": "as on SQLite"}
 
     def set_up(self) -> None:

@@ -37,7 +37,7 @@ class EverstepPeer(Peer):
 
     name = "everstep"
     title = "Everstep"
-    durability = "fdatasync before the next line runs"
+    durability = "1 fdatasync a step, before the next line runs; shared by steps that end together"
     best = 1000
 
     def __init__(self, tree: Path = ROOT, *, name: str = "everstep", title: str = "Everstep") -> None:

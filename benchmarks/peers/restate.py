@@ -41,7 +41,7 @@ class Restate(Peer):
 
     name = "restate"
     title = f"Restate {SERVER}"
-    durability = "fsync of the replicated log (default)"
+    durability = "1 to 2 fdatasync a step, of the log; shared by steps that end together"
     best = 256
     lacks: ClassVar = {
         "long-history": "not measured",

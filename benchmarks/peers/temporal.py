@@ -20,8 +20,9 @@ class Temporal(Peer):
 
     name = "temporal-dev"
     title = "Temporal, dev server"
-    durability = "fsync (SQLite file, WAL, synchronous=FULL)"
+    durability = "6 fsync a step (SQLite file, WAL, synchronous=FULL)"
     best = 32
+    slower = 10
     lacks: ClassVar = {
         "sleep-10000": "starts about 80 workflows a second: the first would be over before the last began",
         "due-at-once": "starts about 80 workflows a second: not tried",
