@@ -16,13 +16,13 @@ from benchmarks.rounds import Results
 
 
 def main(arguments: list[str]) -> int:
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    line = parser()
+    given = line.parse_args(arguments)
     try:
-        chosen_works = works.chosen(_names(given.only) or (works.HOT_PATH if given.against else ()))
-        chosen_peers = [EverstepPeer()] if given.against else peers.chosen(_names(given.peers))
+        chosen_works = works.chosen(names(given.only) or (works.HOT_PATH if given.against else ()))
+        chosen_peers = [EverstepPeer()] if given.against else peers.chosen(names(given.peers))
     except ValueError as error:
-        parser.error(str(error))
+        line.error(str(error))
     with contextlib.ExitStack() as stack:
         if given.against:
             chosen_peers.append(stack.enter_context(commit(given.against)))
@@ -48,7 +48,7 @@ def _write(results: Results, given: argparse.Namespace) -> None:
         pages.write(results)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="run.py bench", description="Measure Everstep, its peers and the machine.")
     parser.add_argument("--only", metavar="a,b", help="works by group or key; all when omitted")
     parser.add_argument("--peers", metavar="everstep,dbos-sqlite", help="peers by name; all when omitted")
@@ -68,7 +68,7 @@ def _rounds(given: argparse.Namespace) -> int:
     return 2 if given.quick else 5
 
 
-def _names(given: str | None) -> list[str]:
+def names(given: str | None) -> list[str]:
     return [name.strip() for name in (given or "").split(",") if name.strip()]
 
 

@@ -54,7 +54,8 @@ class Peer:
         if given.get("concurrency") == "best":
             given["concurrency"] = self.best
         if "concurrency" in given:
-            given["instances"] = max(given["concurrency"], given["instances"] // self.slower)
+            fewest = min(given["concurrency"], given["instances"])
+            given["instances"] = max(fewest, given["instances"] // self.slower)
         return self.do(work, given, folder)
 
     def do(self, work: Work, given: dict[str, Any], folder: Path) -> Measured:

@@ -77,6 +77,19 @@ def test_the_table_shows_the_median_the_spread_and_the_ratio_of_what_was_measure
     assert "slow on disk" in text
 
 
+def test_a_slower_peer_does_fewer_instances_but_not_fewer_than_at_a_time() -> None:
+    class Slow(Peer):
+        name, title, durability, best, slower = "slow", "Slow", "yes", 40, 10
+
+        def do(self, work: Work, given: dict[str, Any], folder: Path) -> Measured:
+            return {"per_s": given["instances"]}
+
+    def instances(concurrency: Any) -> float:
+        return Slow().measure(FAST, {"instances": 100, "concurrency": concurrency}, Path())["per_s"]
+
+    assert [instances(8), instances("best"), instances(1000)] == [10, 40, 100]
+
+
 def test_of_latencies_the_lower_is_the_better_one() -> None:
     ours, theirs = {"p50_ms": 1.0, "p99_ms": 2.0}, {"p50_ms": 7.0, "p99_ms": 5.0}
 
