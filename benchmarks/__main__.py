@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 from benchmarks import pages, peers, report, rounds, works
@@ -23,6 +24,8 @@ def main(arguments: list[str]) -> int:
         chosen_peers = [EverstepPeer()] if given.against else peers.chosen(names(given.peers))
     except ValueError as error:
         line.error(str(error))
+    if (kind := rounds.filesystem(Path(tempfile.gettempdir()))) in {"tmpfs", "ramfs"}:
+        line.error(f"{tempfile.gettempdir()} is on {kind}, where nothing is durable: set TMPDIR to a folder on a disk")
     with contextlib.ExitStack() as stack:
         if given.against:
             chosen_peers.append(stack.enter_context(commit(given.against)))

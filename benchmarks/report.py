@@ -54,7 +54,7 @@ def about(results: Results) -> str:
     kind = "quick run" if of["quick"] else "full run"
     return (
         f"{kind} of {of['rounds']} rounds in {minutes:.0f} min, {of['date']}, commit {of.get('commit', '?')}; "
-        f"{of['cores']} cores, {of['memory_gib']} GiB, {of['system']}, Python {of['python']}"
+        f"{of['cores']} cores, {of['memory_gib']} GiB, {of['filesystem']}, {of['system']}, Python {of['python']}"
     )
 
 

@@ -134,8 +134,16 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "memory_gib": round(int(memory[0].split()[1]) / 2**20) if memory else None,
+        "filesystem": filesystem(Path(tempfile.gettempdir())),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
+
+
+def filesystem(folder: Path) -> str:
+    """What the disk below a folder is formatted with; on `tmpfs` nothing that is measured is durable."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    below = [(len(point), kind) for point, kind in mounts if folder.resolve().is_relative_to(point)]
+    return max(below)[1] if below else "unknown"
 
 
 def _set_up(peer: Peer, results: Results, say: Progress) -> bool:
@@ -159,6 +167,6 @@ def _measure(work: Work, peer: Peer, number: int, results: Results) -> str:
             return f"- ({error})"
         except Exception as error:  # noqa: BLE001  # whatever a peer does, the others are measured
             reason = str(error) if isinstance(error, MeasurementError) else f"{type(error).__name__}: {error}"
-            results.miss(work, peer, reason)
+            results.miss(work, peer, f"failed: {reason}")
             return f"FAILED: {reason}"
     return ", ".join(f"{results.by_round(work, peer.name, one)[number]:,.4g} {one.unit}" for one in work.figures)

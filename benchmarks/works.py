@@ -155,8 +155,11 @@ WORKS: Sequence[Work] = (
     Work(
         "kill",
         "g",
-        "kill -9 with {instances:,} in flight, half of their {steps} steps done: from the new process to a step",
-        (Figure("first_s", "to the first step", "s", "less"), Figure("last_s", "to the last step", "s", "less")),
+        "kill -9 with {instances:,} in flight, half of their {steps} steps done",
+        (
+            Figure("first_s", "new process to first step", "s", "less"),
+            Figure("last_s", "new process to last step", "s", "less"),
+        ),
         {"instances": 10_000, "steps": 4},
         {"instances": 1000},
         seconds=600,

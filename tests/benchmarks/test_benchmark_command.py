@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import against, pages, peers, works
+from benchmarks import against, pages, peers, rounds, works
 from benchmarks.chart import as_svg
 from benchmarks.installs import BENCH, UnavailableError
 from benchmarks.peers.everstep import EverstepPeer
@@ -25,7 +25,17 @@ HOW_TO = (ROOT / "docs" / "how-to" / "benchmark.md").read_text(encoding="utf-8")
 
 def results() -> Results:
     found = Results(
-        {"quick": False, "rounds": 2, "cores": 2, "memory_gib": 8, "system": "x", "python": "3", "date": "d"}, WORKS
+        {
+            "quick": False,
+            "rounds": 2,
+            "cores": 2,
+            "memory_gib": 8,
+            "filesystem": "ext4",
+            "system": "x",
+            "python": "3",
+            "date": "d",
+        },
+        WORKS,
     )
     [work] = works.chosen(["sequential"])
     for name, values in (("everstep", (4000.0, 5000.0)), ("slow", (40.0, 50.0))):
@@ -137,3 +147,14 @@ def test_the_commands_of_the_how_to_are_ones_it_takes() -> None:
         given = command.parser().parse_args(line.split()[3:])
         works.chosen(command.names(given.only))
         peers.chosen(command.names(given.peers))
+
+
+def test_a_temporary_directory_in_memory_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rounds, "filesystem", lambda _: "tmpfs")
+
+    with pytest.raises(SystemExit):
+        command.main(["--quick"])
+
+    assert "TMPDIR" in capsys.readouterr().err
