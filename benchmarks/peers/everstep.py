@@ -135,6 +135,8 @@ def check_proof(measured: Measured, database: Path) -> None:
 
 def revision(tree: Path = ROOT) -> str:
     """The commit of a tree, with a + if it was changed since."""
+    if shutil.which("git") is None:
+        return "unknown"
     command = ["git", "-C", str(tree), "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"
