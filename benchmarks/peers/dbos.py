@@ -29,8 +29,6 @@ class DbosOnSqlite(Peer):
         "event-replay": "keeps every waiting workflow in memory",
         "long-history": "not measured",
         "million": "not measured",
-        "results": "not measured",
-        "branches": "not measured",
         "asleep": "keeps a task or thread for each sleeper; 100,000 were not tried",
         "sleep-10000": "starts about 200 workflows a second: the first would be over before the last began",
         "due-at-once": "starts about 200 workflows a second: the first would be over before the last began",

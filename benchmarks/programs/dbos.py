@@ -54,6 +54,24 @@ async def steps(count: int) -> int:
     return count
 
 
+@DBOS.step()
+async def load(kilobytes: int) -> str:
+    Ran.steps += 1
+    return "x" * 1024 * kilobytes
+
+
+@DBOS.workflow()
+async def loads(count: int, kilobytes: int) -> None:
+    for _ in range(count):
+        await load(kilobytes)
+
+
+@DBOS.workflow()
+async def beside(times: int, count: int) -> None:
+    for _ in range(times):
+        await asyncio.gather(*(charge() for _ in range(count)))
+
+
 @DBOS.workflow()
 async def approval(count: int, id: str) -> None:
     for _ in range(count):
@@ -75,6 +93,20 @@ async def sequential(given: dict[str, Any]) -> dict[str, Any]:
         await (await DBOS.start_workflow_async(steps, given["steps"])).get_result()
 
     return {"per_s": given["steps"] / await seconds_for(1, 1, one)}
+
+
+async def results(given: dict[str, Any]) -> dict[str, Any]:
+    async def one(_: int) -> None:
+        await (await DBOS.start_workflow_async(loads, given["steps"], given["kilobytes"])).get_result()
+
+    return {"per_s": given["steps"] / await seconds_for(1, 1, one)}
+
+
+async def branches(given: dict[str, Any]) -> dict[str, Any]:
+    async def one(_: int) -> None:
+        await (await DBOS.start_workflow_async(beside, given["times"], given["branches"])).get_result()
+
+    return {"per_s": given["times"] * given["branches"] / await seconds_for(1, 1, one)}
 
 
 async def parallel(given: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +171,8 @@ async def after_kill(given: dict[str, Any]) -> dict[str, Any]:
 
 
 WORKS: dict[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]] = {
-    work.__name__: work for work in (sequential, parallel, create, event, sleep_1, until_killed, after_kill)
+    work.__name__: work
+    for work in (sequential, results, branches, parallel, create, event, sleep_1, until_killed, after_kill)
 }
 
 
@@ -161,7 +194,9 @@ async def main() -> None:
     DBOS.launch()
     figures = await WORKS[given["do"]](given)
     wanted = given.get("instances", 1) * given.get("steps", 0)
-    if given["do"] in {"sequential", "parallel"} and Ran.steps != wanted:
+    if given["do"] == "branches":
+        wanted = given["times"] * given["branches"]
+    if given["do"] in {"sequential", "results", "branches", "parallel"} and Ran.steps != wanted:
         raise RuntimeError(f"{wanted} steps were to run, {Ran.steps} did")
     tell(figures)
     os._exit(0)
