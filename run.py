@@ -3,6 +3,7 @@
 
 python3 run.py demo [--once]     the order pipeline against stand-in services, cut by kill -9 in the middle
 python3 run.py test [ARGS ...]   everything that has to hold: lint, types, layers, tests; ARGS go to pytest alone
+python3 run.py bench [OPTIONS]   Everstep, its peers and the limits of this machine on the same work; --quick: minutes
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def main() -> int:
         case ["test", *arguments]:
             set_up()
             return test(arguments)
+        case ["bench", *arguments]:  # sets up what it needs by itself, in `.bench`
+            return subprocess.run([sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, check=False).returncode
         case _:
             print(__doc__)
             return 2

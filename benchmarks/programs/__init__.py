@@ -1,0 +1,1 @@
+"""What runs in child processes: one program for each peer, the same works in each."""

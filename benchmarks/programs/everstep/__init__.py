@@ -1,0 +1,1 @@
+"""The works done by Everstep, through its public API and with its defaults."""
