@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from everstep.core.errors import InstanceStateError
 from everstep.core.stored_error import error_info
 from everstep.core.types import TERMINAL
 
@@ -140,7 +142,8 @@ async def _send_events(life: Life, world: World, id: str, pk: int, sent: set[str
     for name, wait in waits.items():
         mark = f"{pk} {name}"
         if mark not in sent:  # an event whose answer was lost is sent again: two are on disk then, and one is taken
-            await life.control.send_event(NAME, id, type=wait.type, payload=f"{mark}, life {world.lives}")
+            with contextlib.suppress(InstanceStateError):  # it may have ended since it was listed
+                await life.control.send_event(NAME, id, type=wait.type, payload=f"{mark}, life {world.lives}")
             sent.add(mark)
 
 
