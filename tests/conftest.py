@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import pytest
+from postgres_server import PostgresServer
 
 
 def pytest_addoption(parser: pytest.Parser):
@@ -30,3 +34,23 @@ def _replayed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
         from engine.replaying import ReplayedSteps  # only where it is asked for
 
         monkeypatch.setattr("everstep.engine.engine.Steps", ReplayedSteps)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for the session, started when a test asks for it."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+_schemas = itertools.count(1)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The URL of an empty schema."""
+    return f"{postgres_server.url}?schema=everstep{next(_schemas)}"

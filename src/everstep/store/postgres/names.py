@@ -1,0 +1,22 @@
+"""Which key an instance of a workflow has, as far as it was seen lately: enough to know who meets whom on the road."""
+
+from __future__ import annotations
+
+_MOST = 100_000
+
+
+class Names:
+    """A bounded memory of names and keys. What it does not know is only slower; what it knows wrongly is the database's affair."""
+
+    def __init__(self) -> None:
+        self._pks: dict[tuple[str, str], int] = {}
+
+    def learn(self, workflow: str, id: str, pk: int) -> None:
+        """Remember the key of a name."""
+        if len(self._pks) >= _MOST:
+            self._pks.clear()
+        self._pks[workflow, id] = pk
+
+    def pk_of(self, workflow: str, id: str) -> int | None:
+        """Return the key of a name, if it is known."""
+        return self._pks.get((workflow, id))
