@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +13,9 @@ def pytest_addoption(parser: pytest.Parser):
         "--replay-every-step",
         action="store_true",
         help="put every instance away after each step it records, so that it goes on by replay",
+    )
+    parser.addoption(
+        "--store", choices=["sqlite", "postgres"], default="sqlite", help="what the engine's suite runs on"
     )
 
 
@@ -47,10 +49,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         server.remove()
 
 
-_schemas = itertools.count(1)
-
-
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> str:
     """The URL of an empty schema."""
-    return f"{postgres_server.url}?schema=everstep{next(_schemas)}"
+    return postgres_server.empty_schema()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import os
 import pwd
 import shutil
@@ -22,6 +23,7 @@ class PostgresServer:
 
     def __init__(self, **settings: str | int) -> None:
         self.port = _free_port()
+        self._schemas = itertools.count(1)
         self._programs = _programs()
         self._settings = settings
         self._directory = Path(tempfile.mkdtemp(prefix="everstep-postgres-"))
@@ -36,6 +38,10 @@ class PostgresServer:
     def url(self) -> str:
         """Where the server's first database is."""
         return f"postgresql://everstep@127.0.0.1:{self.port}/postgres"
+
+    def empty_schema(self) -> str:
+        """The URL of a schema that is not there yet, for one test."""
+        return f"{self.url}?schema=everstep{next(self._schemas)}"
 
     @property
     def pid(self) -> int:

@@ -237,6 +237,10 @@ class InstanceLostError(StoreError):
 
     code = "store.instance_lost"
 
+    def __init__(self, pk: int) -> None:
+        super().__init__(f"instance {pk} is not this worker's any more: somebody else moved it")
+        self.pk = pk
+
 
 class Suspended(BaseException):
     """Leaves the user's code while its instance is put away; nothing durable happens on the way out."""

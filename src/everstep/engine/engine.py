@@ -17,12 +17,12 @@ import msgspec
 from msgspec import Struct
 
 from everstep.api.step import RunsAsChild, StepRunner
-from everstep.core.errors import EngineStoppedError, StoreError, Suspended
+from everstep.core.errors import EngineStoppedError, InstanceLostError, LeaseLostError, StoreError, Suspended
 from everstep.core.journal import StepRecord
 from everstep.core.stored_error import error_info
 from everstep.engine.attempt import Attempts
 from everstep.engine.branch import NEVER
-from everstep.engine.clock import Clock, SystemClock
+from everstep.engine.clock import Clock, SharedClock, SystemClock
 from everstep.engine.deadlines import Deadlines
 from everstep.engine.dispatcher import Dispatcher
 from everstep.engine.life import errored, live
@@ -33,7 +33,9 @@ from everstep.engine.run import Run
 from everstep.engine.starts import Starts
 from everstep.engine.steps import Steps
 from everstep.engine.watchers import Watchers
+from everstep.engine.worker import Worker
 from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, NewInstance, Store
+from everstep.store.shared import SharedStore
 from everstep.telemetry import events as happened
 from everstep.telemetry.bus import Telemetry
 
@@ -82,13 +84,16 @@ class Engine:
     ) -> None:
         self.store = store
         self.program = program
-        self.clock = clock or SystemClock()
+        shared = store if isinstance(store, SharedStore) else None
+        self.shared = shared is not None
+        self.clock = clock or (SystemClock() if shared is None else SharedClock())
         self.telemetry = telemetry or Telemetry()
         self.options = options or EngineOptions()
         self.loop = asyncio.get_running_loop()
         self.attempts = Attempts(Deadlines(self.clock), threads=self.options.threads)
         self.dispatcher = Dispatcher(self)
         self.maintenance = Maintenance(self)
+        self.worker = None if shared is None else Worker(self, shared)
         self._reserved: Counter[str] = Counter()
         self._held: Counter[int] = Counter()
         self._at_work: Counter[str] = Counter()
@@ -101,6 +106,8 @@ class Engine:
 
     async def start(self) -> int:
         """Make everything go on that was running, waiting or queued; return how many instances a crash had left."""
+        if self.worker is not None:
+            await self.worker.start()
         recovered = await self.store.recover(now=self.clock.now())
         for workflow, count in (await self.store.unclaimable(self.program.names)).items():
             log.warning("%d instances of workflow %r wait: this program has no such workflow", count, workflow)
@@ -120,6 +127,8 @@ class Engine:
             await self.store.release(now=self.clock.now())
         except StoreError as error:
             log.warning("cannot give the instances back: %s; the next start takes them for cut off", error)
+        if self.worker is not None:
+            await self.worker.stop()
         self.watchers.give_up(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
         self._starts.stop()
         self.attempts.close()
@@ -146,6 +155,12 @@ class Engine:
         if run is not None:
             run.drop()
             self.dispatcher.made_room()
+
+    def lose_everything(self) -> None:
+        """Put every instance away: others have them now."""
+        for pk in list(self._runs):
+            self.discard(pk)
+        self.dispatcher.kick()
 
     def _remove(self, pk: int) -> Run | None:
         run = self._runs.pop(pk, None)
@@ -210,8 +225,8 @@ class Engine:
             ended = await live(run, workflow, self._runner(run))
             if ended is not None:
                 await self._end(run, ended)
-        except Suspended:
-            pass
+        except (Suspended, InstanceLostError, LeaseLostError):
+            pass  # put away, or somebody else's by now
         except Exception as error:
             # Ours, not the workflow's, whose errors are its end. An instance that nobody runs would look as if it ran.
             log.exception("instance %s/%s could not be run", run.instance.workflow, run.instance.id)
@@ -231,7 +246,9 @@ class Engine:
         await asyncio.shield(written)
 
     def _has_ended(self, run: Run, change: InstanceChange, written: asyncio.Future[None]) -> None:
-        if written.cancelled() or written.exception() is not None:
+        if written.cancelled() or (error := written.exception()) is not None:
+            if not written.cancelled() and isinstance(error, InstanceLostError):
+                self.discard(run.pk)
             return
         if self._runs.get(run.pk) is run:
             self._remove(run.pk)
@@ -352,7 +369,11 @@ class Engine:
         self.dispatcher.kick()
 
     def check_write(self, written: asyncio.Future[Any]) -> None:
-        if not written.cancelled() and (error := written.exception()) is not None:
+        if written.cancelled() or (error := written.exception()) is None:
+            return
+        if isinstance(error, InstanceLostError):
+            self.discard(error.pk)
+        elif not isinstance(error, LeaseLostError):
             log.error("a write that nobody waited for failed: %s", error)
 
     def tell_change(self, pk: int) -> None:

@@ -24,6 +24,12 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     telemetry: Telemetry
     attempts: Attempts
+    shared: bool
+    """Whether other workers may take instances from the same store."""
+
+    def discard(self, pk: int) -> None:
+        """Put an instance away now, attempts in flight included."""
+        ...
 
     def parked(self, run: Run, due: int) -> None:
         """Note that `run` does nothing before `due`; it may be put away now."""

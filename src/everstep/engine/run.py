@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from everstep.core.errors import RollbackInProgressError, Suspended
+from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackInProgressError, Suspended
 from everstep.core.journal import AttemptRecord, Journal, StepRecord
 from everstep.engine.branch import NEVER, Compensation, Inbox, Wait, hush, position_of
 from everstep.engine.clock import Alarm
@@ -142,6 +142,10 @@ class Run:
         try:
             await self.host.store.write(self._change(step, attempt, consumed))
             self.host.tell_change(self.pk)
+        except (InstanceLostError, LeaseLostError):
+            self.host.discard(self.pk)  # somebody else has it: nothing more happens here
+            self.check_alive()
+            raise
         finally:
             self.active -= 1
             self.settle()
@@ -306,8 +310,23 @@ class Run:
             opened = self.host.loop.create_future()
             self._gated.append(opened)
             await opened
+        if self.parked and self.host.shared:
+            await self._take_back()
         self.check_alive()
         self.leave_if_sealed()
+
+    async def _take_back(self) -> None:
+        """Make a parked instance ours again before its own code goes on: another worker may have claimed it."""
+        self.parked = False
+        self.host.unparked(self)
+        at = self.host.clock.now()
+        self.active += 1
+        try:
+            await self.host.store.write(Change(self.pk, instance=InstanceChange("running", at=at)))
+        except (InstanceLostError, LeaseLostError):
+            self.host.discard(self.pk)
+        finally:
+            self.active -= 1
 
     def pause(self, since: int, on_paused: Callable[[], None]) -> None:
         """Stop at the next step boundary: at once if no attempt is in flight."""

@@ -77,19 +77,28 @@ class Group:
 
     async def write(self, link: Link, shown: Pass) -> list[Any]:
         """Write the group in one statement, or in a transaction where something has to be looked at afterwards."""
-        parking = [move[0] for move in self._moves if move[1] == "waiting"]
-        if not (parking or self._parents):
+        parks = any(move[1] == "waiting" for move in self._moves)
+        if not (parks or self._parents or any(not birth.new.owned for birth in self._births)):
             return await self._write(link, shown)
         await link.script(link.begin)
         await link.fetch(self._queries["lock_in_order"], sorted({move[0] for move in self._moves} | self._parents))
         answers = await self._write(link, shown)
-        if self._parents:
-            await link.fetch(self._queries["wake_parents"], sorted(self._parents))
-            await link.fetch(self._queries["note_parents"], sorted(self._parents), shown.worker)
-        if parking:
-            await link.fetch(self._queries["hand_over"], parking)
+        await self._tell(link, shown, [one for one, answer in zip(self._operations, answers, strict=True) if answer is None])
         await link.script("commit")
         return answers
+
+    async def _tell(self, link: Link, shown: Pass, written: Sequence[Rows | Birth]) -> None:
+        """Do what follows from what was written; what was refused has no consequences."""
+        rows = [one for one in written if type(one) is Rows]
+        parents = sorted({one.parent for one in rows if one.parent is not None})
+        if parents:
+            await link.fetch(self._queries["wake_parents"], parents)
+            await link.fetch(self._queries["note_parents"], parents, shown.worker)
+        parked = [one.pk for one in rows if one.move is not None and one.move[1] == "waiting"]
+        if parked:
+            await link.fetch(self._queries["hand_over"], parked)
+        if any(not birth.new.owned for birth in self._births):  # there was no room for it here
+            await link.fetch(self._queries["notify_due"])
 
     async def recall(self, link: Link, shown: Pass) -> list[Any]:
         """Read back what was answered to a group that was committed."""
@@ -149,7 +158,7 @@ class Group:
             if type(operation) is Birth
             else None
             if operation.pk in ours  # type: ignore[union-attr]  # Rows
-            else InstanceLostError(f"instance {operation.pk} is not this worker's any more")  # type: ignore[union-attr]
+            else InstanceLostError(operation.pk)  # type: ignore[union-attr]
             for operation in self._operations
         ]
 

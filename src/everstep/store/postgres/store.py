@@ -8,7 +8,7 @@ import platform
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from everstep.core.errors import LeaseLostError, StoreError
+from everstep.core.errors import StoreError
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store.postgres.lane import Identity, Lane, Pass
 from everstep.store.postgres.link import Address, Link
@@ -18,7 +18,7 @@ from everstep.store.postgres.road import Road, Verb
 from everstep.store.postgres.rows import Birth, Group, Rows
 from everstep.store.postgres.schema import migrate
 from everstep.store.postgres.statements import load_statements
-from everstep.store.postgres.verbs import Verbs, happenings, step_of
+from everstep.store.postgres.verbs import ADOPTED_AT_ONCE, Verbs, happenings, step_of
 from everstep.store.protocol import (
     Change,
     Claim,
@@ -34,7 +34,6 @@ from everstep.store.shared import News, Seen
 
 LANES = 3
 READERS = 3
-DEFAULT_LEASE_MS = 15_000
 
 
 class PostgresStore:
@@ -47,7 +46,7 @@ class PostgresStore:
         direct: Another URL of the same database, past a pooler, for notifications.
     """
 
-    def __init__(self, url: str, *, lease_ms: int = DEFAULT_LEASE_MS, direct: str | None = None) -> None:
+    def __init__(self, url: str, *, lease_ms: int = 15_000, direct: str | None = None) -> None:
         self._address = address = Address.parse(url)
         self.lease_ms = lease_ms
         self._queries = load_statements(address.schema)
@@ -135,22 +134,26 @@ class PostgresStore:
         return News(row["now"], row["noted"], row["next_due"], row["lapsed"], row["ended"])
 
     async def adopt(self, workers: Sequence[int], *, now: int) -> int:
-        return await self._adopt(list(workers), now)
-
-    async def recover(self, *, now: int) -> int:
-        lapsed = [row["id"] for row in await self._read("lapsed")]
-        return await self._adopt([*lapsed, self._identity.worker], now)
-
-    async def _adopt(self, workers: list[int], now: int) -> int:
-        dead = [worker for worker in workers if worker != self._identity.worker]
-        if dead:
-            await self._pulse.fetch(self._queries["expel"], dead, None)
-        adopted = 0
-        while piece := await self._do(None, "adopt", workers, now=now):
-            adopted += piece
+        dead = list(workers)
+        if not dead:
+            return 0
+        await self._pulse.fetch(self._queries["expel"], dead)
+        adopted = await self._adopted(dead, now)
         for worker in dead:
             await self._forget(worker)
         return adopted
+
+    async def recover(self, *, now: int) -> int:
+        own = await self._adopted([self._identity.worker], now)
+        lapsed = [row["id"] for row in await self._read("lapsed")]
+        return own + await self.adopt(lapsed, now=now)
+
+    async def _adopted(self, workers: Sequence[int], now: int) -> int:
+        adopted = piece = await self._do(None, "adopt", workers, now=now)
+        while piece >= ADOPTED_AT_ONCE:
+            piece = await self._do(None, "adopt", workers, now=now)
+            adopted += piece
+        return int(adopted)
 
     async def release(self, *, now: int) -> None:
         await self._do(None, "release", now=now)
@@ -188,8 +191,8 @@ class PostgresStore:
     # What changes
 
     async def create(self, new: NewInstance) -> int:
-        name = new.workflow, new.id
-        pk: int = await self._travel(Birth(new), (name,))
+        # Births follow one another, so that later instances have higher keys.
+        pk: int = await self._travel(Birth(new), ((new.workflow, new.id), Birth))
         self._names.learn(new.workflow, new.id, pk)
         return pk
 
@@ -252,10 +255,7 @@ class PostgresStore:
     async def _carry(self, lane: int, operations: Sequence[Any], token: object) -> list[Any]:
         identity, carrier = self._identity, self._lanes[lane - 1]
         if type(operations[0]) is Verb:
-            try:
-                return [await carrier.transaction(identity, operations[0].work, of=token)]
-            except (StoreError, LeaseLostError):
-                raise
+            return [await carrier.transaction(identity, operations[0].work, of=token)]
         group = Group(self._queries, operations)
         return await carrier.statement(identity, group.write, group.recall, of=token)  # type: ignore[no-any-return]
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from everstep.core.errors import InstanceNotFoundError, InstanceStateError, NonDeterminismError
+from everstep.core.errors import InstanceLostError, InstanceNotFoundError, InstanceStateError, NonDeterminismError
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.types import TERMINAL
 from everstep.store.postgres.lane import Pass
 from everstep.store.postgres.link import Link
+from everstep.store.postgres.statements import GRACE_MS
 from everstep.store.protocol import (
     Claim,
     Claimed,
@@ -105,6 +106,8 @@ class Verbs:
         return len(expired)
 
     async def write_chunk(self, pk: int, seq: int, attempt: int, number: int, data: bytes) -> None:
+        if not await self._fetch("lock_mine", pk, self._worker):
+            raise InstanceLostError(pk)
         if number == 0:  # what an earlier attempt left is of no use
             await self._fetch("drop_other_chunks", pk, seq, attempt)
         await self._fetch("write_chunk", pk, seq, attempt, number, data)
@@ -124,8 +127,10 @@ class Verbs:
             steps = _grouped(await self._fetch("steps_of", pks), step_of)
             events = _grouped(await self._fetch("events_of", pks), lambda row: EventRecord(*row[1:]))
             claimed = [Claimed(by_pk[pk], steps.get(pk, []), events.get(pk, [])) for pk in pks]
-        next_due = await self._fetch("peek", workflows)
-        return Claim(claimed, next_due[0][0] if next_due else None)
+        [next_due] = [row[0] for row in await self._fetch("peek", workflows)] or [None]
+        if next_due is not None and len(due) < limit:  # due already, but left to others for the moment
+            next_due = max(next_due, now + 1 if next_due > now else now + GRACE_MS)
+        return Claim(claimed, next_due)
 
     async def release(self, *, now: int) -> None:
         await self._fetch("release_running", now, self._worker)

@@ -259,7 +259,7 @@ select exists (select from everstep.worker where id = $1 and epoch = $2) as stan
 with expelled as (
   update everstep.worker
      set epoch = epoch + 1, lease_until = '-infinity'
-   where id = any ($1::bigint[]) and (lease_until < clock_timestamp() or id = $2)
+   where id = any ($1::bigint[]) and lease_until < clock_timestamp()
   returning id, epoch
 )
 update everstep.lane as l
@@ -322,7 +322,8 @@ select due_at
 select pk, owner
   from everstep.instance
  where due_at <= $1 and workflow = any ($2::text[])
-   and (owner is null or owner = $4 or due_at <= $1 - {grace_ms})
+   and (owner is null or owner = $4 or due_at <= $1 - {grace_ms}
+        or not exists (select from everstep.worker where id = owner))
  order by due_at, pk
  limit $3
    for update skip locked
@@ -332,7 +333,8 @@ select pk, owner
 select pk, owner
   from everstep.instance
  where due_at <= $1 and workflow = any ($2::text[])
-   and (owner is null or owner = $4 or due_at <= $1 - {grace_ms})
+   and (owner is null or owner = $4 or due_at <= $1 - {grace_ms}
+        or not exists (select from everstep.worker where id = owner))
  order by started_at is null, due_at, pk
  limit $3
    for update skip locked
@@ -351,6 +353,10 @@ with base as materialized (
 insert into everstep.milestone (instance, position, type, at)
 select c.pk, base.at + c.turn, 'workflow_running', $2
   from unnest($1::bigint[]) with ordinality as c (pk, turn) cross join base
+
+-- name: lock_mine
+-- Keep an instance this worker's while a piece of a stream is written.
+select pk from everstep.instance where pk = $1 and owner = $2 for key share
 
 -- name: lock_instance
 -- Whoever changes an instance from outside has it to itself; what its owner has in flight comes before.
