@@ -39,7 +39,7 @@ def rows(machine):
     return {
         table: count
         for table in tables
-        for ((count,),) in [machine.engine.store._reader.execute(f"select count(*) from {table}", ())]
+        for ((count,),) in [machine.rows(f"select count(*) from {table}")]
         if count
     }
 

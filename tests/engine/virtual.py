@@ -17,6 +17,7 @@ from everstep import Everstep, InstanceStatus, WorkflowEntrypoint, WorkflowInsta
 from everstep.core.durations import duration_ms
 from everstep.core.types import TERMINAL
 from everstep.engine.engine import Engine, EngineOptions
+from everstep.store.postgres.link import Link
 from everstep.store.shared import SharedStore
 
 START_MS = 1_700_000_000_000
@@ -291,7 +292,7 @@ class Machine:
         rest, es._running = es._running.pop_all(), None
         rest._exit_callbacks.pop()  # type: ignore[attr-defined]  # engine.stop; what is left closes the file
         if engine.worker is not None:
-            await engine.worker.stop()
+            engine.worker._task.cancel()
         engine._draining = True  # what a claim under way brings is not taken up
         engine.dispatcher.stop()
         engine._starts.stop()
@@ -324,6 +325,14 @@ class Machine:
             return
         while store._group._pending:
             store._group._pending.popleft()[1].cancel()
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Look into the database itself."""
+        store: Any = self.engine.store
+        if isinstance(store, SharedStore):
+            with ThreadPoolExecutor(1) as thread:  # asked from code that does not await
+                return thread.submit(asyncio.run, _rows(store, sql)).result()
+        return store._reader.execute(sql, ())
 
     # Time
 
@@ -367,6 +376,14 @@ class Machine:
         found = await self.engine.store.find(instance._workflow, instance.id)
         assert found is not None
         return self.engine.resident(found.pk) is not None
+
+
+async def _rows(store: Any, sql: str) -> list[tuple[Any, ...]]:
+    link = Link(store._address)
+    await link.script(f"set search_path = {store._address.schema}")
+    rows = await link.fetch(sql)
+    await link.close()
+    return [tuple(row) for row in rows]
 
 
 class _CurrentControl:

@@ -107,8 +107,10 @@ class Engine:
     async def start(self) -> int:
         """Make everything go on that was running, waiting or queued; return how many instances a crash had left."""
         if self.worker is not None:
-            await self.worker.start()
+            await self.worker.synchronise()
         recovered = await self.store.recover(now=self.clock.now())
+        if self.worker is not None:  # not before: what it claims is not from an earlier life
+            await self.worker.start()
         for workflow, count in (await self.store.unclaimable(self.program.names)).items():
             log.warning("%d instances of workflow %r wait: this program has no such workflow", count, workflow)
         self.dispatcher.kick()

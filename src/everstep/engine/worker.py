@@ -38,10 +38,16 @@ class Worker:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    async def synchronise(self) -> None:
+        """Take over the time that all workers share."""
+        asked_at = time.monotonic()
+        news = await self._store.beat((), ())
+        if isinstance(self._engine.clock, SharedClock):
+            self._engine.clock.correct(news.now, asked_at=asked_at)
+
     async def start(self) -> None:
-        """Look at the time, hear notifications from now on, and begin to beat."""
+        """Hear notifications from now on, and begin to beat."""
         self._store.on_lost_lease(self._lost_lease)
-        await self._beat()
         await self._store.listen(self._news.set)
         self._task = self._engine.loop.create_task(self._run())
 
