@@ -8,9 +8,9 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from postgres_server import PostgresServer
 
 from everstep.store.postgres.store import PostgresStore
+from postgres_server import PostgresServer
 
 from .model import ModelStore
 from .test_store_model import compare

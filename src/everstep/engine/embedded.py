@@ -16,7 +16,8 @@ from everstep.api.env import Env, set_default_env
 from everstep.core.durations import duration_ms
 from everstep.engine.clock import Clock
 from everstep.engine.control import LocalControl
-from everstep.engine.engine import Engine, EngineOptions
+from everstep.engine.engine import Engine
+from everstep.engine.options import EngineOptions
 from everstep.engine.program import Program, WorkflowDefinition, define
 from everstep.store.location import open_store
 from everstep.store.protocol import Store
@@ -66,8 +67,8 @@ class Everstep:
         self.program = Program(definitions, version=version)
         self.telemetry = Telemetry()
         self._values = dict(env or {})
-        self._store = store if store is not None else open_store(
-            database, root, lease_ms=duration_ms(lease), direct=direct
+        self._store = (
+            store if store is not None else open_store(database, root, lease_ms=duration_ms(lease), direct=direct)
         )
         self._clock = clock
         self._options = options

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from everstep.api.step import RunsAsChild, StepRunner
 from everstep.core.errors import EngineStoppedError, InstanceLostError, LeaseLostError, StoreError, Suspended
@@ -27,6 +26,7 @@ from everstep.engine.deadlines import Deadlines
 from everstep.engine.dispatcher import Dispatcher
 from everstep.engine.life import errored, live
 from everstep.engine.maintenance import Maintenance
+from everstep.engine.options import EngineOptions
 from everstep.engine.params import created, encoded_params
 from everstep.engine.program import Program
 from everstep.engine.run import Run
@@ -40,24 +40,6 @@ from everstep.telemetry import events as happened
 from everstep.telemetry.bus import Telemetry
 
 log = logging.getLogger("everstep.engine")
-
-
-class EngineOptions(Struct, frozen=True):
-    """What may be tuned.
-
-    Attributes:
-        resident: Parked instances kept in memory, at about 9 KB each; further ones are put away, oldest first.
-        running: Instances at work at the same time; further ones stay due in the store.
-        threads: Plain functions running at the same time.
-        start_delay_ms: How long an attempt lasts before its start is written.
-        drain_ms: How long a clean stop lets attempts finish.
-    """
-
-    resident: int = 1_000
-    running: int = 10_000
-    threads: int = 64
-    start_delay_ms: int = 5
-    drain_ms: int = 2_000
 
 
 class Engine:
@@ -85,7 +67,6 @@ class Engine:
         self.store = store
         self.program = program
         shared = store if isinstance(store, SharedStore) else None
-        self.shared = shared is not None
         self.clock = clock or (SystemClock() if shared is None else SharedClock())
         self.telemetry = telemetry or Telemetry()
         self.options = options or EngineOptions()
@@ -123,7 +104,7 @@ class Engine:
         self.dispatcher.stop()
         await self.maintenance.stop()
         await self._drain()
-        for run in list(self._runs.values()):
+        for run in self.runs():
             self._give_back(run)
         try:
             await self.store.release(now=self.clock.now())
@@ -151,18 +132,16 @@ class Engine:
         """Return the run of an instance that is in memory."""
         return self._runs.get(pk)
 
+    def runs(self) -> list[Run]:
+        """Return every instance in memory."""
+        return list(self._runs.values())
+
     def discard(self, pk: int) -> None:
         """Put an instance away now, attempts in flight included."""
         run = self._remove(pk)
         if run is not None:
             run.drop()
             self.dispatcher.made_room()
-
-    def lose_everything(self) -> None:
-        """Put every instance away: others have them now."""
-        for pk in list(self._runs):
-            self.discard(pk)
-        self.dispatcher.kick()
 
     def _remove(self, pk: int) -> Run | None:
         run = self._runs.pop(pk, None)

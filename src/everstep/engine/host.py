@@ -14,6 +14,7 @@ from everstep.telemetry.bus import Telemetry
 
 if TYPE_CHECKING:
     from everstep.engine.run import Run
+    from everstep.engine.worker import Worker
 
 
 class Host(Protocol):
@@ -24,8 +25,8 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     telemetry: Telemetry
     attempts: Attempts
-    shared: bool
-    """Whether other workers may take instances from the same store."""
+    worker: Worker | None
+    """This engine among others on the same store; None where it is alone."""
 
     def discard(self, pk: int) -> None:
         """Put an instance away now, attempts in flight included."""

@@ -176,8 +176,11 @@ class LifecycleVerbs:
         run = self._engine.resident(instance.pk)
         if run is None:
             return any(step.compensable for step in await self._engine.store.steps(instance.pk))
-        run.record_compensable()
-        return any(step.compensable for step in run.journal.steps())
+        compensable = [step for step in run.journal.steps() if step.compensable]
+        for step in compensable:  # of those in flight some are not on disk yet
+            if not step.final and not run.dropped:
+                run.write_soon(step)
+        return bool(compensable)
 
     async def _rolls_back(self, instance: InstanceRecord) -> bool:
         """Whether the instance is being rolled back already, or was just asked to be."""

@@ -144,8 +144,8 @@ class Run:
             self.host.tell_change(self.pk)
         except (InstanceLostError, LeaseLostError):
             self.host.discard(self.pk)  # somebody else has it: nothing more happens here
-            self.check_alive()
-            raise
+            self.drop()
+            raise Suspended from None
         finally:
             self.active -= 1
             self.settle()
@@ -154,13 +154,6 @@ class Run:
         """Record a step with whatever is written next; nobody waits for it."""
         self.check_alive()
         self.host.store.write(self._change(step, attempt, ())).add_done_callback(self.host.check_write)
-
-    def record_compensable(self) -> None:
-        """Record the steps in flight that have rollback handlers, some of which are not on disk yet."""
-        if not self.dropped:
-            for step in self.journal.steps():
-                if step.compensable and not step.final:
-                    self.write_soon(step)
 
     def _change(self, step: StepRecord, attempt: AttemptRecord | None, consumed: Sequence[int]) -> Change:
         self.unseen_cuts = 0  # the journal grows: whatever crashes now is counted from here
@@ -310,23 +303,10 @@ class Run:
             opened = self.host.loop.create_future()
             self._gated.append(opened)
             await opened
-        if self.parked and self.host.shared:
-            await self._take_back()
+        if self.parked and self.host.worker is not None:
+            await self.host.worker.take_back(self)
         self.check_alive()
         self.leave_if_sealed()
-
-    async def _take_back(self) -> None:
-        """Make a parked instance ours again before its own code goes on: another worker may have claimed it."""
-        self.parked = False
-        self.host.unparked(self)
-        at = self.host.clock.now()
-        self.active += 1
-        try:
-            await self.host.store.write(Change(self.pk, instance=InstanceChange("running", at=at)))
-        except (InstanceLostError, LeaseLostError):
-            self.host.discard(self.pk)
-        finally:
-            self.active -= 1
 
     def pause(self, since: int, on_paused: Callable[[], None]) -> None:
         """Stop at the next step boundary: at once if no attempt is in flight."""

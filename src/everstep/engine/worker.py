@@ -11,7 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from everstep.core.errors import EverstepError
+from everstep.core.errors import EverstepError, InstanceLostError, LeaseLostError
 from everstep.engine.clock import SharedClock
 from everstep.engine.run import Run
 from everstep.store.protocol import Change, InstanceChange
@@ -92,7 +92,23 @@ class Worker:
     async def _lost_lease(self) -> None:
         """Another worker has everything: whatever is in memory is from before."""
         log.warning("this worker was silent for longer than its lease: others have its instances; it begins anew")
-        self._engine.lose_everything()
+        engine = self._engine
+        for run in engine.runs():
+            engine.discard(run.pk)
+        engine.dispatcher.kick()
+
+    async def take_back(self, run: Run) -> None:
+        """Make a parked instance ours again before its own code goes on: another worker may have claimed it."""
+        engine = self._engine
+        run.parked = False
+        engine.unparked(run)
+        run.active += 1
+        try:
+            await engine.store.write(Change(run.pk, instance=InstanceChange("running", at=engine.clock.now())))
+        except (InstanceLostError, LeaseLostError):
+            engine.discard(run.pk)
+        finally:
+            run.active -= 1
 
     async def _follow(self, pk: int) -> None:
         """Bring an instance in memory to where somebody else brought it on disk."""
@@ -124,9 +140,7 @@ class Worker:
         written.add_done_callback(engine.check_write)
         engine.discard(instance.pk)
         engine.watchers.tell_change(instance.pk)
-        engine.telemetry.emit(
-            happened.InstancePaused(workflow=instance.workflow, instance_id=instance.id, at=at)
-        )
+        engine.telemetry.emit(happened.InstancePaused(workflow=instance.workflow, instance_id=instance.id, at=at))
 
     def _go_on(self, run: Run, seen: Seen) -> None:
         if run.paused_since is not None and seen.instance.status == "running":

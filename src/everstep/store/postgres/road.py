@@ -157,7 +157,7 @@ class Road:
             self._groups -= group
             self._alone = self._alone and not alone
             self._free.append(lane)
-            self._tasks.discard(asyncio.current_task())  # type: ignore[arg-type]  # this one
+            self._tasks.discard(asyncio.current_task())
             if self._pending:
                 self._schedule()
 
@@ -220,5 +220,3 @@ def _answer(entries: Sequence[_Entry], answers: Sequence[Any]) -> None:
             future.set_exception(answer)
         else:
             future.set_result(answer)
-
-

@@ -83,7 +83,9 @@ class Group:
         await link.script(link.begin)
         await link.fetch(self._queries["lock_in_order"], sorted({move[0] for move in self._moves} | self._parents))
         answers = await self._write(link, shown)
-        await self._tell(link, shown, [one for one, answer in zip(self._operations, answers, strict=True) if answer is None])
+        await self._tell(
+            link, shown, [one for one, answer in zip(self._operations, answers, strict=True) if answer is None]
+        )
         await link.script("commit")
         return answers
 

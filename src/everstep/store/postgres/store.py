@@ -122,8 +122,10 @@ class PostgresStore:
 
     async def beat(self, workflows: Sequence[str], watched: Sequence[int]) -> News:
         who = self._identity
-        if self._ear is not None and self._heard is not None and (
-            self._ear.connection is None or self._ear.connection.is_closed()
+        if (
+            self._ear is not None
+            and self._heard is not None
+            and (self._ear.connection is None or self._ear.connection.is_closed())
         ):
             await self.listen(self._heard)
         [row] = await self._pulse.fetch(

@@ -1,0 +1,23 @@
+"""What may be tuned about an engine."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class EngineOptions(Struct, frozen=True):
+    """What may be tuned.
+
+    Attributes:
+        resident: Parked instances kept in memory, at about 9 KB each; further ones are put away, oldest first.
+        running: Instances at work at the same time; further ones stay due in the store.
+        threads: Plain functions running at the same time.
+        start_delay_ms: How long an attempt lasts before its start is written.
+        drain_ms: How long a clean stop lets attempts finish.
+    """
+
+    resident: int = 1_000
+    running: int = 10_000
+    threads: int = 64
+    start_delay_ms: int = 5
+    drain_ms: int = 2_000
