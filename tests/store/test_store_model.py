@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
@@ -74,7 +75,9 @@ class QuickSqliteStore(SqliteStore):
         return self._reader.execute("select instance, id, type, payload, created_at from event order by id")
 
 
-async def compare(store: Any, model: ModelStore, random: Random, groups: int) -> None:
+async def compare(
+    store: Any, model: ModelStore, random: Random, groups: int, *, say: Callable[[str], object] = note
+) -> None:
     """Ask both stores for the same things, several at once: they share a group, and take effect in order."""
     now = 0
     await model.open()
@@ -83,13 +86,13 @@ async def compare(store: Any, model: ModelStore, random: Random, groups: int) ->
         for _ in range(groups):
             now += random.choice((0, 1, 10, 50))
             if random.random() < 0.03:
-                note(f"{now}: reopen")
+                say(f"{now}: reopen")
                 await store.close()
                 await model.open()
                 await store.open()
                 assert await store.recover(now=now) == await model.recover(now=now)
             group = [operation(random, now, model) for _ in range(random.randint(1, 6))]
-            note(f"{now}: {group}")
+            say(f"{now}: {group}")
             expected = await answers(model, group)
             assert await answers(store, group) == expected
             assert await view(store, model) == await view(model, model)

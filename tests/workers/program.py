@@ -18,6 +18,7 @@ from everstep import Everstep, WorkflowEntrypoint
 from everstep.engine.options import EngineOptions
 
 NOTES = ""
+SOON = {"retries": {"delay": "0.05 seconds"}}
 
 
 def note(what: str) -> None:
@@ -32,7 +33,8 @@ class Chain(WorkflowEntrypoint[Any, Any]):
 
     async def run(self, event: Any, step: Any) -> Any:
         for number in range(event.payload["steps"]):
-            await step.do(f"step-{number}", self.one, event.instance_id, number, event.payload.get("seconds", 0.01))
+            seconds = event.payload.get("seconds", 0.01)
+            await step.do(f"step-{number}", SOON, self.one, event.instance_id, number, seconds)
         return os.getpid()
 
     async def one(self, id: str, number: int, seconds: float) -> int:

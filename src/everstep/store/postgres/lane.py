@@ -71,14 +71,15 @@ class Lane:
         doubted, committed = self._in_doubt, False
         if doubted is not None:
             committed = await self._was_committed(shown)
-            self._in_doubt = None
         if committed and doubted is of:
             answer = await recall(self.link, shown)
         else:
             if committed:  # nobody waits for it any more
                 self._receipt += 1
                 shown = Pass(identity.worker, self.number, identity.epoch, self._receipt + 1)
+            self._in_doubt = None
             answer = await self._tried(work, shown, of)
+        self._in_doubt = None  # not before: what reads the answer back may be lost as well
         self._receipt += 1
         return answer
 
