@@ -49,6 +49,11 @@ class PostgresServer:
         assert self._process is not None
         return self._process.pid
 
+    def backends(self) -> list[int]:
+        """The server's children, for tests that make it stand still."""
+        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.pid)], capture_output=True, text=True, check=False)
+        return [int(pid) for pid in found.stdout.split()]
+
     def start(self) -> None:
         """Start, and wait until connections are accepted."""
         options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
