@@ -51,7 +51,9 @@ class PostgresServer:
 
     def backends(self) -> list[int]:
         """The server's children, for tests that make it stand still."""
-        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.pid)], capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.pid)], capture_output=True, text=True, check=False
+        )
         return [int(pid) for pid in found.stdout.split()]
 
     def start(self) -> None:

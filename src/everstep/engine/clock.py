@@ -46,12 +46,13 @@ class SharedClock:
     """The time by a clock that many machines share, kept between two looks at it by this machine's monotonic one."""
 
     def __init__(self) -> None:
-        self._offset_ms = time.time() * 1000 - time.monotonic() * 1000
+        self._offset_ms = (time.time() - time.monotonic()) * 1000
         self._latest = 0
 
     def now(self) -> int:
-        # Never backwards: two moments of one machine stay in their order when the clock is corrected.
-        self._latest = max(self._latest, int(time.monotonic() * 1000 + self._offset_ms))
+        now = int(time.monotonic() * 1000 + self._offset_ms)
+        if now > self._latest:  # never backwards: a machine's own moments stay in their order when it is corrected
+            self._latest = now
         return self._latest
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:

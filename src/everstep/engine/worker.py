@@ -26,6 +26,7 @@ log = logging.getLogger("everstep.engine")
 EVERY_SECONDS = 1.0
 """How late news is at most, should every notification be lost."""
 RETRY_SECONDS = 0.5
+SWEEP_SECONDS = 30.0
 
 
 class Worker:
@@ -37,6 +38,10 @@ class Worker:
         self._every_seconds = min(EVERY_SECONDS, store.lease_ms / 3000)
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._lease_seconds = store.lease_ms / 1000
+        self._beaten_at = self._swept_at = time.monotonic()
+        self._polite_until = 0.0
+        self._orphans: set[int] = set()
 
     async def synchronise(self) -> None:
         """Take over the time that all workers share."""
@@ -67,10 +72,14 @@ class Worker:
             self._news.clear()
             try:
                 await self._beat()
+                await self._sweep()
                 pause = self._every_seconds
-            except EverstepError as error:
+            except Exception as error:  # the beat goes on whatever happens: it is the lease
+                if not isinstance(error, EverstepError):
+                    log.exception("a beat failed")
                 log.warning("no word from the database: %s; trying again", error)
                 pause = min(RETRY_SECONDS, self._every_seconds)
+                self._swept_at = -SWEEP_SECONDS  # what became of claims and creations meanwhile is looked at afterwards
 
     async def _beat(self) -> None:
         engine, asked_at = self._engine, time.monotonic()
@@ -81,13 +90,32 @@ class Worker:
             await self._follow(pk)
         for pk in news.ended:
             engine.watchers.tell_end(pk)
-        if news.lapsed:
+        if time.monotonic() - self._beaten_at > self._lease_seconds / 2:
+            # Who was cut off from the database was most likely not alone: the others get the time to say they live.
+            self._polite_until = time.monotonic() + self._lease_seconds
+        self._beaten_at = time.monotonic()
+        if news.lapsed and self._beaten_at >= self._polite_until:
             adopted = await self._store.adopt(news.lapsed, now=engine.clock.now())
             if adopted:
                 log.warning("took over %d instances of a worker that fell silent", adopted)
             engine.dispatcher.kick()
         elif news.next_due is not None:
             engine.dispatcher.arm(news.next_due)
+
+    async def _sweep(self) -> None:
+        """Make due what is this worker's and nobody runs: the answer to a claim or a creation was lost for good.
+
+        Twice in a row: what is found only once may be on its way into memory.
+        """
+        if not self._orphans and time.monotonic() - self._swept_at < SWEEP_SECONDS:
+            return
+        self._swept_at = time.monotonic()
+        engine = self._engine
+        orphans = {pk for pk in await self._store.owned() if engine.resident(pk) is None}
+        for pk in orphans & self._orphans:
+            log.warning("instance %d was this worker's and nobody ran it: it is due again", pk)
+            engine.make_due(pk)
+        self._orphans = orphans - self._orphans
 
     async def _lost_lease(self) -> None:
         """Another worker has everything: whatever is in memory is from before."""

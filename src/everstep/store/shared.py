@@ -58,6 +58,10 @@ class SharedStore(Store, Protocol):
         """Make due what workers left whose lease is over, counting a recovery for each; return how many there were."""
         ...
 
+    async def owned(self) -> list[int]:
+        """Return the instances that should be at work here."""
+        ...
+
     async def look(self, pk: int) -> Seen | None:
         """Return an instance as it is now, or None."""
         ...

@@ -54,6 +54,11 @@ class Lane:
         self._in_doubt: object = None
         self._answer: Any = None
 
+    @property
+    def doubts(self) -> bool:
+        """Whether nobody knows yet if the last transaction was committed."""
+        return self._in_doubt is not None
+
     def reset(self) -> None:
         """Begin again with the numbers: the worker has registered anew."""
         self._receipt, self._in_doubt, self._answer = 0, None, None

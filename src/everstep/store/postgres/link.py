@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -66,6 +67,7 @@ class Link:
         self._address = address
         self._idle_ms = idle_ms
         self._connection: Any = None
+        self._turn = asyncio.Lock()
 
     @property
     def connection(self) -> Any:
@@ -81,6 +83,10 @@ class Link:
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
         """Run one statement and return its rows."""
+        async with self._turn:
+            return await self._fetched(sql, arguments)
+
+    async def _fetched(self, sql: str, arguments: tuple[Any, ...]) -> list[Any]:
         connection = await self._connected()
         try:
             async with asyncio.timeout(HANG_SECONDS):
@@ -94,6 +100,10 @@ class Link:
 
     async def script(self, sql: str) -> str:
         """Run statements without arguments in one exchange; return the status of the last."""
+        async with self._turn:
+            return await self._executed(sql)
+
+    async def _executed(self, sql: str) -> str:
         connection = await self._connected()
         try:
             async with asyncio.timeout(HANG_SECONDS):
@@ -101,9 +111,23 @@ class Link:
         except BaseException as error:
             raise self._translated(error) from error
 
-    async def connect(self) -> None:
-        """Connect now. Raises StoreUnavailableError."""
-        await self._connected()
+    async def listen(self, channels: Sequence[str], callback: Callable[..., None]) -> None:
+        """Call back at every notification, and when the connection is lost; then listening has to begin again."""
+        async with self._turn:
+            connection = await self._connected()
+            try:
+                async with asyncio.timeout(HANG_SECONDS):
+                    for channel in channels:
+                        await connection.add_listener(channel, callback)
+                connection.add_termination_listener(callback)
+            except BaseException as error:
+                self.drop()
+                raise self._translated(error) from error
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is no connection at the moment."""
+        return self._connection is None or self._connection.is_closed()
 
     def drop(self) -> None:
         """Let go of the connection at once; a transaction under way is rolled back by the server."""
@@ -119,7 +143,7 @@ class Link:
                 await connection.close(timeout=2)
 
     async def _connected(self) -> Any:
-        if self._connection is not None and not self._connection.is_closed():
+        if not self.lost:
             return self._connection
         options: dict[str, Any] = {"statement_cache_size": 0}
         if not self._address.pooled:
@@ -147,11 +171,8 @@ class Link:
                 return StoreUnavailableError(f"the database is in trouble ({_said(error)})")
             return StoreError(f"the database refused a statement: {_said(error)}")
         if isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
-            if isinstance(error, asyncpg.InterfaceError) and not self._connection.is_closed():
-                if not isinstance(error, asyncpg.DataError):
-                    self.drop()
-                else:
-                    return StoreError(f"the database refused a value: {_said(error)}")
+            if isinstance(error, asyncpg.DataError):
+                return StoreError(f"the database refused a value: {_said(error)}")
             self.drop()
             return StoreUnavailableError(f"the connection to the database was lost ({_said(error)})")
         if isinstance(error, asyncio.CancelledError):

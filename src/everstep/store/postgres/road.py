@@ -31,9 +31,17 @@ Carry: TypeAlias = Callable[[int, Sequence[Any], object], Awaitable[list[Any]]]
 
 
 class Verb(Struct, eq=False):
-    """An operation that is a transaction of its own."""
+    """An operation that is a transaction of its own.
+
+    Attributes:
+        work: What it does.
+        kept: Whether it must be carried out in the end. Who asked from outside hears of trouble that lasts instead.
+        first: Looks whether there is anything to do at all; an answer other than None is the verb's.
+    """
 
     work: Callable[..., Awaitable[Any]]
+    kept: bool = False
+    first: Callable[..., Awaitable[Any]] | None = None
 
 
 class _Entry:
@@ -194,10 +202,10 @@ class Road:
 
     def _gives_up(self, entries: list[_Entry], error: Exception) -> list[_Entry]:
         """Withdraw what need not be carried out once the trouble lasts, everywhere; return what stays."""
-        waiting = self._without(list(self._pending), error, keep=lambda one: type(one) is Rows)
+        waiting = self._without(list(self._pending), error, keep=_is_kept)
         self._pending.clear()
         self._pending.extend(waiting)
-        entries = self._without(entries, error, keep=lambda one: type(one) is Rows)
+        entries = self._without(entries, error, keep=_is_kept)
         if self._leaving:
             _answer([*entries, *self._pending], [error] * (len(entries) + len(self._pending)))
             self._pending.clear()
@@ -209,6 +217,10 @@ class Road:
         gone = [entry for entry in entries if not keep(entry.operation)]
         _answer(gone, [error] * len(gone))
         return [entry for entry in entries if keep(entry.operation)]
+
+
+def _is_kept(operation: Any) -> bool:
+    return type(operation) is Rows or (type(operation) is Verb and operation.kept)
 
 
 def _answer(entries: Sequence[_Entry], answers: Sequence[Any]) -> None:

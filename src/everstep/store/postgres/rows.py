@@ -15,7 +15,11 @@ from everstep.store.postgres.lane import Pass
 from everstep.store.postgres.link import Link
 from everstep.store.protocol import Change, NewInstance
 
-_STEP_COLUMNS = len(StepRecord.__struct_fields__) + 3
+USUAL = {"kind": "do", "count": 1, "state": "complete", "attempt": 1} | dict.fromkeys(
+    ("absolute", "compensable", "sensitive"), False
+)
+"""What most steps have: a column in which all do is not sent, and the statement fills it in."""
+_STEP_COLUMNS = [None, *(USUAL.get(name) for name in StepRecord.__struct_fields__), None, None]
 _ATTEMPT_COLUMNS, _MOVE_COLUMNS, _NEW_COLUMNS = 8, 10, 12
 
 
@@ -136,7 +140,7 @@ class Group:
         return sorted({operation.pk for operation in self._operations if type(operation) is Rows})
 
     async def _write(self, link: Link, shown: Pass) -> list[Any]:
-        arguments = [*shown.arguments, self._pks(), *_columns(self._steps.values(), _STEP_COLUMNS)]
+        arguments = [*shown.arguments, self._pks(), *_step_columns(self._steps.values())]
         if not (self._attempts or self._consumed or self._moves or self._births):
             [row] = await link.fetch(self._queries["write_steps"], *arguments)
             created = {}
@@ -173,6 +177,17 @@ def _created(birth: Birth, created: dict[int, int]) -> int | InstanceExistsError
     return InstanceExistsError(
         f"an instance {new.id!r} of workflow {new.workflow!r} exists already; use another id, or get() it"
     )
+
+
+def _step_columns(rows: Iterable[tuple[Any, ...]]) -> list[Sequence[Any]]:
+    """Turn steps into columns; those that hold nothing but the usual are left empty, which makes half of them so."""
+    columns = list(zip(*rows, strict=True))
+    if not columns:
+        return [()] * len(_STEP_COLUMNS)
+    count = len(columns[0])
+    return [
+        () if column.count(usual) == count else column for column, usual in zip(columns, _STEP_COLUMNS, strict=True)
+    ]
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[Sequence[Any]]:

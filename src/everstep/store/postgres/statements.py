@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from everstep.core.journal import StepRecord
+from everstep.store.postgres.rows import USUAL
 from everstep.store.protocol import InstanceRecord
 from everstep.store.queries import load_migrations, load_queries
 
@@ -16,13 +17,20 @@ def load_statements(schema: str) -> dict[str, str]:
     queries = load_queries(
         "postgres.sql",
         instance=", ".join(f'"{name}"' for name in InstanceRecord.__struct_fields__),
-        s_step=", ".join(f"s.{name}" for name in fields),
+        s_step=", ".join(_with_usual(name) for name in fields),
         step=", ".join(fields),
         grace_ms=str(GRACE_MS),
     )
     for name in ("write_steps", "write_group"):
         queries[name] = queries[name].replace("{steps}", queries["steps"].replace("\n", "\n  "))
     return {name: in_schema(sql, schema) for name, sql in queries.items()}
+
+
+def _with_usual(field: str) -> str:
+    if field not in USUAL:
+        return f"s.{field}"
+    usual = USUAL[field]
+    return f"coalesce(s.{field}, {usual!r})" if isinstance(usual, str) else f"coalesce(s.{field}, {usual})".lower()
 
 
 def load_scripts(schema: str) -> list[str]:

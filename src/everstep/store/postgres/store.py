@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,7 +11,8 @@ from typing import Any
 
 from everstep.core.errors import StoreError
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.store.postgres.lane import Identity, Lane, Pass
+from everstep.store.driver import StoreUnavailableError
+from everstep.store.postgres.lane import Identity, Lane, Pass, Work
 from everstep.store.postgres.link import Address, Link
 from everstep.store.postgres.names import Names
 from everstep.store.postgres.readers import Readers
@@ -70,9 +72,12 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Connect, bring the schema up to date and become a worker."""
-        await self._pulse.connect()
-        await migrate(self._pulse, self._address.schema)
-        await self._register()
+        try:
+            await migrate(self._pulse, self._address.schema)
+            await self._register()
+        except BaseException:
+            self._pulse.drop()
+            raise
         self._readers = Readers(self._address, most=READERS)
         self._road = Road(self._carry, lanes=LANES, lost=self._expelled)
 
@@ -109,11 +114,8 @@ class PostgresStore:
         self._heard = callback
         if self._ear is None:
             return False
-        await self._ear.connect()
-        connection = self._ear.connection
-        for channel in (f"{self._address.schema}_due", f"{self._address.schema}_{self._identity.worker}"):
-            await connection.add_listener(channel, self._hear)
-        connection.add_termination_listener(self._hear)
+        channels = (f"{self._address.schema}_due", f"{self._address.schema}_{self._identity.worker}")
+        await self._ear.listen(channels, self._hear)
         return True
 
     def _hear(self, *_: Any) -> None:
@@ -122,12 +124,9 @@ class PostgresStore:
 
     async def beat(self, workflows: Sequence[str], watched: Sequence[int]) -> News:
         who = self._identity
-        if (
-            self._ear is not None
-            and self._heard is not None
-            and (self._ear.connection is None or self._ear.connection.is_closed())
-        ):
-            await self.listen(self._heard)
+        if self._heard is not None and self._ear is not None and self._ear.lost:
+            with contextlib.suppress(StoreUnavailableError):  # deaf for now: the beat brings the same news, later
+                await self.listen(self._heard)
         [row] = await self._pulse.fetch(
             self._queries["beat"], who.worker, who.epoch, self.lease_ms, list(workflows), list(watched)
         )
@@ -203,7 +202,16 @@ class PostgresStore:
         return self._travel(rows, (rows.pk,) if rows.parent is None else (rows.pk, rows.parent))
 
     async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
-        claim: Claim = await self._do(None, "claim", list(workflows), now=now, limit=limit, woken_first=woken_first)
+        names = list(workflows)
+
+        async def first(link: Link) -> Claim | None:
+            """Look before locking anything: most claims find nothing, and a transaction for nothing is one on disk."""
+            rows = await link.fetch(self._queries["peek"], names)
+            due = rows[0][0] if rows else None
+            return Claim([], due) if due is None or due > now else None
+
+        work = self._work("claim", names, now=now, limit=limit, woken_first=woken_first)
+        claim: Claim = await self._travel(Verb(work, kept=True, first=first), None)
         for one in claim.claimed:
             self._names.learn(one.instance.workflow, one.instance.id, one.instance.pk)
         return claim
@@ -244,10 +252,14 @@ class PostgresStore:
         return self._do(keys, verb, workflow, id, **named)
 
     def _do(self, keys: Sequence[Any] | None, verb: str, *arguments: Any, **named: Any) -> asyncio.Future[Any]:
+        kept = verb in ("adopt", "release", "expire", "write_chunk")  # the engine's own affairs
+        return self._travel(Verb(self._work(verb, *arguments, **named), kept), keys)
+
+    def _work(self, verb: str, *arguments: Any, **named: Any) -> Work:
         async def work(link: Link, shown: Pass) -> Any:
             return await getattr(Verbs(self._queries, link, shown), verb)(*arguments, **named)
 
-        return self._travel(Verb(work), keys)
+        return work
 
     def _travel(self, operation: Any, keys: Sequence[Any] | None) -> asyncio.Future[Any]:
         if self._road is None:
@@ -257,6 +269,9 @@ class PostgresStore:
     async def _carry(self, lane: int, operations: Sequence[Any], token: object) -> list[Any]:
         identity, carrier = self._identity, self._lanes[lane - 1]
         if type(operations[0]) is Verb:
+            verb = operations[0]
+            if verb.first is not None and not carrier.doubts and (answer := await verb.first(carrier.link)) is not None:
+                return [answer]
             return [await carrier.transaction(identity, operations[0].work, of=token)]
         group = Group(self._queries, operations)
         return await carrier.statement(identity, group.write, group.recall, of=token)  # type: ignore[no-any-return]
@@ -270,6 +285,9 @@ class PostgresStore:
         *columns, owner = rows[0]
         events = [EventRecord(*row[1:]) for row in await self._read("events_of", [pk])]
         return Seen(InstanceRecord(*columns), owner == self._identity.worker, events)
+
+    async def owned(self) -> list[int]:
+        return [row["pk"] for row in await self._read("owned_by", self._identity.worker)]
 
     async def chunks(self, pk: int, seq: int, attempt: int, *, after: int, limit: int) -> list[bytes]:
         return [data for (data,) in await self._read("chunks_of", pk, seq, attempt, after, limit)]
