@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests: found on this machine or brought by a wheel, in a directory and on a port of its own."""
+"""A PostgreSQL server for tests, found here or brought by a wheel, in a directory and on a port of its own."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class PostgresServer:
 
 
 def _programs() -> Path:
-    """Find the directory with PostgreSQL's programs: in PATH, where Debian has them, or in the wheel of the test group."""
+    """Find PostgreSQL's programs: in PATH, where Debian has them, or in the wheel of the test group."""
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)

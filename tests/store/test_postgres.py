@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from postgres_server import PostgresServer
 
 from everstep.core.errors import InstanceLostError, LeaseLostError, SchemaVersionError, StoreError
 from everstep.store.location import open_store
 from everstep.store.postgres.link import Address
 from everstep.store.postgres.store import PostgresStore
 from everstep.store.protocol import Change, InstanceChange
+from postgres_server import PostgresServer
 
 from .factories import WORKFLOW, child, claimed_ids, do, ended, instance, new_instance, owned_instance, wait, waiting
 
@@ -172,8 +172,9 @@ async def test_a_hundred_thousand_instances_of_a_dead_worker_are_adopted_within_
     )
     await sql(
         one,
-        "insert into everstep.step (instance, seq, kind, name, count, state, attempt, started_at, absolute, compensable, "
-        "sensitive) select pk, 1, 'do', 's', 1, 'complete', 1, 0, false, false, false from everstep.instance",
+        "insert into everstep.step (instance, seq, kind, name, count, state, attempt, started_at, absolute, "
+        "compensable, sensitive) "
+        "select pk, 1, 'do', 's', 1, 'complete', 1, 0, false, false, false from everstep.instance",
     )
     await sql(one, "analyze everstep.instance")
     was = await silence(one)

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from postgres_server import PostgresServer
 
 from everstep import Everstep
 from everstep.engine.options import EngineOptions
+from postgres_server import PostgresServer
 
 from .program import WORKFLOWS
 

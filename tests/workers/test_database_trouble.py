@@ -12,10 +12,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from postgres_server import PostgresServer
 
 from everstep import Everstep, WorkflowEntrypoint
 from everstep.core.errors import StoreError
+from postgres_server import PostgresServer
 
 pytestmark = pytest.mark.crash
 
@@ -61,7 +61,8 @@ async def clients_thrown_out(server: PostgresServer) -> None:
     for _ in range(40):
         await asyncio.sleep(chance.uniform(0.005, 0.05))
         await admin.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'everstep' and random() < 0.4"
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where application_name = 'everstep' and random() < 0.4"
         )
     await admin.close()
 

@@ -173,7 +173,7 @@ class Config(Struct, frozen=True, kw_only=True):
     database_direct: Annotated[
         str | None,
         _about(
-            "Another URL of the same PostgreSQL database, past a pooler in transaction mode: notifications come that way.",
+            "Another URL of the same PostgreSQL database, past a pooler in transaction mode, for notifications.",
             example="postgresql://app@db.internal:5432/app",
             check=rules.database_url,
         ),

@@ -50,9 +50,8 @@ class SharedClock:
         self._latest = 0
 
     def now(self) -> int:
-        now = int(time.monotonic() * 1000 + self._offset_ms)
-        if now > self._latest:  # never backwards: a machine's own moments stay in their order when it is corrected
-            self._latest = now
+        # Never backwards: a machine's own moments stay in their order when it is corrected.
+        self._latest = max(self._latest, int(time.monotonic() * 1000 + self._offset_ms))
         return self._latest
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:

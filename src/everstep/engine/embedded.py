@@ -49,7 +49,7 @@ class Everstep:
         ...         print(await instance.result())
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all but the first are named, and may be left out
         self,
         workflows: Sequence[type[WorkflowEntrypoint[Any, Any]] | WorkflowDefinition],
         *,

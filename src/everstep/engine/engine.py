@@ -227,8 +227,10 @@ class Engine:
         await asyncio.shield(written)
 
     def _has_ended(self, run: Run, change: InstanceChange, written: asyncio.Future[None]) -> None:
-        if written.cancelled() or (error := written.exception()) is not None:
-            if not written.cancelled() and isinstance(error, InstanceLostError):
+        if written.cancelled():
+            return
+        if (error := written.exception()) is not None:
+            if isinstance(error, InstanceLostError):
                 self.discard(run.pk)
             return
         if self._runs.get(run.pk) is run:

@@ -1,4 +1,4 @@
-"""What a store that many workers share offers beyond `Store`: the lease, and news of what others did. No implementation."""
+"""What a store that many workers share offers beyond `Store`: the lease, and news of others. No implementation."""
 
 from __future__ import annotations
 

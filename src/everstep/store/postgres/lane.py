@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from everstep.core.errors import EverstepError, LeaseLostError
 from everstep.store.driver import StoreUnavailableError
@@ -45,11 +45,10 @@ class Lane:
     committed, it is not carried out again.
     """
 
-    def __init__(self, number: int, link: Link, queries: Mapping[str, str], schema: str) -> None:
+    def __init__(self, number: int, link: Link, queries: Mapping[str, str]) -> None:
         self.number = number
         self.link = link
         self._queries = queries
-        self._schema = schema
         self._receipt = 0
         self._in_doubt: object = None
         self._answer: Any = None
@@ -92,11 +91,7 @@ class Lane:
         """Carry out `work` in a transaction of several statements, behind the fence."""
 
         async def whole(link: Link, shown: Pass) -> Any:
-            worker, lane, epoch, receipt = shown.arguments
-            passed = await link.script(
-                f"{link.begin}; update {self._schema}.lane set receipt = {receipt} "
-                f"where worker = {worker} and number = {lane} and epoch = {epoch} and receipt < {receipt}"
-            )
+            passed = await link.script(f"{link.begin}; {self._queries['pass_fence'].format(**structs.asdict(shown))}")
             if passed != "UPDATE 1":
                 await link.script("rollback")
                 raise LeaseLostError("this worker's lease is over: another worker has its instances")

@@ -19,7 +19,7 @@ from everstep.store.driver import StoreUnavailableError
 
 HANG_SECONDS = 30.0
 """A statement that takes longer hangs with its server: the connection is given up, and what became of it is asked."""
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 10
 _SCHEMA = "everstep"
 
 _TROUBLE = ("08", "53", "57", "25", "F0", "58", "XX")
@@ -163,7 +163,7 @@ class Link:
 
     def _translated(self, error: BaseException) -> BaseException:
         if isinstance(error, asyncpg.PostgresError):
-            state = error.sqlstate or ""
+            state = str(getattr(error, "sqlstate", None) or "")
             if state in _CONFLICTS:
                 return StoreConflictError(f"the database asks to try again ({_said(error)})")
             if state.startswith(_TROUBLE):

@@ -6,7 +6,10 @@ _MOST = 100_000
 
 
 class Names:
-    """A bounded memory of names and keys. What it does not know is only slower; what it knows wrongly is the database's affair."""
+    """A bounded memory of names and keys.
+
+    What it does not know is only slower; where it is wrong, the database's own locks keep the order.
+    """
 
     def __init__(self) -> None:
         self._pks: dict[tuple[str, str], int] = {}

@@ -28,7 +28,7 @@ class Readers:
         return await self.read(lambda link: link.fetch(sql, *arguments))
 
     async def read(self, work: Callable[[Link], Awaitable[T]]) -> T:
-        """Read with a connection of one's own; what is lost with a connection is read again, as long as patience lasts."""
+        """Read with a connection of one's own; what is lost with it is read again, as long as patience lasts."""
         began, delay = time.monotonic(), 0.05
         while True:
             try:

@@ -85,7 +85,7 @@ class Road:
         return bool(self._pending or self._tasks or self._scheduled)
 
     def submit(self, operation: Any, keys: Sequence[Hashable] | None) -> asyncio.Future[Any]:
-        """Queue an operation on the instances that `keys` stand for, or on all; the future is done once it is on disk."""
+        """Queue an operation on what `keys` stand for, or on everything; the future is done once it is on disk."""
         if self._closing:
             raise StoreError("the store is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -96,7 +96,7 @@ class Road:
     async def close(self) -> None:
         """Carry out what is queued; with a database in trouble, only as long as patience lasts."""
         self._leaving = True
-        while self.busy:
+        while self.busy:  # noqa: ASYNC110  # once, at the end
             await asyncio.sleep(0.002)
         self._closing = True
 

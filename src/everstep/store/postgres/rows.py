@@ -118,7 +118,7 @@ class Group:
     def _add(self, rows: Rows) -> None:
         began = [self._next() for _ in rows.steps]
         for attempt in rows.attempts:  # a step's last attempt fails after the step began and before it ends
-            self._attempts[attempt[:3]] = (*attempt, self._next())
+            self._attempts[attempt[0], attempt[1], attempt[2]] = (*attempt, self._next())
         for (step, final), position in zip(rows.steps, began, strict=True):
             # A later state of the same step replaces the earlier one, but not the position where it began.
             key = step[0], step[1]

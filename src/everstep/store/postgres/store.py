@@ -1,4 +1,4 @@
-"""The store on PostgreSQL: every verb, and how it finds its way onto the road. The statements are in `sql/postgres.sql`."""
+"""The store on PostgreSQL: every verb, and how it gets onto the road. The statements are in `sql/postgres.sql`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PostgresStore:
         self.lease_ms = lease_ms
         self._queries = load_statements(address.schema)
         self._lanes = [
-            Lane(number, Link(address, idle_ms=max(1_000, lease_ms // 2)), self._queries, address.schema)
+            Lane(number, Link(address, idle_ms=max(1_000, lease_ms // 2)), self._queries)
             for number in range(1, LANES + 1)
         ]
         self._pulse = Link(address)
@@ -321,7 +321,7 @@ class PostgresStore:
         return counts
 
     async def unclaimable(self, workflows: Sequence[str]) -> dict[str, int]:
-        return {workflow: count for workflow, count in await self._read("unclaimable", list(workflows))}
+        return dict(await self._read("unclaimable", list(workflows)))
 
     async def steps(self, pk: int) -> list[StepRecord]:
         return [step_of(row) for row in await self._read("steps_of", [pk])]

@@ -202,6 +202,13 @@ select n.nonce, i.pk
   from unnest($1::text[], $2::text[], $3::bigint[]) as n (workflow, id, nonce)
        join everstep.instance as i on i.workflow = n.workflow and i.id = n.id and i.nonce = n.nonce
 
+-- name: pass_fence
+-- What a transaction of several statements begins with. The numbers are written into it, as `begin` and this are one
+-- exchange, which takes no arguments.
+update everstep.lane
+   set receipt = {receipt}
+ where worker = {worker} and number = {lane} and epoch = {epoch} and receipt < {receipt}
+
 -- name: receipt
 -- What the lane's last transaction was; waits for one that is still under way.
 select epoch, receipt from everstep.lane where worker = $1 and number = $2 for update
