@@ -11,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from postgres_server import PostgresServer
 
 from everstep.core.errors import StoreError
+from postgres_server import PostgresServer
 
 from .conftest import Fleet
 
