@@ -26,7 +26,7 @@ def open_store(
     Raises:
         StoreError: for a URL of another kind, or if PostgreSQL's driver is not installed.
     """
-    if urlsplit(url).scheme not in ("postgresql", "postgres"):
+    if not is_postgres(url):
         return sqlite.open_store(url, root)
     try:
         from everstep.store.postgres.store import PostgresStore  # an extra, loaded only where it is asked for
@@ -35,3 +35,8 @@ def open_store(
             raise
         raise StoreError('PostgreSQL needs a driver: pip install "everstep[postgres]"') from None
     return PostgresStore(url, lease_ms=lease_ms, direct=direct)
+
+
+def is_postgres(url: str) -> bool:
+    """Whether a URL names a PostgreSQL database."""
+    return urlsplit(url).scheme in ("postgresql", "postgres")
