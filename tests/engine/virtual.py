@@ -322,6 +322,7 @@ class Machine:
             for entry in store._road._pending:
                 entry.future.cancel()
             store._road._pending.clear()
+            store._road._verbs = 0
             return
         while store._group._pending:
             store._group._pending.popleft()[1].cancel()

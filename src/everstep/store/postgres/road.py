@@ -72,6 +72,7 @@ class Road:
         self._in_flight: Counter[Hashable] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._groups = 0
+        self._verbs = 0
         self._alone = False
         self._scheduled = False
         self._closing = False
@@ -90,6 +91,7 @@ class Road:
             raise StoreError("the store is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
         self._pending.append(_Entry(operation, keys, future))
+        self._verbs += type(operation) is Verb
         self._schedule()
         return future
 
@@ -101,7 +103,8 @@ class Road:
         self._closing = True
 
     def _schedule(self) -> None:
-        if not self._scheduled and self._free and not self._alone:
+        full = self._groups >= GROUPS_IN_FLIGHT and not self._verbs  # what gathers meanwhile need not be looked at
+        if not (self._scheduled or self._alone or full) and self._free:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -111,6 +114,7 @@ class Road:
             entries = self._take()
             if not entries:
                 return
+            self._verbs -= type(entries[0].operation) is Verb
             lane = self._free.pop()
             for entry in entries:
                 self._in_flight.update(entry.keys)
@@ -205,10 +209,12 @@ class Road:
         waiting = self._without(list(self._pending), error, keep=_is_kept)
         self._pending.clear()
         self._pending.extend(waiting)
+        self._verbs = sum(type(entry.operation) is Verb for entry in waiting)
         entries = self._without(entries, error, keep=_is_kept)
         if self._leaving:
             _answer([*entries, *self._pending], [error] * (len(entries) + len(self._pending)))
             self._pending.clear()
+            self._verbs = 0
             return []
         return entries
 
