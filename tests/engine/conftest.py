@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from everstep import WorkflowEntrypoint
-from everstep.engine.engine import EngineOptions
+from everstep.engine.options import EngineOptions
 
 from .virtual import Held, Machine, VirtualClock
 

@@ -10,7 +10,7 @@ import pytest
 
 from everstep import InstanceExistsError, InstanceTerminatedError, WorkflowEntrypoint
 from everstep.core.types import InstanceLink, WaitingFor
-from everstep.engine.engine import EngineOptions
+from everstep.engine.options import EngineOptions
 
 from .virtual import flow
 
@@ -151,10 +151,10 @@ async def test_a_child_that_ended_while_the_engine_was_off_is_heard_of(running):
     store, write = machine.engine.store, machine.engine.store.write
     ended = []
 
-    def note(change):
+    def note(change, **more):
         if change.instance is not None and change.instance.status == "complete":
             ended.append(change)
-        return write(change)
+        return write(change, **more)
 
     store.write = note
     await machine.advance("1 hour", until=lambda: bool(ended))

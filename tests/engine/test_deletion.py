@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from everstep import InstanceNotFoundError, InstanceStateError
-from everstep.engine.engine import EngineOptions
+from everstep.engine.options import EngineOptions
 
 from .virtual import flow
 

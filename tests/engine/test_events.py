@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from everstep import InstanceStateError, WorkflowTimeoutError
-from everstep.engine.engine import EngineOptions
+from everstep.engine.options import EngineOptions
 from everstep.engine.timestamps import utc
 
 from .virtual import START_MS, flow

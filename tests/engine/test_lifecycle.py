@@ -17,7 +17,7 @@ from everstep import (
     WorkflowTimeoutError,
 )
 from everstep.core.types import WaitingFor
-from everstep.engine.engine import EngineOptions
+from everstep.engine.options import EngineOptions
 from everstep.engine.timestamps import utc
 
 from .virtual import START_MS, VirtualClock, attempts_of, flow

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from everstep import InstanceExistsError
-from everstep.engine.engine import EngineOptions
+from everstep.engine.options import EngineOptions
 from everstep.engine.program import define
 
 from .virtual import flow

@@ -8,8 +8,8 @@ import itertools
 import pytest
 
 from everstep import NonRetryableError, StepConfig, StepError, WorkflowTimeoutError
-from everstep.engine.engine import EngineOptions
-from everstep.engine.steps import AttemptCutOffError
+from everstep.core.errors import AttemptCutOffError
+from everstep.engine.options import EngineOptions
 
 from .virtual import START_MS, VirtualClock, attempts_of, flow
 

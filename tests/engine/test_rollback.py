@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from everstep import InstanceStateError, NonRetryableError
-from everstep.engine.engine import EngineOptions
+from everstep.engine.options import EngineOptions
 
 from .virtual import flow
 
@@ -850,12 +850,12 @@ async def test_what_comes_while_the_last_handler_is_being_recorded_wins(running,
     written = machine.engine.store.write
     asked = []
 
-    def write(change):
+    def write(change, **more):
         if hold.go.is_set() and not asked:
-            future = written(change)
+            future = written(change, **more)
             asked.append(asyncio.get_running_loop().create_task(getattr(instance, verb)(), context=Context()))
             return future
-        return written(change)
+        return written(change, **more)
 
     machine.engine.store.write = write
     hold.go.set()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from everstep.engine.engine import EngineOptions
+from everstep.engine.options import EngineOptions
 from everstep.engine.timestamps import utc
 
 from .virtual import START_MS, flow

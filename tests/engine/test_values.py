@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from everstep.engine.engine import EngineOptions
+from everstep.engine.options import EngineOptions
 from everstep.engine.timestamps import utc
 
 from .virtual import START_MS, flow

@@ -16,7 +16,8 @@ from typing import Any
 from everstep import Everstep, InstanceStatus, WorkflowEntrypoint, WorkflowInstance
 from everstep.core.durations import duration_ms
 from everstep.core.types import TERMINAL
-from everstep.engine.engine import Engine, EngineOptions
+from everstep.engine.engine import Engine
+from everstep.engine.options import EngineOptions
 from everstep.store.postgres.link import Link
 from everstep.store.shared import SharedStore
 

@@ -59,9 +59,9 @@ async def test_an_unknown_workflow_is_not_found_with_the_nearest_name(server: Se
 
 async def test_params_are_a_json_encoded_string_or_a_value(server: Server):
     answer = await server.http.post(f"{API}/echo/instances", json={"instance_id": "a", "params": '{"total": 3}'})
-    assert answer.json()["result"] == {
-        "id": "a", "status": "running", "version_id": "v1", "workflow_id": "echo", "trigger_source": "api",
-    }  # fmt: skip
+    created = answer.json()["result"]
+    assert created.pop("status") in {"running", "complete"}  # it may have ended meanwhile
+    assert created == {"id": "a", "version_id": "v1", "workflow_id": "echo", "trigger_source": "api"}
     await server.create("echo", "b", {"total": 3})
     await server.create("echo", "c", [1])
 

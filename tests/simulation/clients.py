@@ -8,7 +8,7 @@ from typing import Any
 
 from everstep.core.errors import EverstepError
 from everstep.core.types import TERMINAL
-from everstep.engine.engine import EngineOptions
+from everstep.engine.options import EngineOptions
 
 from .programs import PROGRAMS, Catch, Child, Do, Parallel, Sleep, Wait
 from .store import SeededFaults

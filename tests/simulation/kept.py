@@ -17,4 +17,5 @@ KEPT_SEEDS = [
     (45619, "a pause overtaken by the resume after it, while it waited for its children, was carried out in memory"),
     (49084, "after a crash a parent took an instance of the same id that is not its own for its child, and never woke"),
     (60435, "a claim under way when an instance was put away in doubt began a second life with an older journal"),
+    (200677, "an instance terminated before its creator had heard of it began all the same"),
 ]

@@ -128,7 +128,7 @@ class SimulatedStore(SqliteStore):
 
     # The queue: one commit after the other, one answer after the other, both in the order of the questions
 
-    def _submit(self, operation: Any) -> asyncio.Future[Any]:
+    def _submit(self, operation: Any, *, awaited: bool = True) -> asyncio.Future[Any]:
         future = asyncio.get_running_loop().create_future()
         if self.off:
             future.cancel()
@@ -223,7 +223,7 @@ for _name in ("create", "send_event", "pause", "resume", "terminate", "begin_rol
 
 def _in_words(operation: Any) -> str:
     if isinstance(operation, Rows):
-        steps = [f"{row[2]} {row[3]} {row[5]}#{row[6]}" for row, _ in operation.steps]
+        steps = [f"{row[2]} {row[3]} {row[5]}#{row[6]}" for row in operation.steps]
         moved = [f"{operation.instance[1]} due {operation.instance[2]}"] if operation.instance else []
         return f"write {operation.pk}: " + ", ".join(steps + moved)
     return "something"

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from everstep.engine.control import LocalControl
-from everstep.engine.engine import Engine, EngineOptions
+from everstep.engine.engine import Engine
+from everstep.engine.options import EngineOptions
 from everstep.engine.program import Program, define
 
 from .loop import SimulatedClock, SimulatedLoop

@@ -12,7 +12,7 @@ from everstep.store.protocol import Change
 class LenientPostgresStore(PostgresStore):
     """Takes an instance that is nobody's before it writes, and gives it back. The fence has tests of its own."""
 
-    def write(self, change: Change) -> asyncio.Future[None]:
+    def write(self, change: Change, *, awaited: bool = False) -> asyncio.Future[None]:
         return self._as_owner(change.pk, lambda: super(LenientPostgresStore, self).write(change))
 
     async def write_chunk(self, pk: int, *more) -> None:

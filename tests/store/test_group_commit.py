@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from everstep.core.errors import StoreError
-from everstep.store.group import INLINE_GROUP, INLINE_SECONDS, MAX_GROUP, GroupCommit
+from everstep.store.group import (
+    EARLY_GROUP,
+    INLINE_GROUP,
+    INLINE_SECONDS,
+    LONE_GROUPS,
+    MAX_GROUP,
+    TURN_SECONDS,
+    GroupCommit,
+)
 
 FOR_THE_THREAD = INLINE_GROUP + 1
 """More operations at once than are committed on the loop."""
@@ -98,6 +106,95 @@ async def test_a_lone_operation_is_committed_at_once_on_the_loop():
         assert (disk.groups, disk.on_the_loop) == ([["a"]], [True])
 
 
+async def come_alone(group: GroupCommit) -> None:
+    """Have one waiter after the other, until the next is expected to be alone, too."""
+    for _ in range(LONE_GROUPS):
+        await answers(group.submit("alone"))
+
+
+async def test_who_keeps_coming_alone_does_not_wait_for_the_loop():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        await come_alone(group)
+        assert group.submit("now").done()
+        assert disk.groups[-1] == ["now"]
+
+
+async def test_what_nobody_waits_for_goes_with_the_next_in_its_order():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        await come_alone(group)
+        soon = group.submit("soon", awaited=False)
+        assert not soon.done()
+        assert group.submit("now").done()
+        assert soon.done()
+        assert disk.groups[-1] == ["soon", "now"]
+
+
+async def test_what_nobody_waits_for_is_committed_without_a_next():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        await come_alone(group)
+        assert await answers(group.submit("soon", awaited=False)) == ["soon"]
+
+
+async def test_the_loop_gets_its_turn_however_many_come_alone():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        await come_alone(group)
+        turned = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(turned.set_result, None)
+        for n in range(1_000_000):
+            await group.submit(n)
+            if turned.done():
+                break
+        assert turned.done()
+
+
+async def test_those_who_come_together_share_a_commit_again_after_one_who_came_alone():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        await come_alone(group)
+        group._turn_seconds = TURN_SECONDS  # as if alone for so long
+        await answers(*submit(group, "a", "b"))
+        await answers(*submit(group, "c", "d"))
+        assert disk.groups[-2:] == [["a", "b"], ["c", "d"]]
+
+
+async def test_a_disk_in_trouble_is_waited_for_by_the_thread_though_one_came_alone():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        await come_alone(group)
+        disk.failures = [DiskFullError("full")]
+        future = group.submit("now")
+        assert not future.done()
+        assert await answers(future) == ["now"]
+        assert disk.on_the_loop[-1] is False
+
+
+async def test_many_are_on_their_way_before_the_turn_is_over():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        futures = submit(group, *range(EARLY_GROUP))
+        assert disk.reached.wait(PATIENCE)  # without having let go of the loop
+        assert await answers(*futures) == list(range(EARLY_GROUP))
+        assert not any(disk.on_the_loop)
+
+
+async def test_the_loop_commits_nothing_while_the_thread_does():
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        disk.hold()
+        first = submit(group, *range(EARLY_GROUP))  # the turn's own flush is still to come
+        await disk.is_reached()
+        last = group.submit("last")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert disk.on_the_loop == [False]
+        disk.free.set()
+        assert await answers(*first, last) == [*range(EARLY_GROUP), "last"]
+
+
 async def test_operations_of_one_turn_share_a_commit():
     disk = FakeDisk()
     async with group_commit(disk) as group:
@@ -157,8 +254,11 @@ async def test_nothing_is_acknowledged_before_its_commit_is_over():
 async def test_a_group_has_an_upper_limit():
     disk = FakeDisk()
     async with group_commit(disk) as group:
-        await answers(*submit(group, *range(MAX_GROUP + 1)))
-        assert [len(one) for one in disk.groups] == [MAX_GROUP, 1]
+        before = await keep_writer_busy(group, disk)
+        futures = submit(group, *range(MAX_GROUP + 1))
+        disk.free.set()
+        await answers(*before, *futures)
+        assert [len(one) for one in disk.groups[1:]] == [MAX_GROUP, 1]
 
 
 async def test_the_order_of_submitting_is_the_order_of_committing():

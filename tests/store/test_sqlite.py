@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -21,6 +22,7 @@ from everstep.store import sqlite as sqlite_store
 from everstep.store.driver import StoreUnavailableError, connect
 from everstep.store.protocol import Change, InstanceChange
 from everstep.store.sqlite import SqliteStore, open_store
+from everstep.store.wal import reserve_log
 
 from .factories import WORKFLOW, do, failed_attempt, instance, new_instance, owned_instance, waiting
 
@@ -497,3 +499,45 @@ async def test_statements_about_live_instances_do_not_read_the_whole_history(
         plan = store._writer.execute(f"explain query plan {sqlite_store._SQL[query]}", arguments)
         scans = {row[3] for row in plan} & {"SCAN instance", "SCAN i", "SCAN step", "SCAN s"}
         assert not scans, plan
+
+
+async def test_the_log_has_its_size_from_the_start_and_the_database_none_of_it(tmp_path):
+    store = SqliteStore(tmp_path / "state.db")
+    await store.open()
+    try:
+        assert (tmp_path / "state.db-wal").stat().st_size >= 4000 * 4096
+        pk = await store.create(new_instance(owned=True))
+        await store.write(Change(pk, [do(1)]))
+    finally:
+        await store.close()
+    assert not (tmp_path / "state.db-wal").exists()
+    assert (tmp_path / "state.db").stat().st_size < 1_000_000
+
+
+async def test_what_is_committed_into_a_reserved_log_is_there_after_a_crash(tmp_path):
+    store = SqliteStore(tmp_path / "state.db")
+    await store.open()
+    pk = await store.create(new_instance(owned=True))
+    await store.write(Change(pk, [do(1)]))
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    for file in tmp_path.glob("state.db*"):
+        shutil.copy(file, crashed / file.name)
+    await store.close()
+    again = SqliteStore(crashed / "state.db")
+    await again.open()
+    try:
+        assert await again.steps(pk) == [do(1)]
+    finally:
+        await again.close()
+
+
+def test_a_log_that_cannot_be_reserved_is_left_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "state.db-wal").write_bytes(b"frames")
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    reserve_log(tmp_path / "state.db")
+    assert (tmp_path / "state.db-wal").read_bytes() == b"frames"

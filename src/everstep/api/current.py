@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from everstep.core.types import StepContext
 
-running_step: ContextVar[StepContext | None] = ContextVar("everstep_step", default=None)
+running_step: ContextVar[Callable[[], StepContext] | None] = ContextVar("everstep_step", default=None)
+"""What makes the context of the step running here: few steps ask for it."""
 
 
 def current_step() -> StepContext:
@@ -15,7 +17,7 @@ def current_step() -> StepContext:
     Raises:
         RuntimeError: outside a step.
     """
-    context = running_step.get()
-    if context is None:
+    make = running_step.get()
+    if make is None:
         raise RuntimeError("current_step() was called outside a step; it works inside a function run by step.do()")
-    return context
+    return make()

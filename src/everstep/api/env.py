@@ -123,6 +123,11 @@ def use_env(value: Env) -> Iterator[None]:
         _current.reset(token)
 
 
+def set_env(value: Env) -> None:
+    """Make `value` what `everstep.env` stands for in this context, to its end."""
+    _current.set(value)
+
+
 def set_default_env(value: Env | None) -> Env | None:
     """Make `value` what `everstep.env` stands for wherever no context says otherwise; return the one before."""
     global _default

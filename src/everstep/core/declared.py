@@ -303,8 +303,10 @@ _SEQUENCES = (list, tuple, set, frozenset)
 
 
 def _is_open(declared: object) -> bool:
-    return isinstance(declared, (str, typing.TypeVar, typing_extensions.TypeVar, typing.ForwardRef)) or any(
-        declared is nothing for nothing in _OPEN
+    return (
+        declared is Any
+        or isinstance(declared, (str, typing.TypeVar, typing_extensions.TypeVar, typing.ForwardRef))
+        or any(declared is nothing for nothing in _OPEN)
     )
 
 

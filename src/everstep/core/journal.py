@@ -17,7 +17,7 @@ FINAL: frozenset[str] = frozenset({"complete", "errored"})
 """States of a step that never change again."""
 
 
-class StepRecord(Struct):
+class StepRecord(Struct, gc=False):
     """One step as the store keeps it. Times are milliseconds since 1970; results and errors are encoded JSON text.
 
     Attributes:
@@ -55,7 +55,7 @@ class StepRecord(Struct):
         return self.state in FINAL
 
 
-class AttemptRecord(Struct):
+class AttemptRecord(Struct, gc=False):
     """One failed attempt of a step as the store keeps it."""
 
     seq: int
@@ -106,6 +106,11 @@ class Journal:
             record = self._steps[kind, name, count] = StepRecord(self.last_seq, kind, name, count, "running")
             record.started_at = now
         return record
+
+    @property
+    def replayed(self) -> bool:
+        """Whether the code has asked for every recorded step in this life."""
+        return not self._unasked
 
     def unasked(self) -> StepRecord | None:
         """Return the earliest recorded step that the code has not asked for in this life, if there is one."""

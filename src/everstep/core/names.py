@@ -12,6 +12,7 @@ _EVENT_TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # and halves of characters, which no database keeps
 _WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 
 
 def check_instance_id(id: object) -> str:
@@ -47,7 +48,8 @@ def check_step_name(name: object) -> str:
     """Return `name` if it is a legal step name, else raise `TypeError` or `InvalidNameError` with the rule."""
     if not isinstance(name, str):
         raise TypeError(f"a step's name must be a string, got {type(name).__name__}; call step.do(name, fn, *args)")
-    if not name or len(name) > STEP_NAME_CHARS or _CONTROL.search(name):
+    # What can be printed has neither control characters nor halves of characters; the search is for the others.
+    if not 0 < len(name) <= STEP_NAME_CHARS or not (name.isprintable() or not _CONTROL.search(name)):
         raise InvalidNameError(
             f"step name {_shown(name)} is not allowed: use 1 to {STEP_NAME_CHARS} characters, no control characters",
             "step.invalid_name",
@@ -81,7 +83,7 @@ def upper_snake_case(class_name: str) -> str:
 def time_ordered_id(now_ms: int, random_bits: int) -> str:
     """Write 48 bits of time and 80 random bits as 26 characters that sort by time (the ULID layout)."""
     number = (now_ms & (1 << 48) - 1) << 80 | (random_bits & (1 << 80) - 1)
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def _shown(name: str) -> str:

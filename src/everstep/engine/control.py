@@ -24,17 +24,13 @@ from everstep.engine.params import checked_tags, encoded_params, retention_ms
 from everstep.engine.program import Program
 from everstep.engine.subscription import check_subscription, follow
 from everstep.engine.views import instance_status
-from everstep.store.protocol import (
-    InstanceRecord,
-    NewInstance,
-)
+from everstep.store.protocol import InstanceChange, InstanceRecord, NewInstance
 from everstep.telemetry import events as happened
 
 
 class LocalControl(LifecycleVerbs):
     """A `Control` over an engine in this process."""
 
-    @to_the_end
     async def create(
         self,
         workflow: str,
@@ -65,7 +61,7 @@ class LocalControl(LifecycleVerbs):
             keep_errors=keep_errors,
         )
         try:
-            await engine.create(new)
+            await engine.creations.create(new)
         except InstanceExistsError:
             if not exist_ok:
                 raise
@@ -133,14 +129,20 @@ class LocalControl(LifecycleVerbs):
     async def result(self, workflow: str, id: str, timeout_ms: int | None) -> Any:
         engine = self._engine
         deadline = None if timeout_ms is None else engine.clock.now() + timeout_ms
-        while not (instance := await self._existing(workflow, id)).ended:
-            if deadline is not None and engine.clock.now() >= deadline:
+        pk = engine.pk_of(workflow, id)  # what is in memory has not ended
+        ended: InstanceRecord | InstanceChange | None = None if pk is None else await self._end_of(pk, deadline)
+        while ended is None:
+            instance = await self._existing(workflow, id)
+            if instance.ended:
+                ended = instance
+            elif deadline is not None and engine.clock.now() >= deadline:
                 raise WorkflowTimeoutError(
                     f"instance {id!r} of {workflow!r} has not ended in {format_duration(timeout_ms or 0)}; "
                     f"it is {instance.status}"
                 )
-            await self._end_of(instance.pk, deadline)
-        return _outcome(instance, engine.program[workflow].output)
+            else:
+                ended = await self._end_of(instance.pk, deadline)
+        return _outcome(ended, workflow, id, engine.program[workflow].output)
 
     async def subscribe(
         self, workflow: str, id: str, *, cursor: int = 0, filter: Collection[str] | None = None
@@ -167,23 +169,23 @@ class LocalControl(LifecycleVerbs):
         else:
             engine.dispatcher.kick()
 
-    async def _end_of(self, pk: int, deadline: int | None) -> None:
-        """Wait until an instance ends, or until `deadline`."""
+    async def _end_of(self, pk: int, deadline: int | None) -> InstanceChange | None:
+        """Wait until an instance ends, or until `deadline`; return how it ended, where that is known."""
         ended = self._engine.watchers.watch(pk)
         alarm = Alarm(self._engine.clock, lambda: None if ended.done() else ended.set_result(None))
         if deadline is not None:
             alarm.set(deadline)
         try:
-            await ended
+            return await ended
         finally:
             alarm.clear()
             self._engine.watchers.unwatch(pk, ended)
 
 
-def _outcome(instance: InstanceRecord, declared: Any) -> Any:
-    if instance.status == "complete":
-        where = f"the output of instance {instance.id!r}"
-        return codec.restore_result(codec.decode(instance.output or "null", declared, where=where), declared)
-    if instance.error is not None:
-        raise decode_error(instance.error)
-    raise InstanceTerminatedError(f"instance {instance.id!r} of {instance.workflow!r} was terminated: it has no result")
+def _outcome(ended: InstanceRecord | InstanceChange, workflow: str, id: str, declared: Any) -> Any:
+    if ended.status == "complete":
+        where = f"the output of instance {id!r}"
+        return codec.restore_result(codec.decode(ended.output or "null", declared, where=where), declared)
+    if ended.error is not None:
+        raise decode_error(ended.error)
+    raise InstanceTerminatedError(f"instance {id!r} of {workflow!r} was terminated: it has no result")

@@ -1,6 +1,6 @@
 """Timeouts of attempts, on a coarse wheel: an exact timer for each would halve the engine's throughput.
 
-Timeouts of ten seconds and more are noticed up to a second late, shorter ones at once (limits.md §4).
+Timeouts of ten seconds and more are noticed up to a second late, shorter ones at once.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _SLOT_MS = 1_000
 class Deadline:
     """The end of one attempt's time. When it comes the attempt's task is cancelled, and `expired` tells why."""
 
-    __slots__ = ("_slot", "_task", "_timer", "expired")
+    __slots__ = ("_task", "expired", "slot", "timer")
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self._task = task
-        self._slot: set[Deadline] | None = None
-        self._timer: Timer | None = None
+        self.slot: set[Deadline] | None = None
+        self.timer: Timer | None = None
         self.expired = False
 
     def expire(self) -> None:
@@ -32,10 +32,10 @@ class Deadline:
 
     def clear(self) -> None:
         """Forget the deadline: the attempt has ended."""
-        if self._slot is not None:
-            self._slot.discard(self)
-        elif self._timer is not None:
-            self._timer.cancel()
+        if self.slot is not None:
+            self.slot.discard(self)
+        elif self.timer is not None:
+            self.timer.cancel()
 
 
 class Deadlines:
@@ -46,14 +46,12 @@ class Deadlines:
         self._slots: dict[int, set[Deadline]] = {}
         self._alarm = Alarm(clock, self._turn)
 
-    def start(self, timeout_ms: int) -> Deadline:
-        """Give the running task until `timeout_ms` from now."""
-        task = asyncio.current_task()
-        assert task is not None
+    def start(self, task: asyncio.Task[Any], timeout_ms: int) -> Deadline:
+        """Give a task until `timeout_ms` from now."""
         deadline = Deadline(task)
         due = self._clock.now() + timeout_ms
         if timeout_ms < EXACT_BELOW_MS:
-            deadline._timer = self._clock.call_at(due, deadline.expire)  # noqa: SLF001  # one mechanism in two classes
+            deadline.timer = self._clock.call_at(due, deadline.expire)
             return deadline
         slot = due // _SLOT_MS + 1
         members = self._slots.get(slot)
@@ -61,7 +59,7 @@ class Deadlines:
             members = self._slots[slot] = set()
             self._alarm.set(slot * _SLOT_MS)
         members.add(deadline)
-        deadline._slot = members  # noqa: SLF001
+        deadline.slot = members
         return deadline
 
     def _turn(self) -> None:

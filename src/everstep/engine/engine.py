@@ -22,19 +22,20 @@ from everstep.core.stored_error import error_info
 from everstep.engine.attempt import Attempts
 from everstep.engine.branch import NEVER
 from everstep.engine.clock import Clock, SharedClock, SystemClock
+from everstep.engine.creations import Creations
 from everstep.engine.deadlines import Deadlines
 from everstep.engine.dispatcher import Dispatcher
 from everstep.engine.life import errored, live
 from everstep.engine.maintenance import Maintenance
 from everstep.engine.options import EngineOptions
-from everstep.engine.params import created, encoded_params
+from everstep.engine.params import encoded_params
 from everstep.engine.program import Program
 from everstep.engine.run import Run
 from everstep.engine.starts import Starts
 from everstep.engine.steps import Steps
 from everstep.engine.watchers import Watchers
 from everstep.engine.worker import Worker
-from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, NewInstance, Store
+from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, Store
 from everstep.store.shared import SharedStore
 from everstep.telemetry import events as happened
 from everstep.telemetry.bus import Telemetry
@@ -75,11 +76,13 @@ class Engine:
         self.dispatcher = Dispatcher(self)
         self.maintenance = Maintenance(self)
         self.worker = None if shared is None else Worker(self, shared)
+        self.creations = Creations(self)
         self._reserved: Counter[str] = Counter()
         self._held: Counter[int] = Counter()
         self._at_work: Counter[str] = Counter()
         self.watchers = Watchers()
         self._runs: dict[int, Run] = {}
+        self._by_id: dict[tuple[str, str], Run] = {}
         self._parked: OrderedDict[int, Run] = OrderedDict()
         self._starts = Starts(self, self.options.start_delay_ms)
         self._runner: Callable[[Run], StepRunner] = runner or Steps
@@ -126,7 +129,7 @@ class Engine:
         if run is not None:
             run.wake(claimed.events)
         else:
-            self._launch(Run(self, claimed.instance, claimed.steps, claimed.events))
+            self.launch(Run(self, claimed.instance, claimed.steps, claimed.events))
 
     def resident(self, pk: int) -> Run | None:
         """Return the run of an instance that is in memory."""
@@ -135,6 +138,11 @@ class Engine:
     def runs(self) -> list[Run]:
         """Return every instance in memory."""
         return list(self._runs.values())
+
+    def pk_of(self, workflow: str, id: str) -> int | None:
+        """Return the key of an instance, if it is in memory and has not ended."""
+        run = self._by_id.get((workflow, id))
+        return None if run is None else run.pk
 
     def discard(self, pk: int) -> None:
         """Put an instance away now, attempts in flight included."""
@@ -145,8 +153,10 @@ class Engine:
 
     def _remove(self, pk: int) -> Run | None:
         run = self._runs.pop(pk, None)
-        if run is not None and self._parked.pop(pk, None) is None:
-            self._at_work[run.instance.workflow] -= 1
+        if run is not None:
+            self._by_id.pop((run.instance.workflow, run.instance.id), None)
+            if self._parked.pop(pk, None) is None:
+                self._at_work[run.instance.workflow] -= 1
         return run
 
     def reserve(self, workflow: str, places: int = 1) -> bool:
@@ -190,11 +200,13 @@ class Engine:
         finally:
             self._held -= Counter(pks)
 
-    def _launch(self, run: Run) -> None:
+    def launch(self, run: Run) -> None:
+        """Begin a life of an instance, unless it is kept out of memory."""
         if run.pk in self._held:
             return
         workflow = self.program[run.instance.workflow]
         self._runs[run.pk] = run
+        self._by_id[run.instance.workflow, run.instance.id] = run
         self._at_work[run.instance.workflow] += 1
         if self.telemetry.listening:
             replayed = len(run.journal)
@@ -204,27 +216,30 @@ class Engine:
     async def _live(self, run: Run, workflow: Any) -> None:
         try:
             ended = await live(run, workflow, self._runner(run))
+            run.returned = True
             if ended is not None:
-                await self._end(run, ended)
+                self._end(run, ended)
         except (Suspended, InstanceLostError, LeaseLostError):
             pass  # put away, or somebody else's by now
         except Exception as error:
             # Ours, not the workflow's, whose errors are its end. An instance that nobody runs would look as if it ran.
             log.exception("instance %s/%s could not be run", run.instance.workflow, run.instance.id)
             if not run.dropped:
-                await self._end(run, errored(error))
+                self._end(run, errored(error))
 
-    async def _end(self, run: Run, change: InstanceChange, *, leftovers: bool = True) -> None:
+    def _end(self, run: Run, change: InstanceChange, *, leftovers: bool = True) -> asyncio.Future[None]:
+        """Record how an instance ended; everybody is told once that is on disk."""
         now, instance = self.clock.now(), run.instance
         keep = instance.keep_errors if change.status == "errored" else instance.keep_success
         change = msgspec.structs.replace(
             change, ended_at=now, expires_at=None if keep is None else now + keep, parent=instance.parent, at=now
         )
         run.drop()  # branches that were left behind do nothing durable any more
-        written = self.store.write(Change(run.pk, run.leftovers(now) if leftovers else (), instance=change))
+        left = run.leftovers(now) if leftovers else ()
+        written = self.store.write(Change(run.pk, left, instance=change), awaited=True)
         # Called, not awaited: a disk may take longer than the code that was dropped is given to leave.
-        written.add_done_callback(lambda written: self._has_ended(run, change, written))
-        await asyncio.shield(written)
+        written.add_done_callback(partial(self._has_ended, run, change))
+        return written
 
     def _has_ended(self, run: Run, change: InstanceChange, written: asyncio.Future[None]) -> None:
         if written.cancelled():
@@ -236,14 +251,14 @@ class Engine:
         if self._runs.get(run.pk) is run:
             self._remove(run.pk)
         self.maintenance.expires(change.expires_at)
-        self.ended(run.instance, change.status, change.error)
+        self.ended(run.instance, change.status, change.error, outcome=change)
         self.dispatcher.made_room()
 
     async def fail(self, run: Run, error: BaseException) -> None:
-        await self._end(run, errored(error))
+        await asyncio.shield(self._end(run, errored(error)))
 
     async def contradict(self, run: Run, error: BaseException) -> None:
-        await self._end(run, errored(error), leftovers=False)
+        await asyncio.shield(self._end(run, errored(error), leftovers=False))
 
     # What runs tell (Host)
 
@@ -280,51 +295,11 @@ class Engine:
     def output_type(self, workflow: str) -> Any:
         return self.program[workflow].output
 
-    def step_limit(self, run: Run) -> int:
-        return self.program[run.instance.workflow].step_limit
+    def step_limit(self, workflow: str) -> int:
+        return self.program[workflow].step_limit
 
     async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
-        definition = self.program[workflow]
-        new = NewInstance(
-            workflow,
-            id,
-            self.clock.now(),
-            params,
-            owned=False,
-            trigger="workflow",
-            version=self.program.version,
-            parent=run.pk,
-            keep_success=definition.keep_success,
-            keep_errors=definition.keep_errors,
-        )
-        # To the end: a parent that is put away meanwhile would leave a child that nobody runs.
-        creating = asyncio.ensure_future(self.create(new))
-        creating.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(creating)
-
-    async def create(self, new: NewInstance) -> None:
-        """Create an instance and start it, now if there is room. Raises InstanceExistsError."""
-        owned = self.reserve(new.workflow)
-        new = msgspec.structs.replace(new, owned=owned)
-        try:
-            pk = await self.store.create(new)
-            if self.telemetry.listening:
-                self.telemetry.emit(
-                    happened.InstanceCreated(workflow=new.workflow, instance_id=new.id, at=new.created_at)
-                )
-            if owned:
-                self._launch(Run(self, created(pk, new), [], []))
-        except BaseException as error:
-            if owned:  # its place was kept from others meanwhile
-                self.loop.call_soon(self.dispatcher.made_room)
-            if isinstance(error, StoreError):
-                await self.doubt(new.workflow, new.id)
-            raise
-        finally:
-            if owned:
-                self.unreserve(new.workflow)
-        if not owned:
-            self.dispatcher.kick()
+        await self.creations.create_child(run, workflow, id, params)
 
     async def doubt(self, workflow: str, id: str) -> None:
         """Put an instance and its children away and make them due: what is on disk may not be what is in memory.
@@ -364,9 +339,17 @@ class Engine:
 
     # Ends
 
-    def ended(self, instance: InstanceRecord, status: str, error: str | None = None, *, told: bool = True) -> None:
+    def ended(
+        self,
+        instance: InstanceRecord,
+        status: str,
+        error: str | None = None,
+        *,
+        told: bool = True,
+        outcome: InstanceChange | None = None,
+    ) -> None:
         """Tell everybody that an instance has ended; `told` is whether telemetry hears of it."""
-        self.watchers.tell_end(instance.pk)
+        self.watchers.tell_end(instance.pk, outcome)
         if instance.parent is not None:
             parent = self._runs.get(instance.parent)
             if parent is not None and not parent.parked:

@@ -13,9 +13,14 @@ _REPLAY_TURNS = 20
 _REPLAY_SECONDS = 0.5
 
 
+def unhindered(run: Run) -> bool:
+    """Whether a new step may begin without a closer look, as nearly always."""
+    return run.journal.replayed and run.steps_asked < run.step_limit and run.stored_bytes <= STORED_BYTES
+
+
 async def check_new(run: Run, call: str, name: str) -> None:
     """Stop the instance if its history says that another step comes first."""
-    if run.journal.unasked() is None or (expected := await _never_asked_for(run)) is None:
+    if run.journal.replayed or (expected := await _never_asked_for(run)) is None:
         return
     recorded = f"{_CALLS[expected.kind]}({expected.name!r})"
     number = f" (the {expected.count}. of that name)" if expected.count > 1 else ""
@@ -33,7 +38,7 @@ async def check_new(run: Run, call: str, name: str) -> None:
 async def check_limits(run: Run, name: str) -> None:
     """End the instance before it takes more than it may."""
     run.steps_asked += 1
-    limit = run.host.step_limit(run)
+    limit = run.step_limit
     if run.steps_asked > limit:
         error: EverstepError = StepLimitError(
             f"the limit of {limit} steps was reached at step {name!r}; raise limits.steps of workflow "

@@ -68,8 +68,8 @@ class Host(Protocol):
         """Return what a workflow declares to return."""
         ...
 
-    def step_limit(self, run: Run) -> int:
-        """Return how many steps an instance may ask for."""
+    def step_limit(self, workflow: str) -> int:
+        """Return how many steps an instance of a workflow may ask for."""
         ...
 
     async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal
 
-from everstep.api.env import use_env
+from everstep.api.env import set_env
 from everstep.api.step import StepRunner, WorkflowStep
 from everstep.core import codec
 from everstep.core.errors import Suspended
@@ -15,7 +15,6 @@ from everstep.engine import rollback, values
 from everstep.engine.branch import running_instance
 from everstep.engine.program import WorkflowDefinition
 from everstep.engine.run import Run
-from everstep.engine.steps import Steps
 from everstep.engine.timestamps import utc
 from everstep.store.protocol import InstanceChange
 
@@ -31,21 +30,22 @@ async def live(run: Run, workflow: WorkflowDefinition, steps: StepRunner) -> Ins
     Returns:
         How the instance ended, or None when it was put away.
     """
-    running_instance.set(run.pk)  # a task's context is its own: branches inherit it, nobody else sees it
+    # A task's context is its own: branches inherit what is set here, nobody else sees it.
+    running_instance.set(run.pk)
     values.asked(None)
     if rollback.reason(run) is not None:
         run.gathering = True
     change: InstanceChange | None
-    with use_env(workflow.env):
-        change, error = await _run_code(run, workflow, steps)
-        if run.dropped or (change is None and error is None):
-            return None
-        if error is not None and not run.gathering and run.compensations:
-            await run.seal()
-            await rollback.begin(run, error)
-        if rollback.reason(run) is None:
-            return change
-        return await _rolled_back(run)
+    set_env(workflow.env)
+    change, error = await _run_code(run, workflow, steps)
+    if run.dropped or (change is None and error is None):
+        return None
+    if error is not None and not run.gathering and run.compensations:
+        await run.seal()
+        await rollback.begin(run, error)
+    if rollback.reason(run) is None:
+        return change
+    return await _rolled_back(run)
 
 
 async def _run_code(
@@ -70,10 +70,10 @@ async def _rolled_back(run: Run) -> InstanceChange | None:
     """Call the rollback handlers and describe the end."""
     run.gathering = False
     await run.seal()
-    run.give_up_waiting()
+    rollback.give_up_waiting(run)
     why = rollback.reason(run) or ""
     try:
-        status = await rollback.roll_back(run, Steps(run), why)
+        status = await rollback.roll_back(run, why)
     except (Suspended, asyncio.CancelledError):
         if run.dropped:
             return None

@@ -194,6 +194,8 @@ class LifecycleVerbs:
         """Return an instance and its children that have not ended, and theirs: what is done to it reaches them."""
         instance = await self._existing(workflow, id)
         family = [] if instance.ended else await self._engine.store.family(instance.pk)
+        for one in family:
+            await self._engine.creations.settled(one.workflow, one.id)
         return [(workflow, id), *((one.workflow, one.id) for one in family if not one.ended)]
 
     async def _for_all(
@@ -283,6 +285,7 @@ class LifecycleVerbs:
         instance = await self._engine.store.find(workflow, check_instance_id(id))
         if instance is None:
             raise InstanceNotFoundError(f"workflow {workflow!r} has no instance {id!r}")
+        await self._engine.creations.settled(workflow, id)
         return instance
 
     def _tell(self, kind: type[happened.Event], workflow: str, id: str, pk: int) -> None:

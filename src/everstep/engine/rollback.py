@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 import msgspec
 
 from everstep.api.declared import StepCall
 from everstep.core.errors import RollbackMissingError, StepError
 from everstep.core.journal import StepRecord
-from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy
+from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.stored_error import decode_error, encode_error, error_info
 from everstep.core.types import ErrorInfo, RollbackContext, RollbackStatus, StepContext, StepIdentity
 from everstep.engine.branch import Compensation
+from everstep.engine.execution import carry_out, output_of
 from everstep.engine.run import Run
 
 MARKER = ""
@@ -49,19 +48,15 @@ async def begin(run: Run, error: BaseException) -> None:
     await run.write(marker)
 
 
-class CarriesOut(Protocol):
-    """What runs a handler: the steps of the run."""
-
-    async def carry_out(self, record: StepRecord, call: StepCall, policy: StepPolicy) -> Any:
-        """Attempt a step until it ends."""
-        ...
-
-    def output_of(self, record: StepRecord, call: StepCall) -> Any:
-        """Return what a step returned, or None if it did not complete."""
-        ...
+def give_up_waiting(run: Run) -> None:
+    """Close the sleeps and waits of branches that were ended: nothing that comes for them may wake the rollback."""
+    for step in [step for step in run.stored_open.values() if step.kind in ("sleep", "wait", "child")]:
+        step.state, step.ended_at = "cancelled", run.host.clock.now()
+        run.write_soon(step)
+        del run.stored_open[step.seq]
 
 
-async def roll_back(run: Run, steps: CarriesOut, error: str) -> RollbackStatus:
+async def roll_back(run: Run, error: str) -> RollbackStatus:
     """Call the handlers of every step that has one; the first that fails for good ends the chain."""
     cause = decode_error(error)
     compensable = [step for step in run.journal.steps() if step.kind == "do" and step.compensable]
@@ -72,23 +67,21 @@ async def roll_back(run: Run, steps: CarriesOut, error: str) -> RollbackStatus:
                 raise RollbackMissingError(
                     f"step {step.name!r} was to be rolled back, and today's code registers no handler for it"
                 )
-            await _compensate(run, steps, step, compensation, cause)
+            await _compensate(run, step, compensation, cause)
         except Exception as failure:  # noqa: BLE001  # whatever a handler ends with is the rollback's outcome
             info = error_info(encode_error(failure))
             return RollbackStatus("failed", ErrorInfo(info.name, info.message))
     return RollbackStatus("complete")
 
 
-async def _compensate(
-    run: Run, steps: CarriesOut, step: StepRecord, compensation: Compensation, cause: BaseException
-) -> None:
+async def _compensate(run: Run, step: StepRecord, compensation: Compensation, cause: BaseException) -> None:
     record = run.journal.place("rollback", step.name, step.count, run.host.clock.now())
-    output = steps.output_of(step, compensation.call)
+    output = output_of(run, step, compensation.call)
     identity = StepIdentity(step.name, step.count)
     config = DEFAULT_POLICY.as_config() if step.config is None else msgspec.json.decode(step.config)
     context = StepContext(identity, step.attempt, config, run.instance.id, run.instance.workflow)
     call = StepCall(step.name, None, compensation.handler, (RollbackContext(context, cause, output),))
-    await steps.carry_out(record, call, compensation.policy)
+    await carry_out(run, record, call, compensation.policy)
 
 
 def encoded(status: RollbackStatus) -> str:

@@ -31,8 +31,9 @@ _UNWIND_SECONDS = 1.0
 class Run:
     """One instance in memory.
 
-    `active` counts attempts and commits under way. While it is 0 and branches wait, nothing can happen before the
-    earliest wait is due or an event comes: the run is parked, which is what its row says then.
+    `returned` is whether its `run` has come to an end. `active` counts attempts and commits under way. While it is 0
+    and branches wait, nothing can happen before the earliest wait is due or an event comes: the run is parked, which is
+    what its row says then.
     """
 
     __slots__ = (
@@ -53,7 +54,9 @@ class Run:
         "on_paused",
         "parked",
         "paused_since",
+        "returned",
         "sealed",
+        "step_limit",
         "steps_asked",
         "stored_bytes",
         "stored_open",
@@ -77,9 +80,11 @@ class Run:
         self.parked = False
         self.paused_since: int | None = None
         self.dropped = False
+        self.returned = False
         self.sealed = False
         self.gathering = False
         self.compensations: dict[int, Compensation] = {}
+        self.step_limit = host.step_limit(instance.workflow)
         self.steps_asked = sum(step.kind in ("do", "wait", "child") for step in steps)
         self.stored_bytes = sum(stored_bytes(step) for step in steps)
         self.task: asyncio.Task[None] | None = None
@@ -120,16 +125,9 @@ class Run:
 
     def tell(self, kind: type[happened.StepProgress], record: StepRecord, **facts: Any) -> None:
         """Tell telemetry what happened to a step."""
-        self.host.telemetry.emit(
-            kind(
-                workflow=self.instance.workflow,
-                instance_id=self.instance.id,
-                at=self.host.clock.now(),
-                step=record.name,
-                count=record.count,
-                **facts,
-            )
-        )
+        workflow, id, at = self.instance.workflow, self.instance.id, self.host.clock.now()
+        happening = kind(workflow=workflow, instance_id=id, at=at, step=record.name, count=record.count, **facts)
+        self.host.telemetry.emit(happening)
 
     # Writing
 
@@ -140,11 +138,10 @@ class Run:
         self.check_alive()
         self.active += 1
         try:
-            await self.host.store.write(self._change(step, attempt, consumed))
+            await self.host.store.write(self._change(step, attempt, consumed), awaited=True)
             self.host.tell_change(self.pk)
         except (InstanceLostError, LeaseLostError):
             self.host.discard(self.pk)  # somebody else has it: nothing more happens here
-            self.drop()
             raise Suspended from None
         finally:
             self.active -= 1
@@ -297,6 +294,12 @@ class Run:
 
     # Pausing
 
+    @property
+    def halted(self) -> bool:
+        """Whether there is something at the gate: a pause, a rollback, or that the instance was put away."""
+        claimable = self.parked and self.host.worker is not None
+        return self.paused_since is not None or self.sealed or self.dropped or claimable
+
     async def gate(self) -> None:
         """Stand still while the instance is being paused."""
         while self.paused_since is not None and not self.dropped:
@@ -352,7 +355,8 @@ class Run:
                 opened.set_result(None)
         for attempt in list(self.attempts.values()):
             attempt.cancel()
-        self.host.loop.call_soon(self._unwind, _QUIET_TURNS)
+        if not self.returned:
+            self.host.loop.call_soon(self._unwind, _QUIET_TURNS)
 
     def _unwind(self, turns: int) -> None:
         """See that the coroutine leaves, even from an `await` that is no step."""
@@ -390,10 +394,3 @@ class Run:
             attempt.cancel()
         if attempts:
             await asyncio.wait(attempts, timeout=_UNWIND_SECONDS)
-
-    def give_up_waiting(self) -> None:
-        """Close the sleeps and waits of branches that were ended: nothing that comes for them may wake the rollback."""
-        for step in [step for step in self.stored_open.values() if step.kind in ("sleep", "wait", "child")]:
-            step.state, step.ended_at = "cancelled", self.host.clock.now()
-            self.write_soon(step)
-            del self.stored_open[step.seq]

@@ -23,7 +23,8 @@ def recorded(run: Run, kind: ValueKind) -> Any:
     """
     run.check_alive()
     # Named by the step this branch asked for last: branches run in another order when they are replayed.
-    name = f"{kind}{_last_asked.get()}"
+    last = _last_asked.get()
+    name = kind if last is None else f"{kind} after {last.kind} {last.name} {last.count}"
     record = run.journal.find("value", name)
     if record is None:
         run.enter()
@@ -37,10 +38,10 @@ def recorded(run: Run, kind: ValueKind) -> Any:
 
 def asked(record: StepRecord | None) -> None:
     """Note the step that this branch asks for; None at the beginning of the code."""
-    _last_asked.set("" if record is None else f" after {record.kind} {record.name} {record.count}")
+    _last_asked.set(record)
 
 
-_last_asked: ContextVar[str] = ContextVar("everstep_last_asked", default="")
+_last_asked: ContextVar[StepRecord | None] = ContextVar("everstep_last_asked", default=None)
 
 
 def _new(run: Run, kind: ValueKind) -> datetime | uuid.UUID | float:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from weakref import WeakValueDictionary
 
+from everstep.store.protocol import InstanceChange
+
 
 class Watchers:
     """Futures and events by instance, for those who wait without asking again and again."""
 
     def __init__(self) -> None:
-        self._watchers: dict[int, list[asyncio.Future[None]]] = {}
+        self._watchers: dict[int, list[asyncio.Future[InstanceChange | None]]] = {}
         self._changes: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
 
-    def watch(self, pk: int) -> asyncio.Future[None]:
-        """Return a future that is done when the instance ends, here."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def watch(self, pk: int) -> asyncio.Future[InstanceChange | None]:
+        """Return a future that is done when the instance ends, here, with how it ended where that is known."""
+        future: asyncio.Future[InstanceChange | None] = asyncio.get_running_loop().create_future()
         self._watchers.setdefault(pk, []).append(future)
         return future
 
@@ -23,7 +25,7 @@ class Watchers:
         """Return the instances whose end somebody waits for, here."""
         return list(self._watchers)
 
-    def unwatch(self, pk: int, future: asyncio.Future[None]) -> None:
+    def unwatch(self, pk: int, future: asyncio.Future[InstanceChange | None]) -> None:
         """Forget a future of `watch`."""
         watchers = self._watchers.get(pk)
         if watchers and future in watchers:
@@ -40,16 +42,15 @@ class Watchers:
 
     def tell_change(self, pk: int) -> None:
         """Wake those who follow an instance."""
-        event = self._changes.pop(pk, None)
-        if event is not None:
+        if self._changes and (event := self._changes.pop(pk, None)) is not None:
             event.set()
 
-    def tell_end(self, pk: int) -> None:
+    def tell_end(self, pk: int, outcome: InstanceChange | None = None) -> None:
         """Wake those who wait for an instance's end, and those who follow it."""
         self.tell_change(pk)
         for future in self._watchers.pop(pk, ()):
             if not future.done():
-                future.set_result(None)
+                future.set_result(outcome)
 
     def give_up(self, error: Exception) -> None:
         """Tell everybody who still waits that it was in vain, here."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, TypeAlias
 
 import orjson
 from msgspec import structs
 
-from everstep.store.driver import Connection
+from everstep.core.journal import FINAL, StepRecord
 from everstep.store.protocol import Change
+
+Statement: TypeAlias = tuple[str, Sequence[Any]]
+"""SQL and its arguments."""
 
 
 class Rows:
@@ -19,7 +23,7 @@ class Rows:
 
     def __init__(self, change: Change) -> None:
         pk = self.pk = change.pk
-        self.steps = [((pk, *structs.astuple(step)), step.final) for step in change.steps]
+        self.steps = [(pk, *structs.astuple(step)) for step in change.steps]
         self.attempts = [(pk, *structs.astuple(attempt)) for attempt in change.attempts]
         self.consumed = change.consumed
         at = change.instance
@@ -31,6 +35,18 @@ class Rows:
 
 _MILESTONES = {"waiting": "workflow_waiting", "running": "workflow_running", "paused": "workflow_paused"}
 """What subscribers are told of a move that is not an end; an end has a position of its own."""
+
+
+def powers_of_two(rows: int) -> Iterator[int]:
+    """Cut a number of rows into powers of two, the largest first, at most 512 at a time."""
+    while rows:
+        size = min(512, 1 << rows.bit_length() - 1)
+        yield size
+        rows -= size
+
+
+_STATE = 1 + StepRecord.__struct_fields__.index("state")
+"""Where a step's state is in its row."""
 
 
 class Batches:
@@ -66,12 +82,12 @@ class Batches:
         began = [next(positions) for _ in rows.steps]
         for attempt in rows.attempts:  # a step's last attempt fails after the step began and before it ends
             self._attempts.append((*attempt, next(positions)))
-        for (step, final), position in zip(rows.steps, began, strict=True):
+        for step, position in zip(rows.steps, began, strict=True):
             # A later state of the same step replaces the earlier one, but not the position where it began.
-            key = step[0], step[1]
+            key: tuple[int, int] = (step[0], step[1])
             known = self._steps.get(key)
             first = position if known is None else known[-2]
-            self._steps[key] = (*step, first, next(positions) if final else None)
+            self._steps[key] = (*step, first, next(positions) if step[_STATE] in FINAL else None)
         if rows.consumed:
             self._consumed += rows.consumed
         if rows.instance:
@@ -81,32 +97,32 @@ class Batches:
             if rows.milestone is not None:
                 self._milestones.append((next(positions), rows.pk, rows.milestone, rows.at))
 
-    def write(self, connection: Connection) -> None:
-        """Write what was added, steps before the instances they belong to, and start anew."""
-        if self._steps:
-            self._insert(connection, "write_steps", list(self._steps.values()))
+    def take(self) -> list[Statement]:
+        """Return the statements that write what was added, steps before the instances they belong to; start anew."""
+        queries, statements = self._queries, self._inserts("write_steps", list(self._steps.values()))
         if self._attempts:
-            self._insert(connection, "write_attempts", self._attempts)
-            for instance, seq, attempt, *_ in self._attempts:  # what a failed attempt left of a stream is of no use
-                connection.execute(self._queries["drop_chunks_of"], (instance, seq, attempt))
+            statements += self._inserts("write_attempts", self._attempts)
+            # What a failed attempt left of a stream is of no use.
+            statements += [(queries["drop_chunks_of"], attempt[:3]) for attempt in self._attempts]
         if self._consumed:
-            connection.execute(self._queries["delete_events"], (orjson.dumps(self._consumed).decode(),))
+            statements.append((queries["delete_events"], (orjson.dumps(self._consumed).decode(),)))
         if self._instances:
-            self._insert(connection, "write_instances", list(self._instances.values()))
+            statements += self._inserts("write_instances", list(self._instances.values()))
         if self._parents:
-            connection.execute(self._queries["wake_parents"], (orjson.dumps(list(self._parents)).decode(),))
+            statements.append((queries["wake_parents"], (orjson.dumps(list(self._parents)).decode(),)))
         if self._milestones:
-            self._insert(connection, "write_milestones", self._milestones)
+            statements += self._inserts("write_milestones", self._milestones)
         self.clear()
+        return statements
 
-    def _insert(self, connection: Connection, query: str, rows: list[tuple[Any, ...]]) -> None:
-        size, at = 512, 0
-        while at < len(rows):
-            while size > len(rows) - at:
-                size >>= 1
-            values = [value for row in rows[at : at + size] for value in row]
-            connection.execute(self._statement(query, size, len(rows[0])), values)
+    def _inserts(self, query: str, rows: Sequence[tuple[Any, ...]]) -> list[Statement]:
+        statements: list[Statement] = []
+        at = 0
+        for size in powers_of_two(len(rows)):
+            values = list(chain.from_iterable(rows[at : at + size]))
+            statements.append((self._statement(query, size, len(rows[0])), values))
             at += size
+        return statements
 
     def _statement(self, query: str, size: int, width: int) -> str:
         statement = self._statements.get((query, size))

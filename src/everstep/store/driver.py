@@ -26,6 +26,10 @@ _UNAVAILABLE = {
 _UNAVAILABLE |= {13: "has no room left: the disk is full", 14: "cannot be opened"}
 
 
+PAGES_PER_CHECKPOINT = 4000
+"""16 MiB between checkpoints: fewer of them, each in the writer's own time."""
+
+
 class StoreUnavailableError(StoreError):
     """The database cannot take a write or answer right now; the same statement may succeed later."""
 
@@ -61,8 +65,7 @@ def connect(path: str, *, read_only: bool = False) -> Connection:
     connection.execute("pragma fullfsync = 1")  # macOS: a plain fsync there does not reach the disk
     connection.execute("pragma temp_store = memory")
     connection.execute("pragma cache_size = -65536")
-    # 16 MiB between checkpoints: fewer of them, each in the writer's own time.
-    connection.execute(f"pragma wal_autocheckpoint = {0 if read_only else 4000}")
+    connection.execute(f"pragma wal_autocheckpoint = {0 if read_only else PAGES_PER_CHECKPOINT}")
     if read_only:
         connection.execute("pragma query_only = 1")
     return connection

@@ -1,6 +1,8 @@
 """Group commit: operations gather while the group before them is on its way to disk. Knows nothing of SQL.
 
 There is no window: a lone operation is committed at once, and a thousand that arrive meanwhile share the next commit.
+Three ways lead to the disk (docs/design/performance.md): at once where it was asked for, while there is one caller at a
+time; at the end of the loop's turn, for a few; on the writer's thread, for many or when the disk is slow.
 """
 
 from __future__ import annotations
@@ -27,15 +29,21 @@ PATIENCE_SECONDS = 5.0
 """How long whoever asks from outside waits for a disk in trouble before they hear of it."""
 INLINE_GROUP = 16
 INLINE_SECONDS = 0.000_6
-"""Below this a commit on the loop costs less than handing it to the thread and back (limits.md §5.3)."""
+"""Below this a commit on the loop costs less than handing it to the thread and back."""
+LONE_GROUPS = 3
+"""After so many groups in a row with one waiter each, the next lone operation does not wait for the loop's turn."""
+EARLY_GROUP = 128
+"""So many are handed to the thread before the loop's turn is over: it writes while others are still being asked for."""
+TURN_SECONDS = 0.001
+"""How long commits may keep the loop from its turn. Then one waits for it, and shows whether it is still alone."""
 
 
 class GroupCommit:
     """The one queue through which everything that changes the store goes, in order.
 
     Submitting happens on the event loop; committing on a writer thread, or on the loop itself while groups are small
-    and the disk is quick. `retryable` errors keep the group and try again: nothing is acknowledged that is not on disk,
-    and nothing is lost for want of room.
+    and the disk is quick; at once, without a turn of the loop, while there is one waiter at a time. `retryable` errors
+    keep the group and try again: nothing is acknowledged that is not on disk, and nothing is lost for want of room.
 
     Args:
         commit: Carries out a group.
@@ -61,16 +69,30 @@ class GroupCommit:
         self._closing = False
         self._leaving = False
         self._commit_seconds = 0.000_3  # moving average of small commits
+        self._waiters = 0  # who came since the loop's latest flush
+        self._lone_groups = 0
+        self._turn_seconds = 0.0  # spent on commits since the loop's latest turn
 
-    def submit(self, operation: Any) -> asyncio.Future[Any]:
-        """Queue an operation; the future is done once its group is on disk."""
+    def submit(self, operation: Any, *, awaited: bool = True) -> asyncio.Future[Any]:
+        """Queue an operation; the future is done once its group is on disk.
+
+        With `awaited` the caller goes on only when it is done: if it is alone with that, it is done at once.
+        """
         if self._closing:
             raise StoreError("the store is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
         self._pending.append((operation, future))
-        if not self._scheduled and not self._thread_busy:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        if awaited:
+            self._waiters += 1
+            if self._lone_groups >= LONE_GROUPS and self._may_commit_here():
+                self._commit_here()
+                return future
+        if not self._thread_busy:
+            if len(self._pending) >= EARLY_GROUP:
+                self._hand_over()
+            elif not self._scheduled:
+                self._scheduled = True
+                self._loop.call_soon(self._flush)
         return future
 
     async def close(self) -> None:
@@ -83,22 +105,47 @@ class GroupCommit:
         self._handover.put(False)
         await asyncio.to_thread(self._thread.join)
 
+    def _may_commit_here(self) -> bool:
+        return self._turn_seconds < TURN_SECONDS and not self._thread_busy and self._is_small()
+
+    def _is_small(self) -> bool:
+        return len(self._pending) <= INLINE_GROUP and self._commit_seconds <= INLINE_SECONDS
+
+    def _commit_here(self) -> None:
+        """Commit before the caller goes on, and keep account of how long the loop had to wait."""
+        if not self._turn_seconds:
+            self._loop.call_soon(self._turned)
+        self._waiters = 0
+        began = time.perf_counter()
+        self._commit_on_loop()
+        self._turn_seconds += time.perf_counter() - began
+
+    def _turned(self) -> None:
+        self._turn_seconds = 0.0
+
     def _flush(self) -> None:
         self._scheduled = False
-        if not self._pending:
+        if not self._pending or self._thread_busy:
             return
-        if len(self._pending) > INLINE_GROUP or self._commit_seconds > INLINE_SECONDS:
-            self._thread_busy = True
-            self._handover.put(True)
-            return
+        self._lone_groups = self._lone_groups + 1 if self._waiters <= 1 else 0
+        self._waiters = 0
+        if self._is_small():
+            self._commit_on_loop()
+        else:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._thread_busy = True
+        self._handover.put(True)
+
+    def _commit_on_loop(self) -> None:
         group = self._take()
         try:
             answers = self._timed_commit(group)
         except self._retryable:
             # The disk is in trouble: the thread waits for it, the loop does not.
             self._pending.extendleft(reversed(group))
-            self._thread_busy = True
-            self._handover.put(True)
+            self._hand_over()
             return
         except Exception as error:  # noqa: BLE001  # every waiter hears of it
             answers = [error] * len(group)

@@ -6,7 +6,7 @@ Internal: verbs come and go between releases. `tests/store` is the specification
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -16,7 +16,7 @@ from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.types import TERMINAL, Status
 
 
-class InstanceRecord(Struct, frozen=True):
+class InstanceRecord(Struct, frozen=True, gc=False):
     """One instance as the store keeps it. Times are milliseconds since 1970; values are encoded JSON text."""
 
     pk: int
@@ -47,7 +47,7 @@ class InstanceRecord(Struct, frozen=True):
         return self.status in TERMINAL
 
 
-class NewInstance(Struct, frozen=True):
+class NewInstance(Struct, frozen=True, gc=False):
     """An instance to create. `owned` ones belong to the caller at once, others are due now.
 
     `keep_success` and `keep_errors` are how long it is kept after its end, in milliseconds; None keeps it for ever.
@@ -66,7 +66,7 @@ class NewInstance(Struct, frozen=True):
     keep_errors: int | None = None
 
 
-class EventRecord(Struct, frozen=True):
+class EventRecord(Struct, frozen=True, gc=False):
     """An event that no wait has taken yet."""
 
     id: int
@@ -75,7 +75,7 @@ class EventRecord(Struct, frozen=True):
     created_at: int
 
 
-class InstanceChange(Struct, frozen=True):
+class InstanceChange(Struct, frozen=True, gc=False):
     """Where an instance is now: going on, parked until `due_at`, paused, or ended.
 
     `expires_at` is when an ended one may be deleted, `rollback` how its rollback ended, encoded, and `parent` the
@@ -93,7 +93,7 @@ class InstanceChange(Struct, frozen=True):
     at: int = 0
 
 
-class Change(Struct):
+class Change(Struct, gc=False):
     """What one instance adds to its journal, all of it or nothing.
 
     Attributes:
@@ -191,12 +191,16 @@ class Store(Protocol):
         """Give back every owned instance without counting a recovery."""
         ...
 
-    async def create(self, new: NewInstance) -> int:
+    def create(self, new: NewInstance) -> Awaitable[int]:
         """Create an instance and return its pk. Raises InstanceExistsError; of all racing callers one succeeds."""
         ...
 
-    def write(self, change: Change) -> Future[None]:
-        """Queue a change; the future is done once it is on disk. The records are read before this returns."""
+    def write(self, change: Change, *, awaited: bool = False) -> Future[None]:
+        """Queue a change; the future is done once it is on disk. The records are read before this returns.
+
+        With `awaited` the caller goes on only when it is done: a store may then write at once. Others go with whatever
+        is written next.
+        """
         ...
 
     async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from everstep.core.errors import (
-    InstanceExistsError,
     InstanceNotFoundError,
     InstanceStateError,
     SchemaVersionError,
@@ -18,7 +17,8 @@ from everstep.core.errors import (
 )
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store import verbs
-from everstep.store.batches import Batches, Rows
+from everstep.store.batches import Batches, Rows, Statement
+from everstep.store.creations import Creations
 from everstep.store.driver import Connection, StoreUnavailableError, connect
 from everstep.store.group import GroupCommit
 from everstep.store.lock import FileLock
@@ -33,6 +33,7 @@ from everstep.store.protocol import (
     Transition,
 )
 from everstep.store.queries import load_migrations
+from everstep.store.wal import reserve_log
 
 T = TypeVar("T")
 
@@ -55,6 +56,7 @@ class SqliteStore:
         self._group: GroupCommit | None = None
         self._positions: Iterator[int] = itertools.count(1)
         self._batches = Batches(_SQL, self._positions)
+        self._creations = Creations(_SQL)
 
     async def open(self) -> None:
         """Open the file, alone, and bring its schema up to date."""
@@ -70,6 +72,8 @@ class SqliteStore:
             [(block,)] = self._writer.execute(_SQL["next_block"])
             self._positions = itertools.count(block << 32)
             self._batches = Batches(_SQL, self._positions)
+            if self._temporary is None:
+                reserve_log(self._path)
             self._reader = connect(str(self._path), read_only=True)
         except BaseException:
             self._release()
@@ -77,7 +81,6 @@ class SqliteStore:
         self._group = GroupCommit(
             self._commit, retryable=StoreUnavailableError, kept=lambda operation: type(operation) is Rows
         )
-        self._group.submit(_grow_wal).add_done_callback(_look)
 
     async def close(self) -> None:
         """Finish what was asked for and let go of the file."""
@@ -92,11 +95,11 @@ class SqliteStore:
     async def release(self, *, now: int) -> None:
         await self._submit(lambda connection: connection.execute(_SQL["release_running"], (now,)))
 
-    async def create(self, new: NewInstance) -> int:
-        return await self._do(verbs.create, new)
+    def create(self, new: NewInstance) -> asyncio.Future[int]:
+        return self._submit(new)
 
-    def write(self, change: Change) -> asyncio.Future[None]:
-        return self._submit(Rows(change))
+    def write(self, change: Change, *, awaited: bool = False) -> asyncio.Future[None]:
+        return self._submit(Rows(change), awaited=awaited)
 
     async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
         return await self._do(verbs.claim, self._positions, workflows, now=now, limit=limit, woken_first=woken_first)
@@ -179,6 +182,12 @@ class SqliteStore:
     def _read(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         return self._reading().execute(_SQL[query], arguments)
 
+    @property
+    def _writing(self) -> Connection:
+        if self._writer is None:
+            raise StoreError("the store is not open")
+        return self._writer
+
     def _reading(self) -> Connection:
         if self._reader is None:
             raise StoreError("the store is not open")
@@ -186,16 +195,21 @@ class SqliteStore:
 
     async def _do(self, verb: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Carry out a verb in its turn."""
-        return await self._submit(lambda connection: verb(connection, *arguments, **named))
+        answer: T = await self._submit(lambda connection: verb(connection, *arguments, **named))
+        return answer
 
-    def _submit(self, operation: Callable[[Connection], T] | Rows) -> asyncio.Future[T]:
+    def _submit(self, operation: Any, *, awaited: bool = True) -> asyncio.Future[Any]:
         if self._group is None:
             raise StoreError("the store is not open")
-        return self._group.submit(operation)
+        return self._group.submit(operation, awaited=awaited)
 
     def _commit(self, operations: Sequence[Any]) -> list[Any]:
         """Carry out a group in one transaction. One that cannot be carried out fails alone, not its group."""
         try:
+            if all(type(operation) is Rows for operation in operations):
+                return self._commit_rows(operations)
+            if len(operations) == 1 and type(operations[0]) is NewInstance and not operations[0].tags:
+                return self._creations.insert(self._writing, operations)  # one statement is a transaction by itself
             return self._in_transaction(operations, self._carry_out)
         except StoreUnavailableError:
             raise
@@ -204,11 +218,24 @@ class SqliteStore:
                 raise
             return self._in_transaction(operations, self._carry_out_apart)
 
+    def _commit_rows(self, operations: Sequence[Rows]) -> list[None]:
+        """Carry out a group of changes; if that takes one statement, it is a transaction by itself."""
+        statements: list[Statement] = []
+        for rows in operations:
+            if self._batches.follows(rows):
+                statements += self._batches.take()
+            self._batches.add(rows)
+        statements += self._batches.take()
+        if len(statements) == 1:
+            self._writing.execute(*statements[0])
+        else:
+            self._in_transaction(statements, _execute)
+        return [None] * len(operations)
+
     def _in_transaction(
         self, operations: Sequence[Any], carry_out: Callable[[Connection, Sequence[Any]], list[Any]]
     ) -> list[Any]:
-        assert self._writer is not None
-        connection = self._writer
+        connection = self._writing
         try:
             connection.execute("begin immediate")
             answers = carry_out(connection, operations)
@@ -220,19 +247,23 @@ class SqliteStore:
         return answers
 
     def _carry_out(self, connection: Connection, operations: Sequence[Any]) -> list[Any]:
-        """Carry out operations in order; changes in a row are written together."""
+        """Carry out operations in order; changes in a row are written together, and so are creations."""
         batches = self._batches
         answers: list[Any] = []
-        for operation in operations:
-            if type(operation) is Rows:
-                if batches.follows(operation):
-                    batches.write(connection)
-                batches.add(operation)
-                answers.append(None)
+        for kind, run in itertools.groupby(operations, type):
+            if kind is Rows:
+                for rows in run:
+                    if batches.follows(rows):
+                        _execute(connection, batches.take())
+                    batches.add(rows)
+                    answers.append(None)
+                continue
+            _execute(connection, batches.take())
+            if kind is NewInstance:
+                answers += self._creations.insert(connection, list(run))
             else:
-                batches.write(connection)
-                answers.append(_answer_of(operation, connection))
-        batches.write(connection)
+                answers += [_answer_of(verb, connection) for verb in run]
+        _execute(connection, batches.take())
         return answers
 
     def _carry_out_apart(self, connection: Connection, operations: Sequence[Any]) -> list[Any]:
@@ -291,21 +322,10 @@ def _migrate(connection: Connection, path: Path) -> None:
         connection.script(f"begin immediate; {scripts[number]}; pragma user_version = {number + 1}; commit")
 
 
-def _grow_wal(connection: Connection) -> None:
-    """Grow the write-ahead log to a steady size once, so that later commits overwrite it.
-
-    A commit that makes the file longer also commits the file system's journal and takes half as long again
-    (limits.md §1.2).
-    """
-    connection.execute("create table if not exists wal_reserve (bytes)")
-    connection.execute("insert into wal_reserve values (zeroblob(4194304))")
-    connection.execute("drop table wal_reserve")
-
-
-def _look(done: asyncio.Future[Any]) -> None:
-    """Look at an error that changes nothing: a log that could not be grown grows by itself."""
-    if not done.cancelled():
-        done.exception()
+def _execute(connection: Connection, statements: Sequence[Statement]) -> list[Any]:
+    for statement in statements:
+        connection.execute(*statement)
+    return []
 
 
 def _answer_of(operation: Callable[[Connection], Any], connection: Connection) -> Any:
@@ -317,7 +337,7 @@ def _answer_of(operation: Callable[[Connection], Any], connection: Connection) -
         return operation(connection)
     except StoreError:
         raise
-    except (InstanceExistsError, InstanceNotFoundError, InstanceStateError) as refusal:
+    except (InstanceNotFoundError, InstanceStateError) as refusal:
         return refusal
 
 

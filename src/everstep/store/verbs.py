@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from everstep.core.errors import InstanceExistsError, InstanceNotFoundError, InstanceStateError, NonDeterminismError
+from everstep.core.errors import InstanceNotFoundError, InstanceStateError, NonDeterminismError
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.types import TERMINAL
 from everstep.store.driver import Connection
@@ -17,7 +17,6 @@ from everstep.store.protocol import (
     EventRecord,
     Happening,
     InstanceRecord,
-    NewInstance,
     SentEvent,
     StepKey,
     Transition,
@@ -30,22 +29,6 @@ T = TypeVar("T")
 _quoted = ", ".join(f'"{name}"' for name in InstanceRecord.__struct_fields__)
 SQL = load_queries("sqlite.sql", instance=_quoted, step=", ".join(StepRecord.__struct_fields__))
 """Every statement by name."""
-
-
-def create(connection: Connection, new: NewInstance) -> int:
-    status, due_at, started_at = ("running", None, new.created_at) if new.owned else ("queued", new.created_at, None)
-    row = (new.workflow, new.id, status, due_at, new.created_at, started_at, new.trigger, new.version, new.params)
-    more = (new.parent, array(new.tags) if new.tags else None, new.keep_success, new.keep_errors)
-
-    created = connection.execute(SQL["create_instance"], (*row, *more))
-    if not created:
-        raise InstanceExistsError(
-            f"an instance {new.id!r} of workflow {new.workflow!r} exists already; use another id, or get() it"
-        )
-    pk: int = created[0][0]
-    for tag in new.tags:
-        connection.execute(SQL["add_tag"], (new.workflow, tag, pk))
-    return pk
 
 
 def send_event(

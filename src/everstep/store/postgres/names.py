@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 _MOST = 100_000
 
 
@@ -19,6 +21,11 @@ class Names:
         if len(self._pks) >= _MOST:
             self._pks.clear()
         self._pks[workflow, id] = pk
+
+    def learn_born(self, workflow: str, id: str, born: asyncio.Future[int]) -> None:
+        """Remember the key of a new instance, if there is one."""
+        if not born.cancelled() and born.exception() is None:
+            self.learn(workflow, id, born.result())
 
     def pk_of(self, workflow: str, id: str) -> int | None:
         """Return the key of a name, if it is known."""

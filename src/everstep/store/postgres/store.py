@@ -7,6 +7,7 @@ import contextlib
 import os
 import platform
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from everstep.core.errors import StoreError
@@ -191,13 +192,13 @@ class PostgresStore:
 
     # What changes
 
-    async def create(self, new: NewInstance) -> int:
+    def create(self, new: NewInstance) -> asyncio.Future[int]:
         # Births follow one another, so that later instances have higher keys.
-        pk: int = await self._travel(Birth(new), ((new.workflow, new.id), Birth))
-        self._names.learn(new.workflow, new.id, pk)
-        return pk
+        created = self._travel(Birth(new), ((new.workflow, new.id), Birth))
+        created.add_done_callback(partial(self._names.learn_born, new.workflow, new.id))
+        return created
 
-    def write(self, change: Change) -> asyncio.Future[None]:
+    def write(self, change: Change, *, awaited: bool = False) -> asyncio.Future[None]:
         rows = Rows(change)
         return self._travel(rows, (rows.pk,) if rows.parent is None else (rows.pk, rows.parent))
 

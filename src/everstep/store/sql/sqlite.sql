@@ -1,10 +1,10 @@
--- name: create_instance
--- Create an instance unless its id is taken; the answer is empty then.
+-- name: create_instances
+-- Create instances whose ids are free; the others are not in the answer.
 insert into instance (workflow, id, status, due_at, created_at, started_at, "trigger", version, params, parent, tags,
                       keep_success, keep_errors)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+values {rows}
 on conflict (workflow, id) do nothing
-returning pk
+returning pk, workflow, id
 
 -- name: due_instances
 -- Instances whose time has come, the longest due first.

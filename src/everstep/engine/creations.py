@@ -1,0 +1,101 @@
+"""Instances created by this engine: on disk first, then in memory if there is room, even if the asker has left."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from everstep.core.errors import StoreError
+from everstep.engine.params import created
+from everstep.engine.run import Run
+from everstep.store.protocol import NewInstance
+from everstep.telemetry import events as happened
+
+if TYPE_CHECKING:
+    from everstep.engine.engine import Engine
+
+
+class Creations:
+    """Creates instances and starts them.
+
+    Whoever asks may go away meanwhile: an instance that is on disk is started all the same.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._doubting: set[asyncio.Task[None]] = set()
+        self._under_way: dict[tuple[str, str], list[asyncio.Future[int]]] = {}
+
+    async def create(self, new: NewInstance) -> None:
+        """Create an instance and start it, now if there is room. Raises InstanceExistsError."""
+        engine = self._engine
+        new = msgspec.structs.replace(new, owned=engine.reserve(new.workflow))
+        answered: asyncio.Future[None] = engine.loop.create_future()
+        creating = asyncio.ensure_future(engine.store.create(new))
+        self._under_way.setdefault((new.workflow, new.id), []).append(creating)
+        creating.add_done_callback(partial(self._created, new, answered))
+        await answered
+
+    async def settled(self, workflow: str, id: str) -> None:
+        """Wait until an instance is in memory that is on disk, with its creator yet to hear of it.
+
+        What is asked of it would otherwise be done before it begins, and be forgotten when it does.
+        """
+        while creating := self._under_way.get((workflow, id)):
+            await asyncio.wait(creating)
+
+    async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
+        """Create an instance whose parent is `run`. Raises InstanceExistsError."""
+        program = self._engine.program
+        definition = program[workflow]
+        new = NewInstance(
+            workflow,
+            id,
+            self._engine.clock.now(),
+            params,
+            owned=False,
+            trigger="workflow",
+            version=program.version,
+            parent=run.pk,
+            keep_success=definition.keep_success,
+            keep_errors=definition.keep_errors,
+        )
+        await self.create(new)
+
+    def _created(self, new: NewInstance, answered: asyncio.Future[None], creating: asyncio.Future[int]) -> None:
+        engine, key = self._engine, (new.workflow, new.id)
+        self._under_way[key].remove(creating)
+        if not self._under_way[key]:
+            del self._under_way[key]
+        if new.owned:
+            engine.unreserve(new.workflow)
+        if creating.cancelled():  # with the loop itself
+            answered.cancel()
+            return
+        if (error := creating.exception()) is not None:
+            self._failed(new, answered, error)
+            return
+        if engine.telemetry.listening:
+            happening = happened.InstanceCreated(workflow=new.workflow, instance_id=new.id, at=new.created_at)
+            engine.telemetry.emit(happening)
+        if new.owned:
+            engine.launch(Run(engine, created(creating.result(), new), [], []))
+        else:
+            engine.dispatcher.kick()
+        if not answered.done():
+            answered.set_result(None)
+
+    def _failed(self, new: NewInstance, answered: asyncio.Future[None], error: BaseException) -> None:
+        engine = self._engine
+        if new.owned:  # its place was kept from others meanwhile
+            engine.dispatcher.made_room()
+        if isinstance(error, StoreError):  # it may be on disk all the same
+            doubting = engine.loop.create_task(engine.doubt(new.workflow, new.id))
+            self._doubting.add(doubting)
+            doubting.add_done_callback(self._doubting.discard)
+            doubting.add_done_callback(engine.check_write)
+        if not answered.done():
+            answered.set_exception(error)

@@ -1,0 +1,63 @@
+"""New instances of a group, inserted with one statement for many. Opens no transaction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import orjson
+
+from everstep.core.errors import InstanceExistsError
+from everstep.store.batches import powers_of_two
+from everstep.store.driver import Connection
+from everstep.store.protocol import NewInstance
+
+_COLUMNS = 13
+
+
+class Creations:
+    """Inserts instances whose ids are free and says which were not; of several with one id, the first is created.
+
+    Args:
+        queries: The statements by name.
+    """
+
+    def __init__(self, queries: Mapping[str, str]) -> None:
+        self._queries = queries
+        self._statements: dict[int, str] = {}
+
+    def insert(self, connection: Connection, instances: Sequence[NewInstance]) -> list[int | InstanceExistsError]:
+        """Create instances; the answers are in their order."""
+        created: dict[tuple[str, str], int] = {}
+        at = 0
+        for size in powers_of_two(len(instances)):
+            values = list(chain.from_iterable(map(_row, instances[at : at + size])))
+            for pk, workflow, id in connection.execute(self._statement(size), values):
+                created[workflow, id] = pk
+            at += size
+        return [self._answer(connection, new, created.pop((new.workflow, new.id), None)) for new in instances]
+
+    def _answer(self, connection: Connection, new: NewInstance, pk: int | None) -> int | InstanceExistsError:
+        if pk is None:
+            return InstanceExistsError(
+                f"an instance {new.id!r} of workflow {new.workflow!r} exists already; use another id, or get() it"
+            )
+        for tag in new.tags:
+            connection.execute(self._queries["add_tag"], (new.workflow, tag, pk))
+        return pk
+
+    def _statement(self, size: int) -> str:
+        statement = self._statements.get(size)
+        if statement is None:
+            row = "(" + ", ".join("?" * _COLUMNS) + ")"
+            rows = ", ".join([row] * size)
+            statement = self._statements[size] = self._queries["create_instances"].replace("{rows}", rows)
+        return statement
+
+
+def _row(new: NewInstance) -> tuple[Any, ...]:
+    status, due_at, started_at = ("running", None, new.created_at) if new.owned else ("queued", new.created_at, None)
+    tags = orjson.dumps(new.tags).decode() if new.tags else None
+    row = (new.workflow, new.id, status, due_at, new.created_at, started_at, new.trigger, new.version, new.params)
+    return (*row, new.parent, tags, new.keep_success, new.keep_errors)
