@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+from postgres_server import PostgresServer
 
 
 def pytest_addoption(parser: pytest.Parser):
@@ -10,6 +14,9 @@ def pytest_addoption(parser: pytest.Parser):
         "--replay-every-step",
         action="store_true",
         help="put every instance away after each step it records, so that it goes on by replay",
+    )
+    parser.addoption(
+        "--store", choices=["sqlite", "postgres"], default="sqlite", help="what the engine's suite runs on"
     )
 
 
@@ -30,3 +37,20 @@ def _replayed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
         from engine.replaying import ReplayedSteps  # only where it is asked for
 
         monkeypatch.setattr("everstep.engine.engine.Steps", ReplayedSteps)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for the session, started when a test asks for it."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The URL of an empty schema."""
+    return postgres_server.empty_schema()

@@ -307,6 +307,7 @@ def test_describe_gives_each_value_with_its_source_and_masks_secrets(project: Pr
         ("vars.LIMITS", '{"a": 1}', "everstep.toml:8"),
         ("observability", "", "default"),
         ("database", "postgresql://ada:***@db/shop?sslpassword=***", "EVERSTEP_DATABASE"),
+        ("database_direct", "", "default"),
         ("lease", "15 seconds", "default"),
         ("compatibility_date", "", "default"),
         ("compatibility_flags", "", "default"),

@@ -50,8 +50,11 @@ def disk() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def running(disk: Path, unheard: list[dict[str, Any]]) -> AsyncIterator[Running]:
+async def running(disk: Path, unheard: list[dict[str, Any]], request: pytest.FixtureRequest) -> AsyncIterator[Running]:
     """Boot machines on virtual time: `machine = await running(Flow, options=EngineOptions(resident=0))`."""
+    postgres = None
+    if request.config.getoption("--store") == "postgres":
+        postgres = request.getfixturevalue("postgres_server")
     machines: list[Machine] = []
     numbers = itertools.count()
 
@@ -64,6 +67,8 @@ async def running(disk: Path, unheard: list[dict[str, Any]]) -> AsyncIterator[Ru
         path = disk / f"state{next(numbers)}.db"
         options = options or EngineOptions(drain_ms=0)
         machine = Machine(path, clock or VirtualClock(), workflows=workflows, env=env, options=options)
+        if postgres is not None:
+            machine.database = postgres.empty_schema()
         machines.append(machine)
         await machine.boot()
         return machine

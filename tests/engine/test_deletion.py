@@ -37,10 +37,7 @@ def rows(machine):
     """Count what is stored of any instance."""
     tables = ("instance", "step", "attempt", "event", "tag", "milestone", "chunk")
     return {
-        table: count
-        for table in tables
-        for ((count,),) in [machine.engine.store._reader.execute(f"select count(*) from {table}", ())]
-        if count
+        table: count for table in tables for ((count,),) in [machine.rows(f"select count(*) from {table}")] if count
     }
 
 

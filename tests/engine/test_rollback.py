@@ -868,5 +868,5 @@ async def test_what_comes_while_the_last_handler_is_being_recorded_wins(running,
     elif verb == "terminate":
         assert (await instance.status()).status in ("terminated", "errored")
     else:
-        rows = machine.engine.store._reader.execute("select count(*) from step", ())
+        rows = machine.rows("select count(*) from step")
         assert rows == [(0,)]

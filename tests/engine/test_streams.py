@@ -24,7 +24,7 @@ async def whole(stream):
 
 
 def pieces(machine):
-    return machine.engine.store._reader.execute("select attempt, count(*) from chunk group by attempt", ())
+    return machine.rows("select attempt, count(*) from chunk group by attempt")
 
 
 @pytest.fixture(params=[0, 1_000], ids=["evicted", "resident"])

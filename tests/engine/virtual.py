@@ -18,6 +18,8 @@ from everstep.core.durations import duration_ms
 from everstep.core.types import TERMINAL
 from everstep.engine.engine import Engine
 from everstep.engine.options import EngineOptions
+from everstep.store.postgres.link import Link
+from everstep.store.shared import SharedStore
 
 START_MS = 1_700_000_000_000
 """Where virtual time begins: a whole second."""
@@ -161,9 +163,15 @@ class VirtualClock:
 
     def _elsewhere(self) -> str:
         """What goes on outside the loop: a commit, functions in threads that no test holds, a moment of real time."""
-        group = self._engine.store._group if self._engine is not None else None  # type: ignore[attr-defined]
+        store: Any = self._engine.store if self._engine is not None else None
+        if isinstance(store, SharedStore):
+            return "the store is busy" if store.busy else self._sleepers()
+        group = store._group if store is not None else None
         if group is not None and (group._pending or group._thread_busy or group._scheduled):
             return "the store is writing"
+        return self._sleepers()
+
+    def _sleepers(self) -> str:
         if self._threads is not None and self._threads.busy > Held.count:
             return f"{self._threads.busy} functions run in threads, {Held.count} of them held"
         loop = asyncio.get_running_loop()
@@ -241,6 +249,7 @@ class Machine:
         self.workflows = list(workflows)
         self.options = options
         self.path = path
+        self.database = f"sqlite:///{path}"
         self._env = env
         self._es: Everstep | None = None
 
@@ -259,7 +268,7 @@ class Machine:
         """Start an engine on what is on the disk; return how many instances a crash had left."""
         es = Everstep(
             self.workflows,
-            database=f"sqlite:///{self.path}",
+            database=self.database,
             env=self._env,
             clock=self.clock,
             options=self.options,
@@ -283,6 +292,8 @@ class Machine:
         assert es._running is not None
         rest, es._running = es._running.pop_all(), None
         rest._exit_callbacks.pop()  # type: ignore[attr-defined]  # engine.stop; what is left closes the file
+        if engine.worker is not None:
+            engine.worker._task.cancel()
         engine._draining = True  # what a claim under way brings is not taken up
         engine.dispatcher.stop()
         engine._starts.stop()
@@ -307,9 +318,23 @@ class Machine:
 
     @staticmethod
     def _lose_unwritten(engine: Engine) -> None:
-        group = engine.store._group  # type: ignore[attr-defined]
-        while group._pending:
-            group._pending.popleft()[1].cancel()
+        store: Any = engine.store
+        if isinstance(store, SharedStore):
+            for entry in store._road._pending:
+                entry.future.cancel()
+            store._road._pending.clear()
+            store._road._verbs = 0
+            return
+        while store._group._pending:
+            store._group._pending.popleft()[1].cancel()
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Look into the database itself."""
+        store: Any = self.engine.store
+        if isinstance(store, SharedStore):
+            with ThreadPoolExecutor(1) as thread:  # asked from code that does not await
+                return thread.submit(asyncio.run, _rows(store, sql)).result()
+        return store._reader.execute(sql, ())
 
     # Time
 
@@ -353,6 +378,14 @@ class Machine:
         found = await self.engine.store.find(instance._workflow, instance.id)
         assert found is not None
         return self.engine.resident(found.pk) is not None
+
+
+async def _rows(store: Any, sql: str) -> list[tuple[Any, ...]]:
+    link = Link(store._address)
+    await link.script(f"set search_path = {store._address.schema}")
+    rows = await link.fetch(sql)
+    await link.close()
+    return [tuple(row) for row in rows]
 
 
 class _CurrentControl:

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from everstep.core.errors import (
     InstanceExistsError,
+    InstanceLostError,
     InstanceNotFoundError,
     InstanceStateError,
     NonDeterminismError,
@@ -42,9 +43,15 @@ CHANGES_OF_A_STEP = ("state", "attempt", "attempt_at", "ended_at", "wake_at", "r
 
 
 class ModelStore:
-    """A `Store` that is a handful of dicts."""
+    """A `Store` that is a handful of dicts.
 
-    def __init__(self) -> None:
+    Args:
+        fenced: Whether only what is this worker's own may be written, as where many workers share a store.
+    """
+
+    def __init__(self, *, fenced: bool = False) -> None:
+        self.fenced = fenced
+        self.mine: set[int] = set()
         self.instances: dict[int, dict[str, Any]] = {}
         self.step_rows: dict[tuple[int, int], StepRecord] = {}
         self.attempt_rows: dict[tuple[int, int, int], AttemptRecord] = {}
@@ -63,6 +70,7 @@ class ModelStore:
 
     async def open(self) -> None:
         self.is_open = True
+        self.mine.clear()
 
     async def close(self) -> None:
         self.is_open = False
@@ -72,6 +80,7 @@ class ModelStore:
         for pk, row in self.instances.items():
             if row["status"] == "waitingForPause":
                 row["status"] = "paused"
+                self.mine.discard(pk)
             elif _owned(row):
                 position = sum(
                     2 * step.attempt + 1 + (step.state == "retrying") + 2 * (step.ended_at is not None)
@@ -80,6 +89,7 @@ class ModelStore:
                 row["recoveries"] = row["recoveries"] + 1 if row["recovered_position"] == position else 1
                 row["recovered_position"] = position
                 row["due_at"] = now
+                self.mine.discard(pk)
                 recovered += 1
         return recovered
 
@@ -87,12 +97,15 @@ class ModelStore:
         for row in self.instances.values():
             if _owned(row):
                 row["due_at"] = now
+                self.mine.discard(row["pk"])
 
     async def create(self, new: NewInstance) -> int:
         self.last_pk += 1  # a key is never used again, not even one that nobody got
         if self._pk_of(new.workflow, new.id) is not None:
             raise InstanceExistsError(new.id)
         pk = self.last_pk
+        if new.owned:
+            self.mine.add(pk)
         self.tags[pk] = new.tags
         self.instances[pk] = {
             "pk": pk,
@@ -122,6 +135,10 @@ class ModelStore:
     def write(self, change: Change, *, awaited: bool = False) -> asyncio.Future[None]:
         if not self.is_open:
             raise StoreError("the store is not open")
+        if self.fenced and change.pk not in self.mine:
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(InstanceLostError(change.pk))
+            return refused
         for step in change.steps:
             start, end = self.step_places.get((change.pk, step.seq), (None, None))
             self.step_places[change.pk, step.seq] = (self._next_position() if start is None else start, end)
@@ -154,6 +171,7 @@ class ModelStore:
         for row in due[:limit]:
             pk, started_at = row["pk"], now if row["started_at"] is None else row["started_at"]
             row.update(status="running", due_at=None, started_at=started_at)
+            self.mine.add(pk)
             self.milestones.append((self._next_position(), pk, "workflow_running", now))
             claimed.append(Claimed(InstanceRecord(**row), self._steps_of(pk), self._events_of(pk)))
         return Claim(claimed, min((row["due_at"] for row in live if row["due_at"] is not None), default=None))
@@ -173,6 +191,8 @@ class ModelStore:
         before = row["status"]
         if before in ("queued", "running", "waiting"):
             row.update(status="waitingForPause" if _owned(row) else "paused", due_at=None, paused_at=now)
+            if row["status"] == "paused":
+                self.mine.discard(row["pk"])
             what = "workflow_paused" if row["status"] == "paused" else "workflow_waiting_for_pause"
             self.milestones.append((self._next_position(), row["pk"], what, now))
         return Transition(row["pk"], before, row["status"])
@@ -187,6 +207,8 @@ class ModelStore:
                 if step.wake_at is not None and step.wake_at > paused_at and not step.absolute:
                     step.wake_at += max(0, now - paused_at)
             promised = before == "waitingForPause"
+            if not promised:
+                self.mine.discard(row["pk"])
             row.update(status="running" if promised else "queued", due_at=None if promised else now)
             row.update(dict.fromkeys(("paused_at", "ended_at", "error")))
             self._take_back_the_end(row["pk"])
@@ -198,6 +220,7 @@ class ModelStore:
         row = self._live(workflow, id, "instance.cannot_terminate")
         before = row["status"]
         row.update(status="terminated", due_at=None, ended_at=now)
+        self.mine.discard(row["pk"])
         for step in self._open_steps(row["pk"]):
             step.state, step.ended_at = "cancelled", now
         self.ends[row["pk"]] = self._next_position()
@@ -215,6 +238,7 @@ class ModelStore:
             self.step_rows[pk, seq] = StepRecord(seq, "rollback", "", 1, "running", started_at=now, error=error)
             self.step_places[pk, seq] = (self._next_position(), None)
         row.update(status="queued", due_at=now, paused_at=None)
+        self.mine.discard(pk)
         return Transition(pk, before, "queued")
 
     async def restart(
@@ -227,6 +251,7 @@ class ModelStore:
         else:
             self._forget_from(pk, from_step)
         row.update(status="queued", due_at=now, version=version, recoveries=0, recovered_position=-1)
+        self.mine.discard(pk)
         row.update(dict.fromkeys(("started_at", "ended_at", "paused_at", "output", "error", "rollback")))
         self._take_back_the_end(pk)
         return Transition(pk, before, "queued")
@@ -249,6 +274,8 @@ class ModelStore:
         return parent is not None and parent["ended_at"] is None
 
     async def write_chunk(self, pk: int, seq: int, attempt: int, number: int, data: bytes) -> None:
+        if self.fenced and pk not in self.mine:
+            raise InstanceLostError(pk)
         if number == 0:
             others = [key for key in self.pieces if key[:2] == (pk, seq) and key[2] != attempt]
             for key in others:
@@ -374,6 +401,8 @@ class ModelStore:
         """Move an instance to where its owner says it is; whoever waits for its end is due."""
         row = self.instances.get(pk)
         if row is not None and _moved(row, to):
+            if row["status"] == "paused":
+                self.mine.discard(pk)
             if to.status == row["status"] == "waiting" and (self._hears_something(pk) or self._child_has_ended(pk)):
                 row["due_at"] = 0
             if to.status in ENDED:
@@ -412,6 +441,7 @@ class ModelStore:
             del self.pieces[piece]
 
     def _delete(self, pk: int) -> None:
+        self.mine.discard(pk)
         self._forget(pk)
         self._take_back_the_end(pk)
         del self.instances[pk], self.tags[pk]

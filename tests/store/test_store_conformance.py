@@ -12,16 +12,20 @@ from everstep.store.protocol import Store
 from everstep.store.sqlite import SqliteStore
 
 from .conformance import StoreConformance
+from .lenient import LenientPostgresStore
 from .model import ModelStore
 
 
-@pytest.fixture(params=["file", "temporary", "standard library", "model"])
+@pytest.fixture(params=["file", "temporary", "standard library", "model", "postgres"])
 async def store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Store]:
     if request.param == "standard library":
         monkeypatch.setattr(driver, "apsw", None)
     implementations = {"temporary": lambda: SqliteStore(None), "model": ModelStore}
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+        implementations["postgres"] = lambda: LenientPostgresStore(url)
     store: Store = implementations.get(request.param, lambda: SqliteStore(tmp_path / "state.db"))()
     await store.open()
     yield store

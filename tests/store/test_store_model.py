@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
@@ -61,32 +62,43 @@ def test_random_histories_leave_the_store_and_the_model_the_same(seed: int, grou
 
 
 async def live(random: Random, groups: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        await compare(QuickSqliteStore(Path(folder) / "state.db"), ModelStore(), random, groups)
+
+
+class QuickSqliteStore(SqliteStore):
+    async def open(self) -> None:
+        await super().open()
+        self._writer.execute("pragma synchronous = off")  # answers are compared here, not durability
+
+    async def all_events(self) -> list[tuple[Any, ...]]:
+        return self._reader.execute("select instance, id, type, payload, created_at from event order by id")
+
+
+async def compare(
+    store: Any, model: ModelStore, random: Random, groups: int, *, say: Callable[[str], object] = note
+) -> None:
     """Ask both stores for the same things, several at once: they share a group, and take effect in order."""
     now = 0
-    with tempfile.TemporaryDirectory() as folder:
-        model, sqlite = ModelStore(), SqliteStore(Path(folder) / "state.db")
-        await open_both(model, sqlite)
-        try:
-            for _ in range(groups):
-                now += random.choice((0, 1, 10, 50))
-                if random.random() < 0.03:
-                    note(f"{now}: reopen")
-                    await sqlite.close()
-                    await open_both(model, sqlite)
-                group = [operation(random, now, model) for _ in range(random.randint(1, 6))]
-                note(f"{now}: {group}")
-                expected = await answers(model, group)
-                assert await answers(sqlite, group) == expected
-                assert await view(sqlite, model) == await view(model, model)
-                assert events_of(sqlite) == [(pk, *structs.astuple(event)) for pk, event in model.events.values()]
-        finally:
-            await sqlite.close()
-
-
-async def open_both(model: ModelStore, sqlite: SqliteStore) -> None:
     await model.open()
-    await sqlite.open()
-    sqlite._writer.execute("pragma synchronous = off")  # answers are compared here, not durability
+    await store.open()
+    try:
+        for _ in range(groups):
+            now += random.choice((0, 1, 10, 50))
+            if random.random() < 0.03:
+                say(f"{now}: reopen")
+                await store.close()
+                await model.open()
+                await store.open()
+                assert await store.recover(now=now) == await model.recover(now=now)
+            group = [operation(random, now, model) for _ in range(random.randint(1, 6))]
+            say(f"{now}: {group}")
+            expected = await answers(model, group)
+            assert await answers(store, group) == expected
+            assert await view(store, model) == await view(model, model)
+            assert await store.all_events() == [(pk, *structs.astuple(event)) for pk, event in model.events.values()]
+    finally:
+        await store.close()
 
 
 async def answers(store: Store, group: list[Operation]) -> list[Any]:
@@ -119,10 +131,6 @@ def told(happenings: list[Happening]) -> list[Happening]:
     positions = [one.position for one in happenings]
     assert positions == sorted(set(positions))
     return [structs.replace(one, position=0) for one in happenings]
-
-
-def events_of(sqlite: SqliteStore) -> list[tuple[Any, ...]]:
-    return sqlite._reader.execute("select instance, id, type, payload, created_at from event order by id")
 
 
 def operation(random: Random, now: int, model: ModelStore) -> Operation:

@@ -170,6 +170,14 @@ class Config(Struct, frozen=True, kw_only=True):
             check=rules.database_url,
         ),
     ] = DEFAULT_DATABASE
+    database_direct: Annotated[
+        str | None,
+        _about(
+            "Another URL of the same PostgreSQL database, past a pooler in transaction mode, for notifications.",
+            example="postgresql://app@db.internal:5432/app",
+            check=rules.database_url,
+        ),
+    ] = None
     lease: Annotated[
         str,
         _about(

@@ -26,7 +26,9 @@
     ├── ConfigError                        config.invalid             one message, no traceback
     └── StoreError                         store.failed
         ├── DatabaseInUseError             store.in_use
-        └── SchemaVersionError             store.schema_version
+        ├── SchemaVersionError             store.schema_version
+        ├── LeaseLostError                 store.lease_lost           another worker has this one's instances now
+        └── InstanceLostError              store.instance_lost        another worker has this instance now
 
 Control flow uses `Suspended`, a `BaseException`, so that code catching `Exception` never swallows it.
 `TypeError` and `ValueError` of the standard library mark wrong kinds and wrong values of arguments.
@@ -222,6 +224,22 @@ class SchemaVersionError(StoreError):
     """The database was written by a newer release than this one."""
 
     code = "store.schema_version"
+
+
+class LeaseLostError(StoreError):
+    """The lease of this worker is over, and another one has its instances: nothing of theirs is written any more."""
+
+    code = "store.lease_lost"
+
+
+class InstanceLostError(StoreError):
+    """The instance is not this worker's any more: somebody else moved it, and what was to be written is not."""
+
+    code = "store.instance_lost"
+
+    def __init__(self, pk: int) -> None:
+        super().__init__(f"instance {pk} is not this worker's any more: somebody else moved it")
+        self.pk = pk
 
 
 class Suspended(BaseException):

@@ -42,6 +42,27 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(seconds, callback)
 
 
+class SharedClock:
+    """The time by a clock that many machines share, kept between two looks at it by this machine's monotonic one."""
+
+    def __init__(self) -> None:
+        self._offset_ms = (time.time() - time.monotonic()) * 1000
+        self._latest = 0
+
+    def now(self) -> int:
+        # Never backwards: a machine's own moments stay in their order when it is corrected.
+        self._latest = max(self._latest, int(time.monotonic() * 1000 + self._offset_ms))
+        return self._latest
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        seconds = min(max(0.0, (when - self.now()) / 1000), LONGEST_TIMER_SECONDS)
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+    def correct(self, now: int, *, asked_at: float) -> None:
+        """Take over the shared time, read between `asked_at`, by the monotonic clock in seconds, and this moment."""
+        self._offset_ms = now - (asked_at + time.monotonic()) / 2 * 1000
+
+
 class Alarm:
     """One timer for the earliest of many moments. Setting a later one than is set changes nothing."""
 

@@ -13,13 +13,14 @@ from typing_extensions import TypeVar
 from everstep.api.binding import Workflow, bindings
 from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
 from everstep.api.env import Env, set_default_env
+from everstep.core.durations import duration_ms
 from everstep.engine.clock import Clock
 from everstep.engine.control import LocalControl
 from everstep.engine.engine import Engine
 from everstep.engine.options import EngineOptions
 from everstep.engine.program import Program, WorkflowDefinition, define
+from everstep.store.location import open_store
 from everstep.store.protocol import Store
-from everstep.store.sqlite import open_store
 from everstep.telemetry.bus import Telemetry
 
 ParamsT = TypeVar("ParamsT", default=Any)
@@ -31,8 +32,11 @@ class Everstep:
     Args:
         workflows: The workflow classes.
         database: Where state is kept: `"sqlite:///path/to/state.db"`, or `"sqlite:///:memory:"` for state that is gone
-            afterwards. One engine at a time uses a SQLite file.
+            afterwards. One engine at a time uses a SQLite file. `"postgresql://user@host/database"` is shared by any
+            number of processes.
         env: Vars and secrets; bindings of all workflows are added under their names in upper snake case.
+        lease: How long the instances of a process that fell silent stay its own before another one takes them over.
+        direct: Another URL of the same PostgreSQL database, past a pooler in transaction mode, for notifications.
 
     Raises:
         ConfigError: on entering, if a declared member of an environment is missing; all are named.
@@ -45,7 +49,7 @@ class Everstep:
         ...         print(await instance.result())
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all but the first are named, and may be left out
         self,
         workflows: Sequence[type[WorkflowEntrypoint[Any, Any]] | WorkflowDefinition],
         *,
@@ -56,12 +60,16 @@ class Everstep:
         clock: Clock | None = None,
         options: EngineOptions | None = None,
         store: Store | None = None,
+        lease: str = "15 seconds",
+        direct: str | None = None,
     ) -> None:
         definitions = [one if isinstance(one, WorkflowDefinition) else define(one) for one in workflows]
         self.program = Program(definitions, version=version)
         self.telemetry = Telemetry()
         self._values = dict(env or {})
-        self._store = store if store is not None else open_store(database, root)
+        self._store = (
+            store if store is not None else open_store(database, root, lease_ms=duration_ms(lease), direct=direct)
+        )
         self._clock = clock
         self._options = options
         self._running: AsyncExitStack | None = None

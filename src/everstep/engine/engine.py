@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 
 from everstep.api.step import RunsAsChild, StepRunner
-from everstep.core.errors import EngineStoppedError, StoreError, Suspended
+from everstep.core.errors import EngineStoppedError, InstanceLostError, LeaseLostError, StoreError, Suspended
 from everstep.core.stored_error import error_info
 from everstep.engine.attempt import Attempt, Attempts
 from everstep.engine.branch import NEVER
-from everstep.engine.clock import Clock, SystemClock
+from everstep.engine.clock import Clock, SharedClock, SystemClock
 from everstep.engine.creations import Creations
 from everstep.engine.deadlines import Deadlines
 from everstep.engine.dispatcher import Dispatcher
@@ -33,7 +33,9 @@ from everstep.engine.run import Run
 from everstep.engine.starts import Starts
 from everstep.engine.steps import Steps
 from everstep.engine.watchers import Watchers
+from everstep.engine.worker import Worker
 from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, Store
+from everstep.store.shared import SharedStore
 from everstep.telemetry import events as happened
 from everstep.telemetry.bus import Telemetry
 
@@ -64,13 +66,15 @@ class Engine:
     ) -> None:
         self.store = store
         self.program = program
-        self.clock = clock or SystemClock()
+        shared = store if isinstance(store, SharedStore) else None
+        self.clock = clock or (SystemClock() if shared is None else SharedClock())
         self.telemetry = telemetry or Telemetry()
         self.options = options or EngineOptions()
         self.loop = asyncio.get_running_loop()
         self.attempts = Attempts(Deadlines(self.clock), threads=self.options.threads)
         self.dispatcher = Dispatcher(self)
         self.maintenance = Maintenance(self)
+        self.worker = None if shared is None else Worker(self, shared)
         self.creations = Creations(self)
         self._reserved: Counter[str] = Counter()
         self._held: Counter[int] = Counter()
@@ -85,7 +89,11 @@ class Engine:
 
     async def start(self) -> int:
         """Make everything go on that was running, waiting or queued; return how many instances a crash had left."""
+        if self.worker is not None:
+            await self.worker.synchronise()
         recovered = await self.store.recover(now=self.clock.now())
+        if self.worker is not None:  # not before: what it claims is not from an earlier life
+            await self.worker.start()
         for workflow, count in (await self.store.unclaimable(self.program.names)).items():
             log.warning("%d instances of workflow %r wait: this program has no such workflow", count, workflow)
         self.dispatcher.kick()
@@ -98,12 +106,14 @@ class Engine:
         self.dispatcher.stop()
         await self.maintenance.stop()
         await self._drain()
-        for run in list(self._runs.values()):
+        for run in self.runs():
             self._give_back(run)
         try:
             await self.store.release(now=self.clock.now())
         except StoreError as error:
             log.warning("cannot give the instances back: %s; the next start takes them for cut off", error)
+        if self.worker is not None:
+            await self.worker.stop()
         self.watchers.give_up(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
         self._starts.stop()
         self.attempts.close()
@@ -123,6 +133,10 @@ class Engine:
     def resident(self, pk: int) -> Run | None:
         """Return the run of an instance that is in memory."""
         return self._runs.get(pk)
+
+    def runs(self) -> list[Run]:
+        """Return every instance in memory."""
+        return list(self._runs.values())
 
     def pk_of(self, workflow: str, id: str) -> int | None:
         """Return the key of an instance, if it is in memory and has not ended."""
@@ -204,8 +218,8 @@ class Engine:
             run.returned = True
             if ended is not None:
                 self._end(run, ended)
-        except Suspended:
-            pass
+        except (Suspended, InstanceLostError, LeaseLostError):
+            pass  # put away, or somebody else's by now
         except Exception as error:
             # Ours, not the workflow's, whose errors are its end. An instance that nobody runs would look as if it ran.
             log.exception("instance %s/%s could not be run", run.instance.workflow, run.instance.id)
@@ -227,7 +241,11 @@ class Engine:
         return written
 
     def _has_ended(self, run: Run, change: InstanceChange, written: asyncio.Future[None]) -> None:
-        if written.cancelled() or written.exception() is not None:
+        if written.cancelled():
+            return
+        if (error := written.exception()) is not None:
+            if isinstance(error, InstanceLostError):
+                self.discard(run.pk)
             return
         if self._runs.get(run.pk) is run:
             self._remove(run.pk)
@@ -308,7 +326,11 @@ class Engine:
         self.dispatcher.kick()
 
     def check_write(self, written: asyncio.Future[Any]) -> None:
-        if not written.cancelled() and (error := written.exception()) is not None:
+        if written.cancelled() or (error := written.exception()) is None:
+            return
+        if isinstance(error, InstanceLostError):
+            self.discard(error.pk)
+        elif not isinstance(error, LeaseLostError):
             log.error("a write that nobody waited for failed: %s", error)
 
     def tell_change(self, pk: int) -> None:

@@ -13,6 +13,7 @@ from everstep.telemetry.bus import Telemetry
 if TYPE_CHECKING:
     from everstep.engine.attempt import Attempt, Attempts
     from everstep.engine.run import Run
+    from everstep.engine.worker import Worker
 
 
 class Host(Protocol):
@@ -23,6 +24,12 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     telemetry: Telemetry
     attempts: Attempts
+    worker: Worker | None
+    """This engine among others on the same store; None where it is alone."""
+
+    def discard(self, pk: int) -> None:
+        """Put an instance away now, attempts in flight included."""
+        ...
 
     def parked(self, run: Run, due: int) -> None:
         """Note that `run` does nothing before `due`; it may be put away now."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 from everstep.core.errors import (
     EverstepError,
+    InstanceLostError,
     InstanceNotFoundError,
     InstanceStateError,
     StoreError,
@@ -123,7 +124,8 @@ class LifecycleVerbs:
                 run.unpause(now)
             else:
                 # It was put away for the pause while the resume was on its way to disk: nobody has it, so it is due.
-                await engine.make_due(done.pk)
+                with contextlib.suppress(InstanceLostError):  # somebody else has moved it since
+                    await engine.make_due(done.pk)
 
     @to_the_end
     async def terminate(self, workflow: str, id: str, *, rollback: bool = False) -> None:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from everstep.core.errors import RollbackInProgressError, Suspended
+from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackInProgressError, Suspended
 from everstep.core.journal import AttemptRecord, Journal, StepRecord
 from everstep.engine.branch import NEVER, Compensation, Inbox, Wait, hush, position_of
 from everstep.engine.clock import Alarm
@@ -125,16 +125,9 @@ class Run:
 
     def tell(self, kind: type[happened.StepProgress], record: StepRecord, **facts: Any) -> None:
         """Tell telemetry what happened to a step."""
-        self.host.telemetry.emit(
-            kind(
-                workflow=self.instance.workflow,
-                instance_id=self.instance.id,
-                at=self.host.clock.now(),
-                step=record.name,
-                count=record.count,
-                **facts,
-            )
-        )
+        workflow, id, at = self.instance.workflow, self.instance.id, self.host.clock.now()
+        happening = kind(workflow=workflow, instance_id=id, at=at, step=record.name, count=record.count, **facts)
+        self.host.telemetry.emit(happening)
 
     # Writing
 
@@ -147,6 +140,9 @@ class Run:
         try:
             await self.host.store.write(self._change(step, attempt, consumed), awaited=True)
             self.host.tell_change(self.pk)
+        except (InstanceLostError, LeaseLostError):
+            self.host.discard(self.pk)  # somebody else has it: nothing more happens here
+            raise Suspended from None
         finally:
             self.active -= 1
             self.settle()
@@ -301,7 +297,8 @@ class Run:
     @property
     def halted(self) -> bool:
         """Whether there is something at the gate: a pause, a rollback, or that the instance was put away."""
-        return self.paused_since is not None or self.sealed or self.dropped
+        claimable = self.parked and self.host.worker is not None
+        return self.paused_since is not None or self.sealed or self.dropped or claimable
 
     async def gate(self) -> None:
         """Stand still while the instance is being paused."""
@@ -309,6 +306,8 @@ class Run:
             opened = self.host.loop.create_future()
             self._gated.append(opened)
             await opened
+        if self.parked and self.host.worker is not None:
+            await self.host.worker.take_back(self)
         self.check_alive()
         self.leave_if_sealed()
 

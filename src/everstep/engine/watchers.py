@@ -21,6 +21,10 @@ class Watchers:
         self._watchers.setdefault(pk, []).append(future)
         return future
 
+    def watched(self) -> list[int]:
+        """Return the instances whose end somebody waits for, here."""
+        return list(self._watchers)
+
     def unwatch(self, pk: int, future: asyncio.Future[InstanceChange | None]) -> None:
         """Forget a future of `watch`."""
         watchers = self._watchers.get(pk)

@@ -105,7 +105,15 @@ class DevServer:
         values = {**project.config.vars, **secrets, **self._options.variables}
         self._check(program, values)
         database = self._database(project)
-        es = Everstep(program.workflows, database=database, env=values, root=project.root, version=program.version)
+        es = Everstep(
+            program.workflows,
+            database=database,
+            env=values,
+            root=project.root,
+            version=program.version,
+            lease=project.config.lease,
+            direct=project.config.database_direct,
+        )
         if not self._options.quiet:
             es.telemetry.subscribe(self._console.happened)
         async with es:

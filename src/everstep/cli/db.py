@@ -1,0 +1,77 @@
+"""`everstep db`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from everstep.cli.failures import one_message
+
+_database = click.option("--database", metavar="URL", help="Another database than the settings name.")
+_environment = click.option("--env", "environment", metavar="NAME", help="With the settings under env.NAME.")
+
+
+@click.group("db")
+def command() -> None:
+    """Look at the database's schema, or bring it up to date."""
+
+
+@command.command("status")
+@_database
+@_environment
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@one_message
+def status(database: str | None, environment: str | None, as_json: bool) -> None:
+    """Show which version the schema has, and which one this release writes."""
+    import asyncio
+
+    import orjson  # quicker to load when they are needed
+
+    from everstep.store.schema import state_of
+
+    state = asyncio.run(state_of(_url(database, environment)))
+    if as_json:
+        click.echo(orjson.dumps({"version": state.version, "latest": state.latest}).decode())
+    elif state.version == state.latest:
+        click.echo(f"schema {state.version}, up to date")
+    else:
+        click.echo(f"schema {state.version} of {state.latest}; everstep db migrate brings it up to date")
+
+
+@command.command("migrate")
+@_database
+@_environment
+@one_message
+def migrate(database: str | None, environment: str | None) -> None:
+    """Bring the schema up to date. Workers of the release before may go on meanwhile.
+
+    Every start does this by itself; here it is for databases whose tables somebody else may make.
+    """
+    import asyncio
+
+    from everstep.store.schema import bring_up_to_date
+
+    state = asyncio.run(bring_up_to_date(_url(database, environment)))
+    click.echo(f"schema {state.version}, up to date")
+
+
+@command.command("print-sql")
+@_database
+@_environment
+@one_message
+def print_sql(database: str | None, environment: str | None) -> None:
+    """Print the migrations, in order, for people who run them by hand."""
+    from everstep.store.schema import scripts_of
+
+    for script in scripts_of(_url(database, environment)):
+        click.echo(script)
+
+
+def _url(database: str | None, environment: str | None) -> str:
+    from everstep.config import load_project
+
+    overrides = {} if database is None else {"database": database}
+    project = load_project(Path.cwd(), environment=environment, overrides=overrides, environ=os.environ)
+    return project.config.database

@@ -1,0 +1,181 @@
+"""This engine among others on the same store: its beat, and how it follows what others did to its instances.
+
+Knows nothing of how a store keeps leases and tells news; see `docs/design/many-machines.md`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from everstep.core.errors import EverstepError, InstanceLostError, LeaseLostError
+from everstep.engine.clock import SharedClock
+from everstep.engine.run import Run
+from everstep.store.protocol import Change, InstanceChange
+from everstep.store.shared import Seen, SharedStore
+from everstep.telemetry import events as happened
+
+if TYPE_CHECKING:
+    from everstep.engine.engine import Engine
+
+log = logging.getLogger("everstep.engine")
+
+EVERY_SECONDS = 1.0
+"""How late news is at most, should every notification be lost."""
+RETRY_SECONDS = 0.5
+SWEEP_SECONDS = 30.0
+
+
+class Worker:
+    """The one loop by which an engine takes part: it beats every second, and at once when there is news."""
+
+    def __init__(self, engine: Engine, store: SharedStore) -> None:
+        self._engine = engine
+        self._store = store
+        self._every_seconds = min(EVERY_SECONDS, store.lease_ms / 3000)
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._lease_seconds = store.lease_ms / 1000
+        self._beaten_at = self._swept_at = time.monotonic()
+        self._polite_until = 0.0
+        self._orphans: set[int] = set()
+
+    async def synchronise(self) -> None:
+        """Take over the time that all workers share."""
+        asked_at = time.monotonic()
+        news = await self._store.beat((), ())
+        if isinstance(self._engine.clock, SharedClock):
+            self._engine.clock.correct(news.now, asked_at=asked_at)
+
+    async def start(self) -> None:
+        """Hear notifications from now on, and begin to beat."""
+        self._store.on_lost_lease(self._lost_lease)
+        await self._store.listen(self._news.set)
+        self._task = self._engine.loop.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End, whatever is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        pause = self._every_seconds
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
+            self._news.clear()
+            try:
+                await self._beat()
+                await self._sweep()
+                pause = self._every_seconds
+            except Exception as error:  # the beat goes on whatever happens: it is the lease
+                if not isinstance(error, EverstepError):
+                    log.exception("a beat failed")
+                log.warning("no word from the database: %s; trying again", error)
+                pause = min(RETRY_SECONDS, self._every_seconds)
+                self._swept_at = -SWEEP_SECONDS  # what became of claims and creations meanwhile is looked at afterwards
+
+    async def _beat(self) -> None:
+        engine, asked_at = self._engine, time.monotonic()
+        news = await self._store.beat(engine.program.names, engine.watchers.watched())
+        if isinstance(engine.clock, SharedClock):
+            engine.clock.correct(news.now, asked_at=asked_at)
+        for pk in news.noted:
+            await self._follow(pk)
+        for pk in news.ended:
+            engine.watchers.tell_end(pk)
+        if time.monotonic() - self._beaten_at > self._lease_seconds / 2:
+            # Who was cut off from the database was most likely not alone: the others get the time to say they live.
+            self._polite_until = time.monotonic() + self._lease_seconds
+        self._beaten_at = time.monotonic()
+        if news.lapsed and self._beaten_at >= self._polite_until:
+            adopted = await self._store.adopt(news.lapsed, now=engine.clock.now())
+            if adopted:
+                log.warning("took over %d instances of a worker that fell silent", adopted)
+            engine.dispatcher.kick()
+        elif news.next_due is not None:
+            engine.dispatcher.arm(news.next_due)
+
+    async def _sweep(self) -> None:
+        """Make due what is this worker's and nobody runs: the answer to a claim or a creation was lost for good.
+
+        Twice in a row: what is found only once may be on its way into memory.
+        """
+        if not self._orphans and time.monotonic() - self._swept_at < SWEEP_SECONDS:
+            return
+        self._swept_at = time.monotonic()
+        engine = self._engine
+        orphans = {pk for pk in await self._store.owned() if engine.resident(pk) is None}
+        for pk in orphans & self._orphans:
+            log.warning("instance %d was this worker's and nobody ran it: it is due again", pk)
+            engine.make_due(pk)
+        self._orphans = orphans - self._orphans
+
+    async def _lost_lease(self) -> None:
+        """Another worker has everything: whatever is in memory is from before."""
+        log.warning("this worker was silent for longer than its lease: others have its instances; it begins anew")
+        engine = self._engine
+        for run in engine.runs():
+            engine.discard(run.pk)
+        engine.dispatcher.kick()
+
+    async def take_back(self, run: Run) -> None:
+        """Make a parked instance ours again before its own code goes on: another worker may have claimed it."""
+        engine = self._engine
+        run.parked = False
+        engine.unparked(run)
+        run.active += 1
+        try:
+            await engine.store.write(Change(run.pk, instance=InstanceChange("running", at=engine.clock.now())))
+        except (InstanceLostError, LeaseLostError):
+            engine.discard(run.pk)
+        finally:
+            run.active -= 1
+
+    async def _follow(self, pk: int) -> None:
+        """Bring an instance in memory to where somebody else brought it on disk."""
+        engine = self._engine
+        seen = await self._store.look(pk)
+        if seen is None or not seen.mine or seen.instance.ended:
+            engine.discard(pk)
+            if seen is None or seen.instance.ended:
+                engine.watchers.tell_end(pk)
+            engine.watchers.tell_change(pk)
+            return
+        engine.watchers.tell_change(pk)
+        run = engine.resident(pk)
+        if seen.instance.status == "waitingForPause" and (run is None or run.paused_since is None):
+            self._pause(run, seen)
+        elif run is not None:
+            self._go_on(run, seen)
+
+    def _pause(self, run: Run | None, seen: Seen) -> None:
+        if run is None:  # nobody is at work
+            self._paused(seen)
+        else:
+            run.pause(seen.instance.paused_at or self._engine.clock.now(), lambda: self._paused(seen))
+
+    def _paused(self, seen: Seen) -> None:
+        engine, instance = self._engine, seen.instance
+        at = engine.clock.now()
+        written = engine.store.write(Change(instance.pk, instance=InstanceChange("paused", at=at)))
+        written.add_done_callback(engine.check_write)
+        engine.discard(instance.pk)
+        engine.watchers.tell_change(instance.pk)
+        engine.telemetry.emit(happened.InstancePaused(workflow=instance.workflow, instance_id=instance.id, at=at))
+
+    def _go_on(self, run: Run, seen: Seen) -> None:
+        if run.paused_since is not None and seen.instance.status == "running":
+            run.unpause(self._engine.clock.now())
+        if run.parked:  # the row is due if this concerns it, and a claim wakes the run
+            self._engine.dispatcher.kick()
+            return
+        for event in seen.events:
+            run.deliver(event)
+        run.child_ended()

@@ -1,0 +1,184 @@
+"""One connection to PostgreSQL, made when it is needed and made anew when it is lost. Knows no statement by name.
+
+Translates the driver's errors into ours: trouble that passes, conflicts that a second try solves, and refusals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+from msgspec import Struct
+
+from everstep.core.errors import StoreError
+from everstep.store.driver import StoreUnavailableError
+
+HANG_SECONDS = 30.0
+"""A statement that takes longer hangs with its server: the connection is given up, and what became of it is asked."""
+CONNECT_SECONDS = 10
+_SCHEMA = "everstep"
+
+_TROUBLE = ("08", "53", "57", "25", "F0", "58", "XX")
+"""Classes of errors that pass: connections, resources, an operator who restarts, a standby that only reads."""
+_CONFLICTS = ("40001", "40P01", "55P03", "0A000", "26000", "42P05")
+"""Serialization, deadlock, lock not available; a plan from before a migration; statements lost in a pooler."""
+
+
+class StoreConflictError(StoreUnavailableError):
+    """A transaction lost to another one and changed nothing; tried again it may well succeed."""
+
+    code = "store.conflict"
+
+
+class Address(Struct, frozen=True):
+    """Where a database is and how to speak to it, as its URL says.
+
+    Attributes:
+        dsn: The URL without what only Everstep understands.
+        schema: The schema that has the tables.
+        pooled: Whether a pooler in transaction mode stands between: nothing may be left in a session.
+    """
+
+    dsn: str
+    schema: str = _SCHEMA
+    pooled: bool = False
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read `postgresql://user@host/database?schema=…&statement_cache_size=0`."""
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        schema = options.pop("schema", _SCHEMA)
+        if not schema.isidentifier() or not schema.islower():
+            raise StoreError(f"schema {schema!r} in the database URL is not a plain lower-case name")
+        pooled = options.pop("statement_cache_size", "") == "0"
+        dsn = urlunsplit(parts._replace(query=urlencode(options)))
+        return cls(dsn, schema, pooled)
+
+
+class Link:
+    """A connection that is there when it is needed."""
+
+    def __init__(self, address: Address, *, idle_ms: int = 0) -> None:
+        self._address = address
+        self._idle_ms = idle_ms
+        self._connection: Any = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection, for those who listen; None while there is none."""
+        return self._connection
+
+    @property
+    def begin(self) -> str:
+        """What begins a transaction that the server ends when we stand still in it."""
+        if not (self._address.pooled and self._idle_ms):
+            return "begin"
+        return f"begin; set local idle_in_transaction_session_timeout = {self._idle_ms}"
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
+        """Run one statement and return its rows."""
+        async with self._turn:
+            return await self._fetched(sql, arguments)
+
+    async def _fetched(self, sql: str, arguments: tuple[Any, ...]) -> list[Any]:
+        connection = await self._connected()
+        try:
+            async with asyncio.timeout(HANG_SECONDS):
+                if self._address.pooled and not connection.is_in_transaction():
+                    # The driver prepares in one exchange and executes in the next: a pooler may part the two.
+                    async with connection.transaction():
+                        return await connection.fetch(sql, *arguments)  # type: ignore[no-any-return]  # list[Record]
+                return await connection.fetch(sql, *arguments)  # type: ignore[no-any-return]
+        except BaseException as error:
+            raise self._translated(error) from error
+
+    async def script(self, sql: str) -> str:
+        """Run statements without arguments in one exchange; return the status of the last."""
+        async with self._turn:
+            return await self._executed(sql)
+
+    async def _executed(self, sql: str) -> str:
+        connection = await self._connected()
+        try:
+            async with asyncio.timeout(HANG_SECONDS):
+                return await connection.execute(sql)  # type: ignore[no-any-return]
+        except BaseException as error:
+            raise self._translated(error) from error
+
+    async def listen(self, channels: Sequence[str], callback: Callable[..., None]) -> None:
+        """Call back at every notification, and when the connection is lost; then listening has to begin again."""
+        async with self._turn:
+            connection = await self._connected()
+            try:
+                async with asyncio.timeout(HANG_SECONDS):
+                    for channel in channels:
+                        await connection.add_listener(channel, callback)
+                connection.add_termination_listener(callback)
+            except BaseException as error:
+                self.drop()
+                raise self._translated(error) from error
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is no connection at the moment."""
+        return self._connection is None or self._connection.is_closed()
+
+    def drop(self) -> None:
+        """Let go of the connection at once; a transaction under way is rolled back by the server."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def close(self) -> None:
+        """Say good-bye and close."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await connection.close(timeout=2)
+
+    async def _connected(self) -> Any:
+        if not self.lost:
+            return self._connection
+        options: dict[str, Any] = {"statement_cache_size": 0}
+        if not self._address.pooled:
+            settings = {"application_name": "everstep", "jit": "off", "plan_cache_mode": "force_generic_plan"}
+            if self._idle_ms:
+                settings["idle_in_transaction_session_timeout"] = str(self._idle_ms)
+            options = {"statement_cache_size": 200, "max_cached_statement_lifetime": 0, "server_settings": settings}
+        try:
+            self._connection = await asyncpg.connect(self._address.dsn, timeout=CONNECT_SECONDS, **options)
+        except asyncpg.InvalidAuthorizationSpecificationError as error:
+            raise StoreError(f"the database refuses us: {error}") from error
+        except asyncpg.InvalidCatalogNameError as error:
+            raise StoreError(f"{error}; create the database first") from error
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise StoreUnavailableError(f"the database cannot be reached ({_said(error)})") from error
+        return self._connection
+
+    def _translated(self, error: BaseException) -> BaseException:
+        if isinstance(error, asyncpg.PostgresError):
+            state = str(getattr(error, "sqlstate", None) or "")
+            if state in _CONFLICTS:
+                return StoreConflictError(f"the database asks to try again ({_said(error)})")
+            if state.startswith(_TROUBLE):
+                self.drop()
+                return StoreUnavailableError(f"the database is in trouble ({_said(error)})")
+            return StoreError(f"the database refused a statement: {_said(error)}")
+        if isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
+            if isinstance(error, asyncpg.DataError):
+                return StoreError(f"the database refused a value: {_said(error)}")
+            self.drop()
+            return StoreUnavailableError(f"the connection to the database was lost ({_said(error)})")
+        if isinstance(error, asyncio.CancelledError):
+            self.drop()  # its statement may still be under way
+        return error
+
+
+def _said(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0] or type(error).__name__

@@ -1,0 +1,240 @@
+"""The order in which operations reach the database: those on the same instance one after another, others side by side.
+
+Groups gather while the groups before them are on their way; there is no window. Knows nothing of SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from everstep.core.errors import LeaseLostError, StoreError
+from everstep.store.driver import StoreUnavailableError
+from everstep.store.group import PATIENCE_SECONDS
+from everstep.store.postgres.rows import Rows
+
+log = logging.getLogger("everstep.store")
+
+MAX_GROUP = 512
+GROUPS_IN_FLIGHT = 2
+"""On two connections a thousand instances get 1.4 times as far as on one, and on four no further (limits.md §5.6)."""
+_SOONEST_SECONDS, _LATEST_SECONDS = 0.05, 2.0
+
+Carry: TypeAlias = Callable[[int, Sequence[Any], object], Awaitable[list[Any]]]
+"""Carries operations out on a lane; the object is the same when the same ones are tried again."""
+
+
+class Verb(Struct, eq=False):
+    """An operation that is a transaction of its own.
+
+    Attributes:
+        work: What it does.
+        kept: Whether it must be carried out in the end. Who asked from outside hears of trouble that lasts instead.
+        first: Looks whether there is anything to do at all; an answer other than None is the verb's.
+    """
+
+    work: Callable[..., Awaitable[Any]]
+    kept: bool = False
+    first: Callable[..., Awaitable[Any]] | None = None
+
+
+class _Entry:
+    __slots__ = ("everything", "future", "keys", "operation")
+
+    def __init__(self, operation: Any, keys: Sequence[Hashable] | None, future: asyncio.Future[Any]) -> None:
+        self.operation = operation
+        self.everything = keys is None
+        self.keys: Sequence[Hashable] = keys or ()
+        self.future = future
+
+
+class Road:
+    """The one queue through which everything that changes the store goes.
+
+    Args:
+        carry: Carries out a group of `Rows` and `Birth`s, or one `Verb`.
+        lanes: How many connections write.
+        lost: Called when the lease is lost; what is not a change of an instance is tried again once it returns.
+    """
+
+    def __init__(self, carry: Carry, *, lanes: int, lost: Callable[[], Awaitable[None]]) -> None:
+        self._carry = carry
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._free = list(range(lanes, 0, -1))
+        self._pending: deque[_Entry] = deque()
+        self._in_flight: Counter[Hashable] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._groups = 0
+        self._verbs = 0
+        self._alone = False
+        self._scheduled = False
+        self._closing = False
+        self._leaving = False
+        self.trouble: str | None = None
+        self._trouble_since = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is queued or on its way."""
+        return bool(self._pending or self._tasks or self._scheduled)
+
+    def submit(self, operation: Any, keys: Sequence[Hashable] | None) -> asyncio.Future[Any]:
+        """Queue an operation on what `keys` stand for, or on everything; the future is done once it is on disk."""
+        if self._closing:
+            raise StoreError("the store is closed")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._pending.append(_Entry(operation, keys, future))
+        self._verbs += type(operation) is Verb
+        self._schedule()
+        return future
+
+    async def close(self) -> None:
+        """Carry out what is queued; with a database in trouble, only as long as patience lasts."""
+        self._leaving = True
+        while self.busy:  # noqa: ASYNC110  # once, at the end
+            await asyncio.sleep(0.002)
+        self._closing = True
+
+    def _schedule(self) -> None:
+        full = self._groups >= GROUPS_IN_FLIGHT and not self._verbs  # what gathers meanwhile need not be looked at
+        if not (self._scheduled or self._alone or full) and self._free:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        while self._free and self._pending and not self._alone:
+            entries = self._take()
+            if not entries:
+                return
+            self._verbs -= type(entries[0].operation) is Verb
+            lane = self._free.pop()
+            for entry in entries:
+                self._in_flight.update(entry.keys)
+            task = self._loop.create_task(self._travel(lane, entries))
+            self._tasks.add(task)
+
+    def _take(self) -> list[_Entry]:
+        """Take the next operations that meet nobody on the road, in their order."""
+        taken: list[_Entry] = []
+        skipped: list[_Entry] = []
+        blocked: set[Hashable] = set()
+        pending, in_flight = self._pending, self._in_flight
+        groups_full = self._groups >= GROUPS_IN_FLIGHT
+        while pending and len(taken) < MAX_GROUP:
+            entry = pending[0]
+            if entry.everything:
+                if not (taken or skipped or self._tasks):
+                    pending.popleft()
+                    self._alone = True
+                    return [entry]
+                break
+            pending.popleft()
+            keys, verb = entry.keys, type(entry.operation) is Verb
+            waits = (taken if verb else groups_full) or any(key in in_flight or key in blocked for key in keys)
+            if waits:
+                skipped.append(entry)
+                blocked.update(keys)
+                if len(skipped) > MAX_GROUP:
+                    break
+                continue
+            taken.append(entry)
+            if verb:
+                break
+            if type(entry.operation) is Rows and entry.operation.move is not None:
+                blocked.update(keys)  # what comes after a move is written after it
+        pending.extendleft(reversed(skipped))
+        if taken and type(taken[0].operation) is not Verb:
+            self._groups += 1
+        return taken
+
+    async def _travel(self, lane: int, entries: list[_Entry]) -> None:
+        group = type(entries[0].operation) is not Verb
+        alone = entries[0].everything
+        keys = [key for entry in entries for key in entry.keys]
+        try:
+            await self._carry_persistently(lane, entries)
+        finally:
+            for key in keys:
+                self._in_flight[key] -= 1
+                if self._in_flight[key] <= 0:
+                    del self._in_flight[key]
+            self._groups -= group
+            self._alone = self._alone and not alone
+            self._free.append(lane)
+            self._tasks.discard(asyncio.current_task())
+            if self._pending:
+                self._schedule()
+
+    async def _carry_persistently(self, lane: int, entries: list[_Entry]) -> None:
+        token, delay = object(), _SOONEST_SECONDS
+        while entries:
+            try:
+                answers = await self._carry(lane, [entry.operation for entry in entries], token)
+            except LeaseLostError as error:
+                # Whose instances were lost, is told so; the rest is tried again by the worker that we are from then on.
+                entries = self._without(entries, error, keep=lambda one: type(one) is not Rows)
+                await self._lost()
+            except StoreUnavailableError as error:
+                self._tell_trouble(error, delay)
+                if time.monotonic() - self._trouble_since >= PATIENCE_SECONDS:
+                    entries = self._gives_up(entries, error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _LATEST_SECONDS)
+            except Exception as error:  # noqa: BLE001  # every waiter hears of it
+                _answer(entries, [error] * len(entries))
+                return
+            else:
+                if self.trouble is not None:
+                    log.warning("the database answers again")
+                    self.trouble = None
+                _answer(entries, answers)
+                return
+
+    def _tell_trouble(self, error: Exception, delay: float) -> None:
+        if self.trouble is None:
+            self._trouble_since = time.monotonic()
+        self.trouble = str(error)
+        log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again in %.2g s", error, delay)
+
+    def _gives_up(self, entries: list[_Entry], error: Exception) -> list[_Entry]:
+        """Withdraw what need not be carried out once the trouble lasts, everywhere; return what stays."""
+        waiting = self._without(list(self._pending), error, keep=_is_kept)
+        self._pending.clear()
+        self._pending.extend(waiting)
+        self._verbs = sum(type(entry.operation) is Verb for entry in waiting)
+        entries = self._without(entries, error, keep=_is_kept)
+        if self._leaving:
+            _answer([*entries, *self._pending], [error] * (len(entries) + len(self._pending)))
+            self._pending.clear()
+            self._verbs = 0
+            return []
+        return entries
+
+    @staticmethod
+    def _without(entries: list[_Entry], error: Exception, *, keep: Callable[[Any], bool]) -> list[_Entry]:
+        gone = [entry for entry in entries if not keep(entry.operation)]
+        _answer(gone, [error] * len(gone))
+        return [entry for entry in entries if keep(entry.operation)]
+
+
+def _is_kept(operation: Any) -> bool:
+    return type(operation) is Rows or (type(operation) is Verb and operation.kept)
+
+
+def _answer(entries: Sequence[_Entry], answers: Sequence[Any]) -> None:
+    for entry, answer in zip(entries, answers, strict=True):
+        future = entry.future
+        if future.done():  # its waiter was cancelled; what it asked for happened all the same
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

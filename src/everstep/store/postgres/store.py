@@ -1,0 +1,345 @@
+"""The store on PostgreSQL: every verb, and how it gets onto the road. The statements are in `sql/postgres.sql`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from everstep.core.errors import StoreError
+from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.store.driver import StoreUnavailableError
+from everstep.store.postgres.lane import Identity, Lane, Pass, Work
+from everstep.store.postgres.link import Address, Link
+from everstep.store.postgres.names import Names
+from everstep.store.postgres.readers import Readers
+from everstep.store.postgres.road import Road, Verb
+from everstep.store.postgres.rows import Birth, Group, Rows
+from everstep.store.postgres.schema import migrate
+from everstep.store.postgres.statements import load_statements
+from everstep.store.postgres.verbs import ADOPTED_AT_ONCE, Verbs, happenings, step_of
+from everstep.store.protocol import (
+    Change,
+    Claim,
+    EventRecord,
+    Happening,
+    InstanceRecord,
+    NewInstance,
+    SentEvent,
+    StepKey,
+    Transition,
+)
+from everstep.store.shared import News, Seen
+
+LANES = 3
+READERS = 3
+
+
+class PostgresStore:
+    """A `Store` in a PostgreSQL database that many workers share.
+
+    Args:
+        url: The database: `postgresql://user@host/database`, with `?schema=…` for tables elsewhere than in the schema
+            `everstep`, and `?statement_cache_size=0` behind a pooler in transaction mode.
+        lease_ms: How long the instances of a worker that fell silent stay its own.
+        direct: Another URL of the same database, past a pooler, for notifications.
+    """
+
+    def __init__(self, url: str, *, lease_ms: int = 15_000, direct: str | None = None) -> None:
+        self._address = address = Address.parse(url)
+        self.lease_ms = lease_ms
+        self._queries = load_statements(address.schema)
+        self._lanes = [
+            Lane(number, Link(address, idle_ms=max(1_000, lease_ms // 2)), self._queries)
+            for number in range(1, LANES + 1)
+        ]
+        self._pulse = Link(address)
+        # Behind a pooler nobody hears anything without a connection past it.
+        listening = Address.parse(direct) if direct else None if address.pooled else address
+        self._ear = Link(listening) if listening else None
+        self._readers: Readers | None = None
+        self._road: Road | None = None
+        self._names = Names()
+        self._identity = Identity(0, 0)
+        self._lost_lease: Callable[[], Awaitable[None]] | None = None
+        self._registering = asyncio.Lock()
+        self._heard: Callable[[], None] | None = None
+
+    # A worker's life
+
+    async def open(self) -> None:
+        """Connect, bring the schema up to date and become a worker."""
+        try:
+            await migrate(self._pulse, self._address.schema)
+            await self._register()
+        except BaseException:
+            self._pulse.drop()
+            raise
+        self._readers = Readers(self._address, most=READERS)
+        self._road = Road(self._carry, lanes=LANES, lost=self._expelled)
+
+    async def close(self) -> None:
+        """Finish what was asked for and leave. What this worker still owns may be adopted at once."""
+        if self._road is not None:
+            await self._road.close()
+            self._road = None
+        try:
+            await self._leave()
+        except StoreError:
+            pass  # the lease ends by itself
+        for link in (*(lane.link for lane in self._lanes), self._pulse, self._ear):
+            if link is not None:
+                await link.close()
+        if self._readers is not None:
+            await self._readers.close()
+            self._readers = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is on its way to the database or back."""
+        return (self._road is not None and self._road.busy) or (self._readers is not None and self._readers.busy > 0)
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps the database from being written, or None."""
+        return None if self._road is None else self._road.trouble
+
+    def on_lost_lease(self, callback: Callable[[], Awaitable[None]]) -> None:
+        self._lost_lease = callback
+
+    async def listen(self, callback: Callable[[], None]) -> bool:
+        self._heard = callback
+        if self._ear is None:
+            return False
+        channels = (f"{self._address.schema}_due", f"{self._address.schema}_{self._identity.worker}")
+        await self._ear.listen(channels, self._hear)
+        return True
+
+    def _hear(self, *_: Any) -> None:
+        if self._heard is not None:
+            self._heard()
+
+    async def beat(self, workflows: Sequence[str], watched: Sequence[int]) -> News:
+        who = self._identity
+        if self._heard is not None and self._ear is not None and self._ear.lost:
+            with contextlib.suppress(StoreUnavailableError):  # deaf for now: the beat brings the same news, later
+                await self.listen(self._heard)
+        [row] = await self._pulse.fetch(
+            self._queries["beat"], who.worker, who.epoch, self.lease_ms, list(workflows), list(watched)
+        )
+        if not row["stands"]:
+            await self._expelled(who)
+        return News(row["now"], row["noted"], row["next_due"], row["lapsed"], row["ended"])
+
+    async def adopt(self, workers: Sequence[int], *, now: int) -> int:
+        dead = list(workers)
+        if not dead:
+            return 0
+        await self._pulse.fetch(self._queries["expel"], dead)
+        adopted = await self._adopted(dead, now)
+        for worker in dead:
+            await self._forget(worker)
+        return adopted
+
+    async def recover(self, *, now: int) -> int:
+        own = await self._adopted([self._identity.worker], now)
+        lapsed = [row["id"] for row in await self._read("lapsed")]
+        return own + await self.adopt(lapsed, now=now)
+
+    async def _adopted(self, workers: Sequence[int], now: int) -> int:
+        adopted = piece = await self._do(None, "adopt", workers, now=now)
+        while piece >= ADOPTED_AT_ONCE:
+            piece = await self._do(None, "adopt", workers, now=now)
+            adopted += piece
+        return int(adopted)
+
+    async def release(self, *, now: int) -> None:
+        await self._do(None, "release", now=now)
+
+    async def _register(self) -> None:
+        about = (platform.node(), os.getpid(), None)
+        [row] = await self._pulse.fetch(self._queries["register_worker"], self.lease_ms, *about)
+        self._identity = Identity(row["id"], row["epoch"])
+        await self._pulse.fetch(self._queries["register_lanes"], row["id"], row["epoch"], LANES)
+        for lane in self._lanes:
+            lane.reset()
+
+    async def _leave(self) -> None:
+        worker = self._identity.worker
+        await self._pulse.fetch(self._queries["leave"], worker)
+        await self._forget(worker)
+
+    async def _forget(self, worker: int) -> None:
+        await self._pulse.fetch(self._queries["leave_lanes"], worker)
+        await self._pulse.fetch(self._queries["forget_notes"], worker)
+        await self._pulse.fetch(self._queries["forget_worker"], worker)
+
+    async def _expelled(self, was: Identity | None = None) -> None:
+        """Begin a new life: another worker has the instances of the one that was."""
+        was = was or self._identity
+        async with self._registering:
+            if was != self._identity:
+                return
+            if self._ear is not None:
+                self._ear.drop()
+            await self._register()
+        if self._lost_lease is not None:
+            await self._lost_lease()
+
+    # What changes
+
+    def create(self, new: NewInstance) -> asyncio.Future[int]:
+        # Births follow one another, so that later instances have higher keys.
+        created = self._travel(Birth(new), ((new.workflow, new.id), Birth))
+        created.add_done_callback(partial(self._names.learn_born, new.workflow, new.id))
+        return created
+
+    def write(self, change: Change, *, awaited: bool = False) -> asyncio.Future[None]:
+        rows = Rows(change)
+        return self._travel(rows, (rows.pk,) if rows.parent is None else (rows.pk, rows.parent))
+
+    async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
+        names = list(workflows)
+
+        async def first(link: Link) -> Claim | None:
+            """Look before locking anything: most claims find nothing, and a transaction for nothing is one on disk."""
+            rows = await link.fetch(self._queries["peek"], names)
+            due = rows[0][0] if rows else None
+            return Claim([], due) if due is None or due > now else None
+
+        work = self._work("claim", names, now=now, limit=limit, woken_first=woken_first)
+        claim: Claim = await self._travel(Verb(work, kept=True, first=first), None)
+        for one in claim.claimed:
+            self._names.learn(one.instance.workflow, one.instance.id, one.instance.pk)
+        return claim
+
+    async def send_event(self, workflow: str, id: str, *, type: str, payload: str | None, now: int) -> SentEvent:
+        return await self._named("send_event", workflow, id, type=type, payload=payload, now=now)  # type: ignore[no-any-return]
+
+    async def pause(self, workflow: str, id: str, *, now: int) -> Transition:
+        return await self._named("pause", workflow, id, now=now)  # type: ignore[no-any-return]
+
+    async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
+        return await self._named("resume", workflow, id, now=now)  # type: ignore[no-any-return]
+
+    async def terminate(self, workflow: str, id: str, *, now: int) -> Transition:
+        return await self._named("terminate", workflow, id, now=now)  # type: ignore[no-any-return]
+
+    async def begin_rollback(self, workflow: str, id: str, *, now: int, error: str) -> Transition:
+        return await self._named("begin_rollback", workflow, id, now=now, error=error)  # type: ignore[no-any-return]
+
+    async def restart(
+        self, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None = None
+    ) -> Transition:
+        return await self._named("restart", workflow, id, now=now, version=version, from_step=from_step)  # type: ignore[no-any-return]
+
+    async def delete(self, workflow: str, id: str) -> int:
+        return await self._named("delete", workflow, id)  # type: ignore[no-any-return]
+
+    async def expire(self, *, now: int, limit: int) -> int:
+        return await self._do(None, "expire", now=now, limit=limit)  # type: ignore[no-any-return]
+
+    async def write_chunk(self, pk: int, seq: int, attempt: int, number: int, data: bytes) -> None:
+        await self._do((pk,), "write_chunk", pk, seq, attempt, number, data)
+
+    def _named(self, verb: str, workflow: str, id: str, **named: Any) -> Awaitable[Any]:
+        """Carry out a verb on one instance: after what was asked of it before, beside what is asked of others."""
+        pk = self._names.pk_of(workflow, id)
+        keys = None if pk is None else (pk, (workflow, id))
+        return self._do(keys, verb, workflow, id, **named)
+
+    def _do(self, keys: Sequence[Any] | None, verb: str, *arguments: Any, **named: Any) -> asyncio.Future[Any]:
+        kept = verb in ("adopt", "release", "expire", "write_chunk")  # the engine's own affairs
+        return self._travel(Verb(self._work(verb, *arguments, **named), kept), keys)
+
+    def _work(self, verb: str, *arguments: Any, **named: Any) -> Work:
+        async def work(link: Link, shown: Pass) -> Any:
+            return await getattr(Verbs(self._queries, link, shown), verb)(*arguments, **named)
+
+        return work
+
+    def _travel(self, operation: Any, keys: Sequence[Any] | None) -> asyncio.Future[Any]:
+        if self._road is None:
+            raise StoreError("the store is not open")
+        return self._road.submit(operation, keys)
+
+    async def _carry(self, lane: int, operations: Sequence[Any], token: object) -> list[Any]:
+        identity, carrier = self._identity, self._lanes[lane - 1]
+        if type(operations[0]) is Verb:
+            verb = operations[0]
+            if verb.first is not None and not carrier.doubts and (answer := await verb.first(carrier.link)) is not None:
+                return [answer]
+            return [await carrier.transaction(identity, operations[0].work, of=token)]
+        group = Group(self._queries, operations)
+        return await carrier.statement(identity, group.write, group.recall, of=token)  # type: ignore[no-any-return]
+
+    # What is read
+
+    async def look(self, pk: int) -> Seen | None:
+        rows = await self._read("owned", pk)
+        if not rows:
+            return None
+        *columns, owner = rows[0]
+        events = [EventRecord(*row[1:]) for row in await self._read("events_of", [pk])]
+        return Seen(InstanceRecord(*columns), owner == self._identity.worker, events)
+
+    async def owned(self) -> list[int]:
+        return [row["pk"] for row in await self._read("owned_by", self._identity.worker)]
+
+    async def chunks(self, pk: int, seq: int, attempt: int, *, after: int, limit: int) -> list[bytes]:
+        return [data for (data,) in await self._read("chunks_of", pk, seq, attempt, after, limit)]
+
+    async def happenings(self, pk: int, *, after: int) -> list[Happening]:
+        return await self._reading().read(lambda link: happenings(self._queries, link, pk, after))
+
+    async def family(self, pk: int) -> list[InstanceRecord]:
+        return self._learned(await self._read("family_of", pk))
+
+    async def by_pk(self, pk: int) -> InstanceRecord | None:
+        return next(iter(self._learned(await self._read("instance_by_pk", pk))), None)
+
+    async def find(self, workflow: str, id: str) -> InstanceRecord | None:
+        return next(iter(self._learned(await self._read("find_instance", workflow, id))), None)
+
+    async def page(
+        self, workflow: str, *, status: str | None, limit: int, cursor: int | None, tag: str | None = None
+    ) -> list[InstanceRecord]:
+        arguments = (workflow, status, cursor, limit)
+        if tag is None:
+            rows = await self._read("list_instances", *arguments)
+        else:
+            rows = await self._read("list_tagged", *arguments, tag)
+        return [InstanceRecord(*row) for row in rows]
+
+    async def counts(self) -> dict[str, dict[str, int]]:
+        counts: dict[str, dict[str, int]] = {}
+        for workflow, status, count in await self._read("count_instances"):
+            counts.setdefault(workflow, {})[status] = count
+        return counts
+
+    async def unclaimable(self, workflows: Sequence[str]) -> dict[str, int]:
+        return dict(await self._read("unclaimable", list(workflows)))
+
+    async def steps(self, pk: int) -> list[StepRecord]:
+        return [step_of(row) for row in await self._read("steps_of", [pk])]
+
+    async def attempts(self, pk: int) -> list[AttemptRecord]:
+        return [AttemptRecord(*row) for row in await self._read("attempts_of", pk)]
+
+    def _learned(self, rows: Sequence[Any]) -> list[InstanceRecord]:
+        instances = [InstanceRecord(*row) for row in rows]
+        for one in instances:
+            self._names.learn(one.workflow, one.id, one.pk)
+        return instances
+
+    async def _read(self, query: str, *arguments: Any) -> list[Any]:
+        return await self._reading().fetch(self._queries[query], *arguments)
+
+    def _reading(self) -> Readers:
+        if self._readers is None:
+            raise StoreError("the store is not open")
+        return self._readers

@@ -1,0 +1,234 @@
+"""What each verb of the store does inside its transaction, on PostgreSQL. Opens and commits none itself.
+
+Whoever changes an instance from outside locks its row first and looks at everything else in later statements: these see
+what the lock waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from everstep.core.errors import InstanceLostError, InstanceNotFoundError, InstanceStateError, NonDeterminismError
+from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.core.types import TERMINAL
+from everstep.store.postgres.lane import Pass
+from everstep.store.postgres.link import Link
+from everstep.store.postgres.statements import GRACE_MS
+from everstep.store.protocol import (
+    Claim,
+    Claimed,
+    EventRecord,
+    Happening,
+    InstanceRecord,
+    SentEvent,
+    StepKey,
+    Transition,
+    no_such_step,
+)
+
+T = TypeVar("T")
+
+ADOPTED_AT_ONCE = 5_000
+"""Instances of a dead worker made due in one transaction: the first of them go on while the rest are adopted."""
+
+
+class Verbs:
+    """The verbs inside a transaction on `link`, shown at the fence as `shown`."""
+
+    def __init__(self, queries: dict[str, str], link: Link, shown: Pass) -> None:
+        self._queries = queries
+        self._link = link
+        self._worker = shown.worker
+
+    async def send_event(self, workflow: str, id: str, *, type: str, payload: str | None, now: int) -> SentEvent:
+        instance = await self._live(workflow, id, "take an event", "instance.cannot_receive")
+        [(event_id,)] = await self._fetch("insert_event", instance.pk, type, payload, now)
+        woken = await self._fetch("wake_for_event", instance.pk, now, type)
+        return SentEvent(instance.pk, EventRecord(event_id, type, payload, now), bool(woken))
+
+    async def pause(self, workflow: str, id: str, *, now: int) -> Transition:
+        before = await self._live(workflow, id, "be paused", "instance.cannot_pause")
+        await self._fetch("pause_instance", before.pk, now)
+        done = await self._transition(before)
+        if done.after != done.before:
+            what = "workflow_paused" if done.after == "paused" else "workflow_waiting_for_pause"
+            await self._fetch("tell", before.pk, what, now)
+        return done
+
+    async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
+        before = await self._existing(workflow, id)
+        if not _stopped_by_contradiction(before):
+            _check_live(before, "be resumed", "instance.cannot_resume")
+        if before.paused_at is not None and not before.ended:
+            paused_ms = max(0, now - before.paused_at)
+            await self._fetch("shift_timers", before.pk, paused_ms, before.paused_at)
+        await self._fetch("resume_instance", before.pk, now)
+        if before.status == "waitingForPause":
+            await self._fetch("tell", before.pk, "workflow_running", now)
+        return await self._transition(before)
+
+    async def terminate(self, workflow: str, id: str, *, now: int) -> Transition:
+        before = await self._live(workflow, id, "be terminated", "instance.cannot_terminate")
+        await self._fetch("terminate_instance", before.pk, now)
+        await self._fetch("cancel_open_steps", before.pk, now)
+        await self._wake_parent(before)
+        return await self._transition(before)
+
+    async def begin_rollback(self, workflow: str, id: str, *, now: int, error: str) -> Transition:
+        before = await self._live(workflow, id, "be terminated", "instance.cannot_terminate")
+        await self._fetch("begin_rollback", before.pk, now, error)
+        await self._fetch("make_due", before.pk, now)
+        return await self._transition(before)
+
+    async def restart(
+        self, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None
+    ) -> Transition:
+        before = await self._existing(workflow, id)
+        if from_step is None:
+            await self._forget(_JOURNAL, [before.pk])
+        else:
+            await self._forget_from(before, from_step)
+        await self._fetch("restart_instance", before.pk, now, version)
+        return await self._transition(before)
+
+    async def delete(self, workflow: str, id: str) -> int:
+        instance = await self._existing(workflow, id)
+        await self._forget(_EVERYTHING, [instance.pk])
+        if not instance.ended:  # nothing else will tell it
+            await self._wake_parent(instance)
+        return instance.pk
+
+    async def expire(self, *, now: int, limit: int) -> int:
+        expired = [pk for (pk,) in await self._fetch("expired", now, limit)]
+        if expired:
+            await self._forget(_EVERYTHING, expired)
+        return len(expired)
+
+    async def write_chunk(self, pk: int, seq: int, attempt: int, number: int, data: bytes) -> None:
+        if not await self._fetch("lock_mine", pk, self._worker):
+            raise InstanceLostError(pk)
+        if number == 0:  # what an earlier attempt left is of no use
+            await self._fetch("drop_other_chunks", pk, seq, attempt)
+        await self._fetch("write_chunk", pk, seq, attempt, number, data)
+
+    async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool) -> Claim:
+        query = "due_woken_first" if woken_first else "due_instances"
+        due = await self._fetch(query, now, workflows, limit, self._worker)
+        claimed: list[Claimed] = []
+        if due:
+            pks = [pk for pk, _ in due]
+            rows = await self._fetch("claim_instances", now, pks, self._worker)
+            by_pk = {row["pk"]: InstanceRecord(*row) for row in rows}
+            await self._fetch("tell_claimed", pks, now)
+            others = [(owner, pk) for pk, owner in due if owner not in (None, self._worker)]
+            if others:
+                await self._fetch("leave_notes", *zip(*others, strict=True))
+            steps = _grouped(await self._fetch("steps_of", pks), step_of)
+            events = _grouped(await self._fetch("events_of", pks), lambda row: EventRecord(*row[1:]))
+            claimed = [Claimed(by_pk[pk], steps.get(pk, []), events.get(pk, [])) for pk in pks]
+        [next_due] = [row[0] for row in await self._fetch("peek", workflows)] or [None]
+        if next_due is not None and len(due) < limit:  # due already, but left to others for the moment
+            next_due = max(next_due, now + 1 if next_due > now else now + GRACE_MS)
+        return Claim(claimed, next_due)
+
+    async def release(self, *, now: int) -> None:
+        await self._fetch("release_running", now, self._worker)
+        await self._fetch("notify_due")
+
+    async def adopt(self, workers: Sequence[int], *, now: int) -> int:
+        """Make a piece of what these dead workers left due; return how many instances that were."""
+        await self._fetch("adopt_pausing", workers)
+        status = await self._fetch("adopt_running", workers, now, ADOPTED_AT_ONCE)
+        if status:
+            await self._fetch("notify_due")
+        return len(status)
+
+    async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
+        return await self._link.fetch(self._queries[query], *arguments)
+
+    async def _existing(self, workflow: str, id: str) -> InstanceRecord:
+        rows = await self._fetch("lock_instance", workflow, id)
+        if not rows:
+            raise InstanceNotFoundError(f"workflow {workflow!r} has no instance {id!r}")
+        *columns, owner = rows[0]
+        instance = InstanceRecord(*columns)
+        if owner not in (None, self._worker):
+            await self._fetch("leave_note", owner, instance.pk)
+        return instance
+
+    async def _live(self, workflow: str, id: str, what: str, code: str) -> InstanceRecord:
+        instance = await self._existing(workflow, id)
+        _check_live(instance, what, code)
+        return instance
+
+    async def _transition(self, before: InstanceRecord) -> Transition:
+        [row] = await self._fetch("instance_by_pk", before.pk)
+        return Transition(before.pk, before.status, row["status"])
+
+    async def _wake_parent(self, instance: InstanceRecord) -> None:
+        if instance.parent is not None:
+            await self._fetch("lock_in_order", [instance.parent])
+            await self._fetch("wake_parents", [instance.parent])
+            await self._fetch("note_parents", [instance.parent], self._worker)
+
+    async def _forget(self, what: Sequence[str], pks: Sequence[int]) -> None:
+        for statement in what:
+            await self._fetch(statement, pks)
+
+    async def _forget_from(self, instance: InstanceRecord, step: StepKey) -> None:
+        """Forget a step, everything that started after it, and whatever waits."""
+        found = await self._fetch("find_step", instance.pk, step.kind, step.name, step.count)
+        if not found:
+            raise no_such_step(instance, step)
+        await self._fetch("forget_steps_from", instance.pk, found[0][0])
+        await self._fetch("forget_attempts_from", instance.pk)
+        await self._fetch("forget_chunks_from", instance.pk)
+        await self._fetch("forget_events", [instance.pk])
+
+
+_JOURNAL = ("forget_steps", "forget_attempts", "forget_events", "forget_milestones", "forget_chunks")
+_EVERYTHING = (*_JOURNAL, "forget_tags", "forget_instances")
+
+
+async def happenings(queries: dict[str, str], link: Link, pk: int, after: int) -> list[Happening]:
+    """Return what was written about an instance after a position, in the order it was written, from one snapshot."""
+    await link.script("begin isolation level repeatable read read only")
+    found = [Happening(*row) for row in await link.fetch(queries["milestones_after"], pk, after)]
+    for position, ended_position, *columns in await link.fetch(queries["steps_after"], pk, after):
+        step = StepRecord(*columns)
+        if position is not None and position > after:
+            found.append(Happening(position, step.started_at, "step", step))
+        if ended_position is not None and ended_position > after:
+            found.append(Happening(ended_position, step.ended_at or step.started_at, "step_ended", step))
+    for position, *columns in await link.fetch(queries["attempts_after"], pk, after):
+        attempt = AttemptRecord(*columns)
+        found.append(Happening(position, attempt.ended_at, "attempt", attempt=attempt))
+    for (position,) in await link.fetch(queries["ended_position"], pk):
+        if position is not None and position > after:
+            found.append(Happening(position, 0, "ended"))
+    await link.script("commit")
+    return sorted(found, key=lambda happening: (happening.position, happening.what == "step_ended"))
+
+
+def step_of(row: Sequence[Any]) -> StepRecord:
+    return StepRecord(*row[1:])
+
+
+def _check_live(instance: InstanceRecord, what: str, code: str) -> None:
+    if instance.status in TERMINAL:
+        raise InstanceStateError(
+            f"instance {instance.id!r} of {instance.workflow!r} cannot {what}: it is {instance.status}", code
+        )
+
+
+def _stopped_by_contradiction(instance: InstanceRecord) -> bool:
+    """Whether an instance ended only because its code contradicted its history: it may go on with other code."""
+    return instance.error is not None and f'"{NonDeterminismError.code}"' in instance.error
+
+
+def _grouped(rows: Sequence[Any], make: Callable[[Any], T]) -> dict[int, list[T]]:
+    grouped: dict[int, list[T]] = {}
+    for row in rows:
+        grouped.setdefault(row[0], []).append(make(row))
+    return grouped

@@ -1,0 +1,590 @@
+-- name: write_steps
+-- The way of every step: pass the fence, lock the instances that are still this worker's, add to their journals.
+with fence as materialized (
+  update everstep.lane
+     set receipt = $4
+   where worker = $1 and number = $2 and epoch = $3 and receipt < $4
+  returning worker
+), mine as materialized (
+  select pk
+    from everstep.instance
+   where pk = any ($5::bigint[]) and owner = $1 and exists (select from fence)
+     for key share
+), base as materialized (
+  select (nextval('everstep.position') << 20) + 0 * count(*) as at from mine
+), written as (
+  {steps}
+)
+select exists (select from fence) as stands, array (select pk from mine) as mine
+
+-- name: write_group
+-- The same for everything a group may bring: journals, failed attempts, events taken, moves, new instances.
+-- A pause that was promised meanwhile wins over waiting and running; one that was taken back loses; what has ended
+-- stays as it ended.
+with fence as materialized (
+  update everstep.lane
+     set receipt = $4
+   where worker = $1 and number = $2 and epoch = $3 and receipt < $4
+  returning worker
+), mine as materialized (
+  select pk
+    from everstep.instance
+   where pk = any ($5::bigint[]) and owner = $1 and exists (select from fence)
+     for no key update
+), base as materialized (
+  select (nextval('everstep.position') << 20) + 0 * count(*) as at from mine
+), written as (
+  {steps}
+), failed as (
+  insert into everstep.attempt (instance, seq, attempt, started_at, ended_at, error, retry_at, position)
+  select a.instance, a.seq, a.attempt, a.started_at, a.ended_at, a.error, a.retry_at, base.at + a.position
+    from unnest($27::bigint[], $28::integer[], $29::integer[], $30::bigint[], $31::bigint[], $32::text[], $33::bigint[],
+                $34::bigint[])
+           as a (instance, seq, attempt, started_at, ended_at, error, retry_at, position)
+         join mine on mine.pk = a.instance
+         cross join base
+  on conflict (instance, seq, attempt) do update
+     set started_at = excluded.started_at,
+         ended_at = excluded.ended_at,
+         error = excluded.error,
+         retry_at = excluded.retry_at,
+         position = excluded.position
+), dropped as (
+  delete from everstep.chunk as c
+   using unnest($27::bigint[], $28::integer[], $29::integer[]) as a (instance, seq, attempt), mine
+   where mine.pk = a.instance and c.instance = a.instance and c.seq = a.seq and c.attempt = a.attempt
+), consumed as (
+  delete from everstep.event as e
+   using unnest($35::bigint[], $36::bigint[]) as c (instance, id), mine
+   where mine.pk = c.instance and e.instance = c.instance and e.id = c.id
+), move as materialized (
+  select m.*
+    from unnest($37::bigint[], $38::text[], $39::bigint[], $40::text[], $41::text[], $42::bigint[], $43::bigint[],
+                $44::text[], $45::bigint[], $46::bigint[])
+           as m (pk, status, due_at, output, error, ended_at, expires_at, rollback, position, at)
+         join mine on mine.pk = m.pk
+), moved as (
+  update everstep.instance as i
+     set status = case
+           when i.status = 'waitingForPause' and m.status in ('waiting', 'paused') then 'paused'
+           when i.status = 'waitingForPause' and m.status = 'running' then 'waitingForPause'
+           when m.status = 'paused' then i.status
+           else m.status
+         end,
+         due_at = case
+           when i.status = 'waitingForPause' then null
+           when m.status = 'paused' then i.due_at
+           else m.due_at
+         end,
+         owner = case when i.status = 'waitingForPause' and m.status in ('waiting', 'paused') then null else i.owner end,
+         output = m.output,
+         error = m.error,
+         ended_at = m.ended_at,
+         expires_at = m.expires_at,
+         rollback = m.rollback,
+         ended_position = case when m.ended_at is not null then base.at + m.position end
+    from move as m cross join base
+   where i.pk = m.pk and i.ended_at is null
+     and (m.ended_at is not null or i.status in ('running', 'waiting', 'waitingForPause'))
+  returning i.pk, i.status
+), told as (
+  insert into everstep.milestone (instance, position, type, at)
+  select m.pk, base.at + m.position, 'workflow_' || m.status, m.at
+    from move as m join moved on moved.pk = m.pk and moved.status = m.status
+         cross join base
+   where m.ended_at is null
+), created as (
+  insert into everstep.instance (workflow, id, nonce, status, due_at, owner, created_at, started_at, "trigger", version,
+                                 params, parent, tags, keep_success, keep_errors)
+  select n.workflow, n.id, n.nonce,
+         case when n.owned then 'running' else 'queued' end,
+         case when not n.owned then n.created_at end,
+         case when n.owned then $1 end,
+         n.created_at,
+         case when n.owned then n.created_at end,
+         n.trigger, n.version, n.params, n.parent, n.tags, n.keep_success, n.keep_errors
+    from unnest($47::text[], $48::text[], $49::bigint[], $50::boolean[], $51::bigint[], $52::text[], $53::text[],
+                $54::text[], $55::bigint[], $56::text[], $57::bigint[], $58::bigint[])
+           with ordinality
+           as n (workflow, id, nonce, owned, created_at, trigger, version, params, parent, tags, keep_success,
+                 keep_errors, turn)
+   where exists (select from fence)
+   order by n.turn
+  on conflict (workflow, id) do nothing
+  returning pk, nonce, workflow, tags
+), tagged as (
+  insert into everstep.tag (instance, workflow, tag)
+  select created.pk, created.workflow, tag
+    from created cross join json_array_elements_text(created.tags::json) as tag
+   where created.tags is not null
+  on conflict do nothing
+)
+select exists (select from fence) as stands,
+       array (select pk from mine) as mine,
+       array (select nonce from created) as nonces,
+       array (select pk from created) as pks
+
+-- name: steps
+-- A later state of a step replaces what may change of it. A position is where subscribers see that it began, and ended.
+insert into everstep.step (instance, {step}, position, ended_position)
+select s.instance, {s_step}, base.at + s.position, base.at + s.ended_position
+  from unnest($6::bigint[], $7::integer[], $8::text[], $9::text[], $10::integer[], $11::text[], $12::integer[],
+              $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::boolean[], $18::text[], $19::text[],
+              $20::boolean[], $21::boolean[], $22::text[], $23::text[], $24::text[], $25::bigint[], $26::bigint[])
+         as s (instance, {step}, position, ended_position)
+       join mine on mine.pk = s.instance
+       cross join base
+on conflict (instance, seq) do update
+   set state = excluded.state,
+       attempt = excluded.attempt,
+       attempt_at = excluded.attempt_at,
+       ended_at = excluded.ended_at,
+       wake_at = excluded.wake_at,
+       result = excluded.result,
+       error = excluded.error,
+       ended_position = excluded.ended_position
+
+-- name: lock_in_order
+-- Before a group that moves several instances at once: nobody who does the same can wait for us while we wait for them.
+select pk from everstep.instance where pk = any ($1::bigint[]) order by pk for no key update
+
+-- name: hand_over
+-- What parked while an event it waits for was on disk already, or a child it waits for had ended, is due at once:
+-- whoever brought that about found it at work.
+update everstep.instance as i
+   set due_at = 0
+ where i.pk = any ($1::bigint[]) and i.status = 'waiting'
+   and (exists (select
+                  from everstep.event as e join everstep.step as s on s.instance = e.instance and s.event_type = e.type
+                 where e.instance = i.pk and s.state in ('running', 'retrying', 'waiting') and s.kind = 'wait')
+        or exists (select
+                     from everstep.step as s
+                          join everstep.instance as c
+                            on c.parent = s.instance and c.workflow || '/' || c.id = s.child
+                    where s.instance = i.pk and s.state in ('running', 'retrying', 'waiting') and s.kind = 'child'
+                      and c.ended_at is not null))
+
+-- name: wake_parents
+-- Those who wait for a child that has ended are due.
+update everstep.instance set due_at = 0 where pk = any ($1::bigint[]) and status = 'waiting'
+
+-- name: note_parents
+-- Who owns them elsewhere looks at them.
+with noted as (
+  insert into everstep.note (worker, instance)
+  select owner, pk from everstep.instance where pk = any ($1::bigint[]) and owner <> $2
+  returning worker
+)
+select pg_notify('everstep_' || worker, '') from (select distinct worker from noted) as owners
+
+-- name: leave_note
+-- Tell an instance's owner to look at it.
+with noted as (
+  insert into everstep.note (worker, instance) values ($1, $2) returning worker
+)
+select pg_notify('everstep_' || worker, '') from noted
+
+-- name: leave_notes
+-- Tell owners that their instances were taken over; they hear of it in their own time.
+insert into everstep.note (worker, instance) select * from unnest($1::bigint[], $2::bigint[])
+
+-- name: notify_due
+-- Tell every worker that something is due which this one does not take.
+select pg_notify('everstep_due', '')
+
+-- name: recall_mine
+-- After a connection was lost in mid-commit, and the receipt says it was committed: whose the instances are.
+select pk from everstep.instance where pk = any ($1::bigint[]) and owner = $2
+
+-- name: recall_created
+-- The same for new instances, which are known by their nonces.
+select n.nonce, i.pk
+  from unnest($1::text[], $2::text[], $3::bigint[]) as n (workflow, id, nonce)
+       join everstep.instance as i on i.workflow = n.workflow and i.id = n.id and i.nonce = n.nonce
+
+-- name: pass_fence
+-- What a transaction of several statements begins with. The numbers are written into it, as `begin` and this are one
+-- exchange, which takes no arguments.
+update everstep.lane
+   set receipt = {receipt}
+ where worker = {worker} and number = {lane} and epoch = {epoch} and receipt < {receipt}
+
+-- name: receipt
+-- What the lane's last transaction was; waits for one that is still under way.
+select epoch, receipt from everstep.lane where worker = $1 and number = $2 for update
+
+-- name: register_worker
+-- Begin a life; ids are never used again.
+insert into everstep.worker (lease_until, host, pid, version)
+values (clock_timestamp() + $1::bigint * interval '1 millisecond', $2, $3, $4)
+returning id, epoch
+
+-- name: register_lanes
+insert into everstep.lane (worker, number, epoch) select $1, n, $2 from generate_series(1, $3::integer) as n
+
+-- name: leave_lanes
+-- Whoever leaves raises the epoch of its lanes first: a straggler of its own writes nothing any more.
+delete from everstep.lane where worker = $1
+
+-- name: leave
+-- End a life. A worker that still owns something is left to be adopted, at once.
+update everstep.worker set lease_until = '-infinity', epoch = epoch + 1 where id = $1
+
+-- name: forget_worker
+delete from everstep.worker as w
+ where w.id = $1
+   and not exists (select from everstep.instance where owner = $1 and status in ('running', 'waitingForPause'))
+
+-- name: forget_notes
+delete from everstep.note where worker = $1
+
+-- name: beat
+-- All a worker asks when nothing happens: renew the lease when a third of it is gone, take the notes, hear the time, what is
+-- due when, whose lease has lapsed, and who of those that somebody here waits for has ended.
+with renewed as (
+  update everstep.worker
+     set lease_until = clock_timestamp() + $3::bigint * interval '1 millisecond'
+   where id = $1 and epoch = $2 and lease_until < clock_timestamp() + $3::bigint * interval '1 millisecond' * 2 / 3
+), taken as (
+  delete from everstep.note where worker = $1 returning instance
+)
+select exists (select from everstep.worker where id = $1 and epoch = $2) as stands,
+       (extract(epoch from clock_timestamp()) * 1000)::bigint as now,
+       array (select distinct instance from taken) as noted,
+       (select due_at
+          from everstep.instance
+         where due_at is not null and workflow = any ($4::text[])
+         order by due_at
+         limit 1) as next_due,
+       array (select id from everstep.worker where lease_until < clock_timestamp() and id <> $1) as lapsed,
+       array (select w.pk
+                from unnest($5::bigint[]) as w (pk) left join everstep.instance as i on i.pk = w.pk
+               where i.pk is null or i.ended_at is not null) as ended
+
+-- name: expel
+-- Take lapsed leases over. This waits for transactions in flight; later ones find no lane of their epoch.
+with expelled as (
+  update everstep.worker
+     set epoch = epoch + 1, lease_until = '-infinity'
+   where id = any ($1::bigint[]) and lease_until < clock_timestamp()
+  returning id, epoch
+)
+update everstep.lane as l
+   set epoch = l.epoch + 1
+  from expelled
+ where l.worker = expelled.id
+returning l.worker
+
+-- name: lapsed
+select id from everstep.worker where lease_until < clock_timestamp()
+
+-- name: adopt_pausing
+-- A pause that was promised holds: nothing is in flight any more.
+update everstep.instance
+   set status = 'paused', owner = null
+ where owner = any ($1::bigint[]) and status in ('running', 'waitingForPause') and status = 'waitingForPause'
+
+-- name: adopt_running
+-- Make instances of dead workers due, and count the recovery: from 1 again wherever the journal has grown since.
+with dead as materialized (
+  select pk
+    from everstep.instance
+   where owner = any ($1::bigint[]) and status in ('running', 'waitingForPause') and status = 'running'
+     and due_at is null
+   limit $3
+     for update skip locked
+), p as materialized (
+  select d.pk,
+         coalesce(sum(2 * s.attempt + 1 + (s.state = 'retrying')::integer + 2 * (s.ended_at is not null)::integer), 0)
+           as position
+    from dead as d left join everstep.step as s on s.instance = d.pk
+   group by d.pk
+)
+update everstep.instance as i
+   set due_at = $2,
+       owner = null,
+       recoveries = case when i.recovered_position = p.position then i.recoveries + 1 else 1 end,
+       recovered_position = p.position
+  from p
+ where i.pk = p.pk
+returning i.pk
+
+-- name: release_running
+-- A clean stop gives its instances back without counting anything.
+update everstep.instance
+   set due_at = $1, owner = null
+ where owner = $2 and status in ('running', 'waitingForPause') and status = 'running' and due_at is null
+
+-- name: peek
+-- Whether anything is due at all, before a claim locks anything.
+select due_at
+  from everstep.instance
+ where due_at is not null and workflow = any ($1::text[])
+ order by due_at
+ limit 1
+
+-- name: due_instances
+-- Instances whose time has come, the longest due first. Those that may be in another worker's memory are left to it for
+-- a moment: it wakes them without a replay.
+select pk, owner
+  from everstep.instance
+ where due_at <= $1 and workflow = any ($2::text[])
+   and (owner is null or owner = $4 or due_at <= $1 - {grace_ms}
+        or not exists (select from everstep.worker where id = owner))
+ order by due_at, pk
+ limit $3
+   for update skip locked
+
+-- name: due_woken_first
+-- The same for a workflow with a limit: those that ran before go before those that never did.
+select pk, owner
+  from everstep.instance
+ where due_at <= $1 and workflow = any ($2::text[])
+   and (owner is null or owner = $4 or due_at <= $1 - {grace_ms}
+        or not exists (select from everstep.worker where id = owner))
+ order by started_at is null, due_at, pk
+ limit $3
+   for update skip locked
+
+-- name: claim_instances
+-- Take instances: from here on they are running and this worker's.
+update everstep.instance
+   set status = 'running', due_at = null, owner = $3, started_at = coalesce(started_at, $1)
+ where pk = any ($2::bigint[])
+returning {instance}
+
+-- name: tell_claimed
+with base as materialized (
+  select nextval('everstep.position') << 20 as at
+)
+insert into everstep.milestone (instance, position, type, at)
+select c.pk, base.at + c.turn, 'workflow_running', $2
+  from unnest($1::bigint[]) with ordinality as c (pk, turn) cross join base
+
+-- name: lock_mine
+-- Keep an instance this worker's while a piece of a stream is written.
+select pk from everstep.instance where pk = $1 and owner = $2 for key share
+
+-- name: lock_instance
+-- Whoever changes an instance from outside has it to itself; what its owner has in flight comes before.
+select {instance}, owner from everstep.instance where workflow = $1 and id = $2 for update
+
+-- name: find_instance
+select {instance} from everstep.instance where workflow = $1 and id = $2
+
+-- name: instance_by_pk
+select {instance} from everstep.instance where pk = $1
+
+-- name: owned
+-- An instance and who owns it.
+select {instance}, owner from everstep.instance where pk = $1
+
+-- name: owned_by
+-- What a worker should have in memory.
+select pk from everstep.instance where owner = $1 and status in ('running', 'waitingForPause') and due_at is null
+
+-- name: list_instances
+-- Newest first; `cursor` is the pk of the last one seen.
+select {instance}
+  from everstep.instance
+ where workflow = $1 and ($2::text is null or status = $2) and ($3::bigint is null or pk < $3)
+ order by pk desc
+ limit $4
+
+-- name: list_tagged
+select {instance}
+  from everstep.instance
+ where pk in (select instance from everstep.tag where workflow = $1 and tag = $5)
+   and ($2::text is null or status = $2) and ($3::bigint is null or pk < $3)
+ order by pk desc
+ limit $4
+
+-- name: family_of
+-- The children of an instance, and theirs.
+with recursive family (pk) as (
+  select pk from everstep.instance where parent = $1
+  union
+  select i.pk from everstep.instance as i join family on i.parent = family.pk
+)
+select {instance} from everstep.instance where pk in (select pk from family) order by pk
+
+-- name: count_instances
+select workflow, status, count(*) from everstep.instance group by workflow, status
+
+-- name: unclaimable
+-- Live instances of workflows that nobody here runs.
+select workflow, count(*)
+  from everstep.instance
+ where due_at is not null and workflow <> all ($1::text[])
+ group by workflow
+
+-- name: steps_of
+select instance, {step} from everstep.step where instance = any ($1::bigint[]) order by instance, seq
+
+-- name: attempts_of
+select seq, attempt, started_at, ended_at, error, retry_at
+  from everstep.attempt
+ where instance = $1
+ order by seq, attempt
+
+-- name: events_of
+select instance, id, type, payload, created_at
+  from everstep.event
+ where instance = any ($1::bigint[])
+ order by id
+
+-- name: chunks_of
+select bytes
+  from everstep.chunk
+ where instance = $1 and seq = $2 and attempt = $3 and number >= $4
+ order by number
+ limit $5
+
+-- name: milestones_after
+select position, at, type from everstep.milestone where instance = $1 and position > $2 order by position
+
+-- name: steps_after
+select position, ended_position, {step}
+  from everstep.step
+ where instance = $1 and (position > $2 or ended_position > $2)
+
+-- name: attempts_after
+select position, seq, attempt, started_at, ended_at, error, retry_at
+  from everstep.attempt
+ where instance = $1 and position > $2
+
+-- name: ended_position
+select ended_position from everstep.instance where pk = $1
+
+-- name: insert_event
+insert into everstep.event (instance, type, payload, created_at) values ($1, $2, $3, $4) returning id
+
+-- name: wake_for_event
+-- An instance that waits for this type of event is due now.
+update everstep.instance
+   set due_at = least(due_at, $2)
+ where pk = $1 and status = 'waiting'
+   and exists (select
+                 from everstep.step
+                where instance = $1 and state in ('running', 'retrying', 'waiting')
+                  and kind = 'wait' and event_type = $3)
+returning pk
+
+-- name: pause_instance
+-- One at work with its owner is promised to be paused; any other one is, and belongs to nobody.
+update everstep.instance
+   set status = case when status = 'running' and due_at is null then 'waitingForPause' else 'paused' end,
+       owner = case when status = 'running' and due_at is null then owner end,
+       due_at = null,
+       paused_at = $2
+ where pk = $1 and status in ('queued', 'running', 'waiting')
+
+-- name: shift_timers
+-- Move what was still to come by the time spent paused; a sleep until a moment stays where it is.
+update everstep.step
+   set wake_at = wake_at + $2
+ where instance = $1 and state in ('running', 'retrying', 'waiting') and not absolute and wake_at > $3
+
+-- name: resume_instance
+update everstep.instance
+   set status = case when status = 'waitingForPause' then 'running' else 'queued' end,
+       due_at = case when status <> 'waitingForPause' then $2::bigint end,
+       owner = case when status = 'waitingForPause' then owner end,
+       paused_at = null,
+       ended_at = null,
+       expires_at = null,
+       ended_position = null,
+       error = null
+ where pk = $1 and status in ('paused', 'waitingForPause', 'errored')
+
+-- name: terminate_instance
+update everstep.instance
+   set status = 'terminated', due_at = null, owner = null, ended_at = $2, expires_at = $2 + keep_success,
+       ended_position = nextval('everstep.position') << 20
+ where pk = $1
+
+-- name: cancel_open_steps
+update everstep.step
+   set state = 'cancelled', ended_at = $2
+ where instance = $1 and state in ('running', 'retrying', 'waiting')
+
+-- name: begin_rollback
+-- The marker under which a replay only gathers rollback handlers; its error is what they are told. There is one, and
+-- a rollback under way keeps its reason.
+insert into everstep.step (instance, seq, kind, name, count, state, attempt, started_at, absolute, compensable, sensitive,
+                           error, position)
+select $1, coalesce(max(seq) filter (where kind = 'rollback' and name = ''), max(seq) + 1, 1),
+       'rollback', '', 1, 'running', 0, $2, false, false, false, $3, nextval('everstep.position') << 20
+  from everstep.step
+ where instance = $1
+on conflict (instance, seq) do nothing
+
+-- name: make_due
+update everstep.instance set status = 'queued', due_at = $2, owner = null, paused_at = null where pk = $1
+
+-- name: restart_instance
+update everstep.instance
+   set status = 'queued', due_at = $2, owner = null, started_at = null, ended_at = null, paused_at = null,
+       recoveries = 0, recovered_position = -1, output = null, error = null, rollback = null, expires_at = null,
+       ended_position = null, version = $3
+ where pk = $1
+
+-- name: tell
+-- Write a milestone for subscribers.
+insert into everstep.milestone (instance, position, type, at)
+values ($1, nextval('everstep.position') << 20, $2, $3)
+
+-- name: find_step
+select seq from everstep.step where instance = $1 and kind = $2 and name = $3 and count = $4
+
+-- name: forget_steps_from
+-- What started at the step or after it, and whatever has not ended: its timers and waits begin anew.
+delete from everstep.step
+ where instance = $1 and (seq >= $2 or state not in ('complete', 'errored') or kind = 'rollback')
+
+-- name: forget_attempts_from
+delete from everstep.attempt
+ where instance = $1 and seq not in (select seq from everstep.step where instance = $1)
+
+-- name: forget_chunks_from
+delete from everstep.chunk
+ where instance = $1 and seq not in (select seq from everstep.step where instance = $1)
+
+-- name: expired
+-- Instances whose time is over. A child stays for as long as its parent has not ended, which may still want its result.
+select pk
+  from everstep.instance as i
+ where expires_at <= $1
+   and not exists (select from everstep.instance as p where p.pk = i.parent and p.ended_at is null)
+ order by expires_at, pk
+ limit $2
+   for update skip locked
+
+-- name: write_chunk
+insert into everstep.chunk (instance, seq, attempt, number, bytes)
+values ($1, $2, $3, $4, $5)
+on conflict (instance, seq, attempt, number) do update set bytes = excluded.bytes
+
+-- name: drop_other_chunks
+delete from everstep.chunk where instance = $1 and seq = $2 and attempt <> $3
+
+-- name: forget_steps
+delete from everstep.step where instance = any ($1::bigint[])
+
+-- name: forget_attempts
+delete from everstep.attempt where instance = any ($1::bigint[])
+
+-- name: forget_events
+delete from everstep.event where instance = any ($1::bigint[])
+
+-- name: forget_milestones
+delete from everstep.milestone where instance = any ($1::bigint[])
+
+-- name: forget_chunks
+delete from everstep.chunk where instance = any ($1::bigint[])
+
+-- name: forget_tags
+delete from everstep.tag where instance = any ($1::bigint[])
+
+-- name: forget_instances
+delete from everstep.instance where pk = any ($1::bigint[])
