@@ -32,6 +32,7 @@ from everstep.engine.program import Program
 from everstep.engine.run import Run
 from everstep.engine.starts import Starts
 from everstep.engine.steps import Steps
+from everstep.engine.turns import Turns
 from everstep.engine.watchers import Watchers
 from everstep.engine.worker import Worker
 from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, Store
@@ -71,6 +72,7 @@ class Engine:
         self.telemetry = telemetry or Telemetry()
         self.options = options or EngineOptions()
         self.loop = asyncio.get_running_loop()
+        self.turns = Turns(self.loop)
         self.attempts = Attempts(Deadlines(self.clock), threads=self.options.threads)
         self.dispatcher = Dispatcher(self)
         self.maintenance = Maintenance(self)
@@ -209,7 +211,7 @@ class Engine:
         self._at_work[run.instance.workflow] += 1
         if self.telemetry.listening:
             replayed = len(run.journal)
-            self._emit(run.instance, happened.InstanceStarted, replayed=replayed, recovered=run.unseen_cuts)
+            self._emit(run.instance, happened.InstanceStarted, replayed=replayed, recovered=run.unseen_cuts.count)
         run.task = self.loop.create_task(self._live(run, workflow))
 
     async def _live(self, run: Run, workflow: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from everstep.api.step import RunsAsChild
 from everstep.engine.clock import Clock
+from everstep.engine.turns import Turns
 from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry
 
@@ -22,6 +23,7 @@ class Host(Protocol):
     store: Store
     clock: Clock
     loop: asyncio.AbstractEventLoop
+    turns: Turns
     telemetry: Telemetry
     attempts: Attempts
     worker: Worker | None

@@ -13,6 +13,7 @@ from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackInPr
 from everstep.core.journal import AttemptRecord, Journal, StepRecord
 from everstep.engine.branch import NEVER, Compensation, Inbox, Wait, hush, position_of
 from everstep.engine.clock import Alarm
+from everstep.engine.cuts import UnseenCuts
 from everstep.engine.stream_summary import stored_bytes
 from everstep.store.protocol import Change, EventRecord, InstanceChange, InstanceRecord
 from everstep.telemetry import events as happened
@@ -37,10 +38,10 @@ class Run:
     """
 
     __slots__ = (
+        "_active_turn",
         "_alarm",
         "_gated",
         "_patient_until",
-        "_quiet_turns",
         "_settling",
         "active",
         "attempts",
@@ -72,7 +73,8 @@ class Run:
         self.instance = instance
         self.journal = Journal(steps)
         self.inbox = Inbox(events)
-        self.unseen_cuts = instance.recoveries if instance.recovered_position == position_of(steps) else 0
+        cuts = instance.recoveries if instance.recovered_position == position_of(steps) else 0
+        self.unseen_cuts = UnseenCuts(cuts, host.turns)
         self.waits: dict[int, Wait] = {}
         self.attempts: dict[int, asyncio.Task[Any]] = {}
         self.stored_open = {step.seq: step for step in steps if not step.final}
@@ -91,7 +93,7 @@ class Run:
         self.on_paused: Callable[[], None] | None = None
         self._gated: list[asyncio.Future[None]] = []
         self._settling = False
-        self._quiet_turns = 0
+        self._active_turn = 0
         self._patient_until = host.loop.time() + _LATE_SECONDS * 10
         self._alarm = Alarm(host.clock, self._ring)
 
@@ -138,7 +140,11 @@ class Run:
         self.check_alive()
         self.active += 1
         try:
-            await self.host.store.write(self._change(step, attempt, consumed), awaited=True)
+            # In the first turns of a life after a crash not at once: the other branches come back to their steps first.
+            awaited = not self.unseen_cuts.count
+            await self.host.store.write(self._change(step, attempt, consumed), awaited=awaited)
+            if step.final:
+                self.unseen_cuts.ended(step)
             self.host.tell_change(self.pk)
         except (InstanceLostError, LeaseLostError):
             self.host.discard(self.pk)  # somebody else has it: nothing more happens here
@@ -153,7 +159,6 @@ class Run:
         self.host.store.write(self._change(step, attempt, ())).add_done_callback(self.host.check_write)
 
     def _change(self, step: StepRecord, attempt: AttemptRecord | None, consumed: Sequence[int]) -> Change:
-        self.unseen_cuts = 0  # the journal grows: whatever crashes now is counted from here
         self._unpark()
         if step.final:
             self.stored_open.pop(step.seq, None)
@@ -235,15 +240,16 @@ class Run:
             self._settle_soon()
 
     def _settle_soon(self) -> None:
-        self._quiet_turns = 0  # counted from the latest activity: what it set off may take as long again
+        turns = self.host.turns
+        self._active_turn = turns.count  # counted from the latest activity: what it set off may take as long again
         if not self._settling:
             self._settling = True
-            self.host.loop.call_soon(self._settle)
+            turns.after(_QUIET_TURNS, self._settle)
 
     def _settle(self) -> None:
-        if self._quiet_turns < _QUIET_TURNS:
-            self._quiet_turns += 1
-            self.host.loop.call_soon(self._settle)
+        turns = self.host.turns
+        if (quiet := turns.count - self._active_turn) <= _QUIET_TURNS:
+            turns.after(_QUIET_TURNS - quiet, self._settle)
             return
         self._settling = False
         if not self.dropped:
@@ -356,15 +362,11 @@ class Run:
         for attempt in list(self.attempts.values()):
             attempt.cancel()
         if not self.returned:
-            self.host.loop.call_soon(self._unwind, _QUIET_TURNS)
+            self.host.turns.after(_QUIET_TURNS, self._unwind)
 
-    def _unwind(self, turns: int) -> None:
+    def _unwind(self) -> None:
         """See that the coroutine leaves, even from an `await` that is no step."""
-        if self.task is None or self.task.done():
-            return
-        if turns:
-            self.host.loop.call_soon(self._unwind, turns - 1)
-        else:
+        if self.task is not None and not self.task.done():
             self.host.loop.call_later(_UNWIND_SECONDS, self.task.cancel)
 
     def forgive(self, seq: int) -> None:
