@@ -28,7 +28,7 @@ from everstep.engine.life import errored, live
 from everstep.engine.maintenance import Maintenance
 from everstep.engine.options import EngineOptions
 from everstep.engine.params import encoded_params
-from everstep.engine.program import Program
+from everstep.engine.program import Program, WorkflowDefinition
 from everstep.engine.run import Run
 from everstep.engine.starts import Starts
 from everstep.engine.steps import Steps
@@ -183,6 +183,11 @@ class Engine:
         return not run.parked or self.room(run.instance.workflow) > 0
 
     @property
+    def parked_count(self) -> int:
+        """How many parked instances are in memory."""
+        return len(self._parked)
+
+    @property
     def capacity(self) -> int:
         """How many more instances may be at work."""
         return self.options.running - (len(self._runs) - len(self._parked))
@@ -237,7 +242,7 @@ class Engine:
         )
         run.drop()  # branches that were left behind do nothing durable any more
         left = run.leftovers(now) if leftovers else ()
-        written = self.store.write(Change(run.pk, left, instance=change), awaited=True)
+        written = self.store.write(Change(run.pk, left, instance=change, relaxed=run.relaxed), awaited=True)
         # Called, not awaited: a disk may take longer than the code that was dropped is given to leave.
         written.add_done_callback(partial(self._has_ended, run, change))
         return written
@@ -296,8 +301,8 @@ class Engine:
     def output_type(self, workflow: str) -> Any:
         return self.program[workflow].output
 
-    def step_limit(self, workflow: str) -> int:
-        return self.program[workflow].step_limit
+    def definition(self, workflow: str) -> WorkflowDefinition:
+        return self.program[workflow]
 
     async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
         await self.creations.create_child(run, workflow, id, params)

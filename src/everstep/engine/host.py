@@ -13,6 +13,7 @@ from everstep.telemetry.bus import Telemetry
 
 if TYPE_CHECKING:
     from everstep.engine.attempt import Attempt, Attempts
+    from everstep.engine.program import WorkflowDefinition
     from everstep.engine.run import Run
     from everstep.engine.worker import Worker
 
@@ -69,8 +70,8 @@ class Host(Protocol):
         """Return what a workflow declares to return."""
         ...
 
-    def step_limit(self, workflow: str) -> int:
-        """Return how many steps an instance of a workflow may ask for."""
+    def definition(self, workflow: str) -> WorkflowDefinition:
+        """Return what is known of a workflow of this program."""
         ...
 
     async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:

@@ -55,6 +55,7 @@ class Run:
         "on_paused",
         "parked",
         "paused_since",
+        "relaxed",
         "returned",
         "sealed",
         "step_limit",
@@ -86,7 +87,8 @@ class Run:
         self.sealed = False
         self.gathering = False
         self.compensations: dict[int, Compensation] = {}
-        self.step_limit = host.step_limit(instance.workflow)
+        definition = host.definition(instance.workflow)
+        self.step_limit, self.relaxed = definition.step_limit, definition.durability == "relaxed"
         self.steps_asked = sum(step.kind in ("do", "wait", "child") for step in steps)
         self.stored_bytes = sum(stored_bytes(step) for step in steps)
         self.task: asyncio.Task[None] | None = None
@@ -165,7 +167,7 @@ class Run:
             self.stored_bytes += stored_bytes(step)
         else:
             self.stored_open[step.seq] = step
-        return Change(self.pk, (step,), (attempt,) if attempt is not None else (), consumed)
+        return Change(self.pk, (step,), (attempt,) if attempt is not None else (), consumed, relaxed=self.relaxed)
 
     # Waiting
 
@@ -284,19 +286,19 @@ class Run:
         now = self.host.clock.now()
         due = min([earliest.due, *(step.wake_at or 0 for step in self._on_the_way() if (step.wake_at or 0) > now)])
         due_at = None if due >= NEVER else due
-        written = self.host.store.write(Change(self.pk, instance=InstanceChange("waiting", due_at=due_at, at=now)))
-        written.add_done_callback(self.host.check_write)
+        self._move(InstanceChange("waiting", due_at=due_at, at=now))
         self.host.parked(self, due)
 
     def _unpark(self) -> None:
         """Say that the instance is at work again, when its own code goes on without having been woken."""
         if self.parked:
             self.parked = False
-            written = self.host.store.write(
-                Change(self.pk, instance=InstanceChange("running", at=self.host.clock.now()))
-            )
-            written.add_done_callback(self.host.check_write)
+            self._move(InstanceChange("running", at=self.host.clock.now()))
             self.host.unparked(self)
+
+    def _move(self, instance: InstanceChange) -> None:
+        written = self.host.store.write(Change(self.pk, instance=instance, relaxed=self.relaxed))
+        written.add_done_callback(self.host.check_write)
 
     # Pausing
 

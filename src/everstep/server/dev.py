@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import uvicorn
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from everstep.api.entrypoint import WorkerEntrypoint, declared_env
 from everstep.config import Project, load_secrets
 from everstep.core.errors import ConfigError
 from everstep.engine.embedded import Everstep
+from everstep.engine.options import EngineOptions
 from everstep.server.app import build_app, check_environments, with_access_log
 from everstep.server.console import Console
 from everstep.server.hotkeys import hotkeys
@@ -113,6 +114,7 @@ class DevServer:
             version=program.version,
             lease=project.config.lease,
             direct=project.config.database_direct,
+            options=EngineOptions(**structs.asdict(project.config.engine)),
         )
         if not self._options.quiet:
             es.telemetry.subscribe(self._console.happened)

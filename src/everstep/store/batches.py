@@ -19,13 +19,14 @@ Statement: TypeAlias = tuple[str, Sequence[Any]]
 class Rows:
     """A change as rows, made when it is queued: the records it came from go on changing."""
 
-    __slots__ = ("at", "attempts", "consumed", "instance", "milestone", "parent", "pk", "steps")
+    __slots__ = ("at", "attempts", "consumed", "instance", "milestone", "parent", "pk", "relaxed", "steps")
 
     def __init__(self, change: Change) -> None:
         pk = self.pk = change.pk
         self.steps = [(pk, *structs.astuple(step)) for step in change.steps]
         self.attempts = [(pk, *structs.astuple(attempt)) for attempt in change.attempts]
         self.consumed = change.consumed
+        self.relaxed = change.relaxed
         at = change.instance
         self.instance = None
         if at is not None:
