@@ -92,7 +92,8 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
         open_engine = import_module("everstep").Everstep
 
         async def run() -> Any:
-            async with open_engine([cls], database=database or DEFAULT_DATABASE, env=env) as es:
+            where = database or DEFAULT_DATABASE
+            async with open_engine([cls], database=where, env=env, owns_process=True) as es:
                 instance = await es.workflow(cls).get_or_create(id=id, params=params)
                 return await instance.result()
 

@@ -25,6 +25,8 @@ from everstep.engine.run import Run
 from everstep.store.protocol import InstanceRecord
 
 _COROUTINE = inspect.CO_COROUTINE
+_PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
+"""What most functions return, and what cannot be awaited."""
 
 
 class Attempt:
@@ -127,7 +129,7 @@ class Attempts:
                 result = _bound(call, attempt.context)()
             else:
                 result = call.fn(*call.args, **call.kwargs)
-            if type(result) is CoroutineType or inspect.isawaitable(result):
+            if type(result) is CoroutineType or (type(result) not in _PLAIN and inspect.isawaitable(result)):
                 result = await result
             return await streams.keep(attempt.run, attempt.record, result) if hasattr(result, "__aiter__") else result
         except asyncio.CancelledError:

@@ -18,7 +18,7 @@ import msgspec
 from everstep.api.step import RunsAsChild, StepRunner
 from everstep.core.errors import EngineStoppedError, InstanceLostError, LeaseLostError, StoreError, Suspended
 from everstep.core.stored_error import error_info
-from everstep.engine.attempt import Attempt, Attempts
+from everstep.engine.attempt import Attempts
 from everstep.engine.branch import NEVER
 from everstep.engine.clock import Clock, SharedClock, SystemClock
 from everstep.engine.creations import Creations
@@ -85,7 +85,7 @@ class Engine:
         self._runs: dict[int, Run] = {}
         self._by_id: dict[tuple[str, str], Run] = {}
         self._parked: OrderedDict[int, Run] = OrderedDict()
-        self._starts = Starts(self, self.options.start_delay_ms)
+        self.starts = Starts(self, self.options.start_delay_ms)
         self._runner: Callable[[Run], StepRunner] = runner or Steps
         self._draining = False
 
@@ -117,7 +117,7 @@ class Engine:
         if self.worker is not None:
             await self.worker.stop()
         self.watchers.give_up(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
-        self._starts.stop()
+        self.starts.stop()
         self.attempts.close()
 
     # Instances in memory
@@ -285,12 +285,6 @@ class Engine:
     def unparked(self, run: Run) -> None:
         if self._parked.pop(run.pk, None) is not None:
             self._at_work[run.instance.workflow] += 1
-
-    def attempt_began(self, attempt: Attempt) -> None:
-        self._starts.began(attempt)
-
-    def attempt_ended(self, attempt: Attempt) -> None:
-        self._starts.ended(attempt)
 
     def workflow_name(self, workflow: type[RunsAsChild] | str) -> str:
         return self.program.named(workflow).name  # type: ignore[arg-type]  # a workflow class, or named() says so

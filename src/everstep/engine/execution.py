@@ -116,7 +116,7 @@ def _begin(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> 
     run.attempts[record.seq] = task
     run.active += 1
     attempt = Attempt(run, record, call, policy, task)
-    host.attempt_began(attempt)
+    host.starts.began(attempt)
     if host.telemetry.listening:
         run.tell(happened.AttemptStarted, record, attempt=record.attempt, allowed=policy.limit + 1)
     return attempt
@@ -126,7 +126,7 @@ def _end(attempt: Attempt) -> None:
     run = attempt.run
     run.active -= 1
     run.attempts.pop(attempt.record.seq, None)
-    run.host.attempt_ended(attempt)
+    run.host.starts.ended(attempt)
 
 
 def _leave_if_cancelled(run: Run, record: StepRecord) -> None:

@@ -12,9 +12,10 @@ from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry
 
 if TYPE_CHECKING:
-    from everstep.engine.attempt import Attempt, Attempts
+    from everstep.engine.attempt import Attempts
     from everstep.engine.program import WorkflowDefinition
     from everstep.engine.run import Run
+    from everstep.engine.starts import Starts
     from everstep.engine.worker import Worker
 
 
@@ -27,6 +28,7 @@ class Host(Protocol):
     turns: Turns
     telemetry: Telemetry
     attempts: Attempts
+    starts: Starts
     worker: Worker | None
     """This engine among others on the same store; None where it is alone."""
 
@@ -40,14 +42,6 @@ class Host(Protocol):
 
     def unparked(self, run: Run) -> None:
         """Note that `run` is at work again."""
-        ...
-
-    def attempt_began(self, attempt: Attempt) -> None:
-        """Note an attempt, so that its start is written if it lasts."""
-        ...
-
-    def attempt_ended(self, attempt: Attempt) -> None:
-        """Forget an attempt."""
         ...
 
     async def fail(self, run: Run, error: BaseException) -> None:

@@ -55,6 +55,7 @@ class Run:
         "on_paused",
         "parked",
         "paused_since",
+        "pk",
         "relaxed",
         "returned",
         "sealed",
@@ -72,6 +73,7 @@ class Run:
     ) -> None:
         self.host = host
         self.instance = instance
+        self.pk = instance.pk
         self.journal = Journal(steps)
         self.inbox = Inbox(events)
         cuts = instance.recoveries if instance.recovered_position == position_of(steps) else 0
@@ -99,11 +101,6 @@ class Run:
         self._patient_until = host.loop.time() + _LATE_SECONDS * 10
         self._alarm = Alarm(host.clock, self._ring)
 
-    @property
-    def pk(self) -> int:
-        """The instance's key in the store."""
-        return self.instance.pk
-
     def check_alive(self) -> None:
         """Raise `Suspended` in code that was put away: nothing durable happens there any more."""
         if self.dropped:
@@ -112,14 +109,15 @@ class Run:
 
     def enter(self) -> None:
         """Let user code ask for a step, or not: nothing new begins while the instance is rolled back."""
+        if not (self.dropped or self.gathering or self.sealed):
+            return
         self.check_alive()
         if self.gathering:
             # A replay only to gather rollback handlers: the branch has come as far as it had come before.
             hush(asyncio.current_task())
             raise Suspended
         self.leave_if_sealed()
-        if self.sealed:
-            raise RollbackInProgressError("no step can be run while the instance is rolled back")
+        raise RollbackInProgressError("no step can be run while the instance is rolled back")
 
     def leave_if_sealed(self) -> None:
         """Raise `Suspended` in a branch that is still under way while the instance is rolled back."""
