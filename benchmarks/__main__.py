@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import pages, peers, report, rounds, works
+from benchmarks import pages, peers, profile, report, rounds, works
 from benchmarks.against import commit
 from benchmarks.chart import as_svg
 from benchmarks.peers.everstep import EverstepPeer, revision
@@ -19,6 +19,8 @@ from benchmarks.rounds import Results
 def main(arguments: list[str]) -> int:
     line = parser()
     given = line.parse_args(arguments)
+    if given.profile:
+        return profile.main(write_docs=given.write_docs)
     try:
         chosen_works = works.chosen(names(given.only) or (works.HOT_PATH if given.against else ()))
         chosen_peers = [EverstepPeer()] if given.against else peers.chosen(names(given.peers))
@@ -59,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="how often; 5, with --quick 2; with --against 11 and 5")
     parser.add_argument("--quick", action="store_true", help="smaller sizes: minutes instead of hours")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the main figures as SVG")
-    parser.add_argument("--write-docs", action="store_true", help="write docs/design/benchmarks.md and its chart")
+    parser.add_argument("--write-docs", action="store_true", help="write the page of docs/design and its chart")
+    parser.add_argument("--profile", action="store_true", help="sample where the time of a step goes, and nothing else")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured as JSON")
     return parser
 
