@@ -64,7 +64,7 @@ def connect(path: str, *, read_only: bool = False) -> Connection:
     connection.execute("pragma synchronous = full")
     connection.execute("pragma fullfsync = 1")  # macOS: a plain fsync there does not reach the disk
     connection.execute("pragma temp_store = memory")
-    connection.execute("pragma cache_size = -65536")
+    connection.execute("pragma cache_size = -8192")
     connection.execute(f"pragma wal_autocheckpoint = {0 if read_only else PAGES_PER_CHECKPOINT}")
     if read_only:
         connection.execute("pragma query_only = 1")

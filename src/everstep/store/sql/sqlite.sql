@@ -211,11 +211,12 @@ insert or replace into attempt (instance, seq, attempt, started_at, ended_at, er
 values {rows}
 
 -- name: write_milestones
--- Keep what came true: a move that lost to a pause or an end did not happen.
+-- Keep what came true: a move that lost to a pause or an end did not happen. A cross join: from some hundred rows on the
+-- planner would rather look at every instance there is.
 with v (position, instance, type, at) as (values {rows})
 insert into milestone (position, instance, type, at)
 select v.position, v.instance, v.type, v.at
-  from v join instance as i on i.pk = v.instance
+  from v cross join instance as i on i.pk = v.instance
  where v.type = 'workflow_' || i.status
 
 -- name: tell
