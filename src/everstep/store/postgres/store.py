@@ -31,6 +31,7 @@ from everstep.store.protocol import (
     NewInstance,
     SentEvent,
     StepKey,
+    StoreHealth,
     Transition,
 )
 from everstep.store.shared import News, Seen
@@ -107,6 +108,10 @@ class PostgresStore:
     def trouble(self) -> str | None:
         """What keeps the database from being written, or None."""
         return None if self._road is None else self._road.trouble
+
+    def health(self) -> StoreHealth:
+        who = self._identity
+        return StoreHealth("postgresql", self.trouble, who.worker, who.epoch, self.lease_ms, LANES)
 
     def on_lost_lease(self, callback: Callable[[], Awaitable[None]]) -> None:
         self._lost_lease = callback
