@@ -258,7 +258,8 @@ class PostgresStore:
         return self._do(keys, verb, workflow, id, **named)
 
     def _do(self, keys: Sequence[Any] | None, verb: str, *arguments: Any, **named: Any) -> asyncio.Future[Any]:
-        kept = verb in ("adopt", "release", "expire", "write_chunk")  # the engine's own affairs
+        # The engine's own affairs. A clean stop is none of them: while the database is away, the lease has to end.
+        kept = verb in ("adopt", "expire", "write_chunk")
         return self._travel(Verb(self._work(verb, *arguments, **named), kept), keys)
 
     def _work(self, verb: str, *arguments: Any, **named: Any) -> Work:
