@@ -109,7 +109,7 @@ class Worker:
                 log.warning("took over %d instances of a worker that fell silent", adopted)
             engine.dispatcher.kick()
         elif news.next_due is not None:
-            engine.dispatcher.arm(news.next_due)
+            engine.dispatcher.arm_among(news.next_due, news.workers)
 
     async def _sweep(self) -> None:
         """Make due what is this worker's and nobody runs: the answer to a claim or a creation was lost for good.

@@ -38,6 +38,10 @@ from everstep.store.shared import News, Seen
 
 LANES = 3
 READERS = 3
+EXPELLED_AT_ONCE = 8
+"""Dead workers one of the living takes over at a time: others find the rest, should many die at once."""
+TURN_MS = 1_000
+"""How long a dead worker is left to whoever began to adopt its instances, before another one joins."""
 
 
 class PostgresStore:
@@ -138,16 +142,18 @@ class PostgresStore:
         )
         if not row["stands"]:
             await self._expelled(who)
-        return News(row["now"], row["noted"], row["next_due"], row["lapsed"], row["ended"])
+        return News(row["now"], row["noted"], row["next_due"], row["lapsed"], row["ended"], row["workers"])
 
     async def adopt(self, workers: Sequence[int], *, now: int) -> int:
-        dead = list(workers)
-        if not dead:
-            return 0
-        await self._pulse.fetch(self._queries["expel"], dead)
-        adopted = await self._adopted(dead, now)
-        for worker in dead:
-            await self._forget(worker)
+        adopted, lapsed = 0, list(workers)
+        while lapsed:
+            rows = await self._pulse.fetch(self._queries["expel"], lapsed, EXPELLED_AT_ONCE, TURN_MS)
+            dead = [row["id"] for row in rows]
+            if not dead:  # somebody else is at it
+                break
+            adopted += await self._adopted(dead, now)
+            for worker in dead:
+                await self._forget(worker)
         return adopted
 
     async def recover(self, *, now: int) -> int:
