@@ -24,7 +24,7 @@ PAGE = ROOT / "docs" / "design" / "scale.md"
 CORES = 16
 COST_MS = {"beat": 0.3, "peek": 0.1, "claim": 1.0, "expel": 1.0, "adopt": 1.0, "forget": 0.5}
 """What a statement or transaction takes of one of the server's cores."""
-ROW_MS = {"claim": 0.05, "adopt": 0.026}
+ROW_MS = {"claim": 0.05, "adopt": 0.016}
 """And for every row it moves; adoption as measured."""
 TRIP_MS = 0.5
 
@@ -289,7 +289,7 @@ INTRODUCTION = """# A thousand workers
 
 Written by `python3 -m benchmarks.scale`: a simulation in virtual time, of the rules by which workers claim and adopt,
 with the constants of the code and no database. Its costs are assumptions (a beat 0.3 ms of a core, a look 0.1 ms, a
-claim 1 ms and 0.05 ms a row, adoption 0.026 ms a row, half a millisecond on the way); what it shows is who does what
+claim 1 ms and 0.05 ms a row, adoption 0.016 ms a row, half a millisecond on the way); what it shows is who does what
 how often.
 
 {workers:,} workers, {sleepers:,} instances that sleep for up to {hours:g} hours (nearly a thousand are due a second),
