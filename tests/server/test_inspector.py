@@ -171,7 +171,8 @@ async def test_each_page_has_the_same_data_as_json(server: Server):
     shown = await server.reached("greet", "g-1", "complete")
     for headers, query in [({"accept": "application/json"}, ""), ({"accept": "text/html"}, "?format=json")]:
         answer = await server.http.get(f"/__workflows{query}", headers=headers)
-        assert answer.json() == {"workflows": [{**one, "script_name": "app"} for one in await server.result(API)]}
+        listed = [{**one, "script_name": "app"} for one in await server.result(API)]
+        assert answer.json() == {"workflows": listed, "trouble": None}
         answer = await server.http.get(f"/__workflows/greet{query}", headers=headers)
         assert answer.json()["workflow"]["name"] == "greet"
         assert answer.json()["instances"] == await server.result(f"{API}/greet/instances")

@@ -162,6 +162,21 @@ async def test_positions_rise_whoever_writes(opened: Open):
 # Adoption and leaving
 
 
+async def test_one_of_the_living_adopts_and_another_joins_if_it_does_not_finish(opened: Open):
+    one, adopter, other = await opened(), await opened(), await opened()
+    await owned_instance(one)
+    was = await silence(one)
+    expel = adopter._queries["expel"]
+    assert [row["id"] for row in await adopter._pulse.fetch(expel, [was], 8, 300)] == [was]
+    # Here the adopter dies. For a moment nobody else sees that there is anything to do.
+    assert (await other.beat([WORKFLOW], [])).lapsed == []
+    assert await other.adopt([was], now=50) == 0
+    async with asyncio.timeout(5):
+        while (await other.beat([WORKFLOW], [])).lapsed != [was]:
+            await asyncio.sleep(0.02)
+    assert await other.adopt([was], now=50) == 1
+
+
 async def test_a_hundred_thousand_instances_of_a_dead_worker_are_adopted_within_two_seconds(opened: Open):
     one, other = await opened(), await opened()
     await sql(

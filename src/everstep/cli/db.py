@@ -15,7 +15,7 @@ _environment = click.option("--env", "environment", metavar="NAME", help="With t
 
 @click.group("db")
 def command() -> None:
-    """Look at the database's schema, or bring it up to date."""
+    """Look at the database's schema, bring it up to date, or move the state to PostgreSQL."""
 
 
 @command.command("status")
@@ -55,6 +55,34 @@ def migrate(database: str | None, environment: str | None) -> None:
 
     state = asyncio.run(bring_up_to_date(_url(database, environment)))
     click.echo(f"schema {state.version}, up to date")
+
+
+@command.command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@one_message
+def copy(source: str, target: str, as_json: bool) -> None:
+    """Copy a stopped SQLite state to an empty PostgreSQL database.
+
+    FROM is sqlite:///path/to/state.db, TO is postgresql://user@host/database. Instances go on there where they were;
+    all of it arrives, or nothing. FROM is left as it is and must not be run again.
+    """
+    import asyncio
+
+    import orjson  # quicker to load when they are needed
+
+    from everstep.store.schema import copy_state
+
+    moved = asyncio.run(copy_state(source, target))
+    if as_json:
+        click.echo(orjson.dumps({"rows": moved.rows, "at_work": moved.at_work}).decode())
+        return
+    for table, count in moved.rows.items():
+        click.echo(f"{table:<10} {count:>12,}")
+    if moved.at_work:
+        click.echo(f"{moved.at_work:,} instances were at work when the process ended: the first worker takes them over")
+    click.echo("copied and counted; from now on only the new database must be run", err=True)
 
 
 @command.command("print-sql")

@@ -9,7 +9,7 @@ import click
 
 _COMMANDS = {
     "config": ("everstep.cli.config", "Show the settings and where each comes from."),
-    "db": ("everstep.cli.db", "Look at the database's schema, or bring it up to date."),
+    "db": ("everstep.cli.db", "Look at the database's schema, bring it up to date, or move it to PostgreSQL."),
     "dev": ("everstep.cli.dev", "Run the app here, reloading on change."),
     "init": ("everstep.cli.init", "Make a new project."),
 }

@@ -19,6 +19,7 @@ from everstep.core.stored_error import decode_error
 from everstep.core.suggest import did_you_mean
 from everstep.core.types import STATUSES, InstanceLink, InstanceStatus, SubscriptionEvent
 from everstep.engine.clock import Alarm
+from everstep.engine.health import Health, health_of
 from everstep.engine.lifecycle import LifecycleVerbs, to_the_end
 from everstep.engine.metrics import Metrics, metrics_of
 from everstep.engine.params import checked_tags, encoded_params, retention_ms
@@ -67,6 +68,10 @@ class LocalControl(LifecycleVerbs):
             if not exist_ok:
                 raise
         return id
+
+    def health(self) -> Health:
+        """Return how the engine is, without asking the database."""
+        return health_of(self._engine)
 
     def check_options(self, workflow: str, *, id: Any, retention: Any, tags: Any) -> None:
         if id is not None:

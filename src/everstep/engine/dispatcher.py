@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import TYPE_CHECKING
 
 from everstep.core.errors import EverstepError
@@ -16,6 +17,7 @@ log = logging.getLogger("everstep.engine")
 
 CLAIM_LIMIT = 500
 RETRY_MS = 1_000
+SPREAD_MS = 1_000
 
 
 class Dispatcher:
@@ -31,11 +33,21 @@ class Dispatcher:
         self._again = False
         self._crowded = False
         self._stopped = False
+        self._workers = 1
+        self._chance = random.Random()  # noqa: S311  # nothing to guess
 
     def arm(self, due: int) -> None:
         """Claim at `due` at the latest."""
         if not self._stopped:
             self._alarm.set(due)
+
+    def arm_among(self, due: int, workers: int | None = None) -> None:
+        """Claim soon after `due`, which others were told as well: a millisecond for each, so that few come at once.
+
+        Of N workers that choose a moment within N milliseconds, the first comes after one on average, however many.
+        """
+        self._workers = workers or self._workers
+        self.arm(due + int(self._chance.random() * min(self._workers - 1, SPREAD_MS)))
 
     def kick(self) -> None:
         """Claim now."""
@@ -103,5 +115,5 @@ class Dispatcher:
         if full and limit == room:
             self._crowded = True  # the rest waits for room, not for a moment
         elif claim.next_due is not None:
-            self._alarm.set(claim.next_due)
+            self.arm_among(claim.next_due)
         return full and limit < room

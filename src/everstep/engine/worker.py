@@ -42,6 +42,7 @@ class Worker:
         self._beaten_at = self._swept_at = time.monotonic()
         self._polite_until = 0.0
         self._orphans: set[int] = set()
+        self.trouble: str | None = None
 
     async def synchronise(self) -> None:
         """Take over the time that all workers share."""
@@ -54,7 +55,14 @@ class Worker:
         """Hear notifications from now on, and begin to beat."""
         self._store.on_lost_lease(self._lost_lease)
         await self._store.listen(self._news.set)
+        who = self._store.health()
+        log.info("worker %s, with a lease of %s ms", who.worker, who.lease_ms)
         self._task = self._engine.loop.create_task(self._run())
+
+    @property
+    def silent_ms(self) -> int:
+        """How long ago the database last answered a beat."""
+        return round((time.monotonic() - self._beaten_at) * 1000)
 
     async def stop(self) -> None:
         """End, whatever is under way."""
@@ -73,11 +81,12 @@ class Worker:
             try:
                 await self._beat()
                 await self._sweep()
-                pause = self._every_seconds
+                pause, self.trouble = self._every_seconds, None
             except Exception as error:  # the beat goes on whatever happens: it is the lease
                 if not isinstance(error, EverstepError):
                     log.exception("a beat failed")
                 log.warning("no word from the database: %s; trying again", error)
+                self.trouble = f"no word from the database: {error}"
                 pause = min(RETRY_SECONDS, self._every_seconds)
                 self._swept_at = -SWEEP_SECONDS  # what became of claims and creations meanwhile is looked at afterwards
 
@@ -100,7 +109,7 @@ class Worker:
                 log.warning("took over %d instances of a worker that fell silent", adopted)
             engine.dispatcher.kick()
         elif news.next_due is not None:
-            engine.dispatcher.arm(news.next_due)
+            engine.dispatcher.arm_among(news.next_due, news.workers)
 
     async def _sweep(self) -> None:
         """Make due what is this worker's and nobody runs: the answer to a claim or a creation was lost for good.

@@ -21,6 +21,7 @@ from msgspec import Struct, structs
 
 from everstep.api.entrypoint import WorkerEntrypoint, declared_env
 from everstep.config import Project, load_secrets
+from everstep.config.redact import redact_url
 from everstep.core.errors import ConfigError
 from everstep.engine.embedded import Everstep
 from everstep.engine.options import EngineOptions
@@ -248,7 +249,7 @@ class DevServer:
             say(f"  workflow   {workflow.name} (class {workflow.cls.__name__}, env.{workflow.binding})")
         if secrets:
             say(f"  secrets    {', '.join(secrets)}")
-        say(f"  state      {_relative(Path(database.removeprefix('sqlite:///')), self._root)}")
+        say(f"  state      {_shown(database, self._root)}")
         if es.recovered:
             say(f"  recovered  {es.recovered} instances that were running when the process ended")
         for note in program.notes:
@@ -273,6 +274,12 @@ def _replace_process(listener: socket.socket) -> None:
 
 def _is_source(path: Path) -> bool:
     return path.suffix in {".py", ".toml", ".json", ".jsonc"} or path.name.startswith((".dev.vars", ".env"))
+
+
+def _shown(database: str, root: Path) -> str:
+    if database.startswith("sqlite:///"):
+        return _relative(Path(database.removeprefix("sqlite:///")), root)
+    return redact_url(database)
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any, TypeAlias
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response as HtmlResponse
 from starlette.routing import Route
@@ -38,6 +39,7 @@ def inspector_routes(control: LocalControl) -> list[Route]:
     views = _Views(control)
     return [
         Route("/__workflows", _page(views.workflows)),
+        Route("/__workflows/health", _health(control)),
         *(_static(name, kind) for name, kind in _STATIC.items()),
         Route("/__workflows/{name}", _page(views.workflow)),
         Route("/__workflows/{name}/{id}", _page(views.instance)),
@@ -56,7 +58,8 @@ class _Views:
             shapes.workflow_shape(definition, counts.get(definition.name, {}), "app")
             for definition in self._control.program
         ]
-        return {"workflows": data}, lambda: pages.workflows_page(data)
+        trouble = self._control.health().trouble
+        return {"workflows": data, "trouble": trouble}, lambda: pages.workflows_page(data, trouble)
 
     async def workflow(self, request: Request) -> tuple[dict[str, Any], Callable[[], str]]:
         definition = self._control.program[request.path_params["name"]]
@@ -77,6 +80,14 @@ class _Views:
         data = shapes.instance_shape(instance, status)
         every_step = request.query_params.get("steps") == "all"
         return data, lambda: pages.instance_page(instance, status, data, every_step=every_step)
+
+
+def _health(control: LocalControl) -> Callable[[Request], Awaitable[HtmlResponse]]:
+    async def endpoint(_: Request) -> HtmlResponse:
+        health = control.health()
+        return Response.json(msgspec.to_builtins(health), 200 if health.ok else 503, headers=HEADERS)
+
+    return endpoint
 
 
 def _page(show: Show) -> Callable[[Request], Awaitable[HtmlResponse]]:

@@ -31,8 +31,8 @@ _PAUSABLE = ("queued", "running", "waiting")
 _RESUMABLE = ("paused", "waitingForPause")
 
 
-def workflows_page(workflows: Sequence[Mapping[str, Any]]) -> str:
-    """Every workflow with its counts."""
+def workflows_page(workflows: Sequence[Mapping[str, Any]], trouble: str | None = None) -> str:
+    """Every workflow with its counts, and what keeps the engine from working."""
     rows = [
         tag("tr",
             _cell("Workflow", tag("a", one["name"], href=_path(one["name"]))),
@@ -43,7 +43,9 @@ def workflows_page(workflows: Sequence[Mapping[str, Any]]) -> str:
         for one in workflows
     ]  # fmt: skip
     table = _table("Workflows", ("Workflow", "Class", "Instances", "By status"), [tag("tbody", rows)])
-    return _document("Workflows", [], [tag("h1", "Workflows"), table if rows else _empty("This program has none.")])
+    warning = tag("p", tag("strong", "Nothing is written at the moment: "), trouble, role="alert") if trouble else None
+    nothing = _empty("This program has none.")
+    return _document("Workflows", [], [tag("h1", "Workflows"), warning, table if rows else nothing])
 
 
 def workflow_page(

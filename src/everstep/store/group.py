@@ -44,6 +44,7 @@ class GroupCommit:
     Submitting happens on the event loop; committing on a writer thread, or on the loop itself while groups are small
     and the disk is quick; at once, without a turn of the loop, while there is one waiter at a time. `retryable` errors
     keep the group and try again: nothing is acknowledged that is not on disk, and nothing is lost for want of room.
+    `trouble` says why, as long as it lasts.
 
     Args:
         commit: Carries out a group.
@@ -58,6 +59,7 @@ class GroupCommit:
         self._commit = commit
         self._retryable = retryable
         self._kept = kept
+        self.trouble: str | None = None
         self._trouble_since: float | None = None
         self._pending: deque[tuple[Any, asyncio.Future[Any]]] = deque()
         self._handover: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -174,6 +176,7 @@ class GroupCommit:
             try:
                 answers = self._timed_commit(group)
             except self._retryable as error:
+                self.trouble = str(error)
                 log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again in %.2g s", error, delay)
                 if self._gives_up(group, error):
                     return [error] * len(group)
@@ -184,7 +187,7 @@ class GroupCommit:
             else:
                 if self._trouble_since is not None:
                     log.warning("writing again")
-                self._trouble_since = None
+                self.trouble = self._trouble_since = None
                 return answers
         return []
 

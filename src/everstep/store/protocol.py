@@ -171,6 +171,26 @@ class Transition(Struct, frozen=True):
     after: Status
 
 
+class StoreHealth(Struct, frozen=True):
+    """How a store is, as far as it knows without asking its database.
+
+    Attributes:
+        kind: `"sqlite"` or `"postgresql"`.
+        trouble: What keeps the database from being written, or None.
+        worker: Where workers share a database, the id of this one; it has another after it lost its lease.
+        epoch: The epoch in which the worker's lease stands.
+        lease_ms: How long the worker may be silent.
+        lanes: How many connections write.
+    """
+
+    kind: str
+    trouble: str | None = None
+    worker: int | None = None
+    epoch: int | None = None
+    lease_ms: int | None = None
+    lanes: int | None = None
+
+
 class Store(Protocol):
     """Everything the engine remembers. Each verb is one transaction, fsynced before it returns.
 
@@ -179,6 +199,10 @@ class Store(Protocol):
 
     async def open(self) -> None:
         """Open the database and bring its schema up to date. Raises DatabaseInUseError, SchemaVersionError."""
+        ...
+
+    def health(self) -> StoreHealth:
+        """Return how the store is, without asking the database."""
         ...
 
     async def close(self) -> None:

@@ -1,14 +1,18 @@
-"""The schema of the database a URL names: which version it has, and how it is brought up to date. Starts no engine."""
+"""The schema of the database a URL names: its version, and how it is brought up to date or moved. Starts no engine."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from everstep.core.errors import StoreError
 from everstep.store.location import is_postgres, open_store
 from everstep.store.queries import load_migrations
+
+if TYPE_CHECKING:
+    from everstep.store.postgres.move import Moved
 
 
 class SchemaState(Struct, frozen=True):
@@ -52,13 +56,32 @@ async def bring_up_to_date(url: str, root: Path | None = None) -> SchemaState:
     return await state_of(url, root)
 
 
-def _sqlite_version(url: str, root: Path | None) -> int:
-    from everstep.store.driver import connect  # loads SQLite
+async def copy_state(source: str, target: str, root: Path | None = None) -> Moved:
+    """Move a stopped SQLite state to an empty PostgreSQL database; see `everstep.store.postgres.move`.
 
+    Raises StoreError for URLs of other kinds, and whatever stands in the way.
+    """
+    if is_postgres(source) or not is_postgres(target):
+        raise StoreError(
+            "a state can be copied from SQLite to PostgreSQL: sqlite:///state.db postgresql://host/database"
+        )
+    open_store(target)  # says how to install the driver if it is missing
+    from everstep.store.postgres.move import move  # the driver is loaded only where it is asked for
+
+    return await move(_sqlite_path(source, root), target)
+
+
+def _sqlite_path(url: str, root: Path | None) -> Path:
     name = url.removeprefix("sqlite:///")
     if name in (url, ":memory:"):
         raise StoreError(f"database {url!r} keeps nothing that has a schema; name a file or a PostgreSQL database")
-    path = (root or Path.cwd()) / name
+    return (root or Path.cwd()) / name
+
+
+def _sqlite_version(url: str, root: Path | None) -> int:
+    from everstep.store.driver import connect  # loads SQLite
+
+    path = _sqlite_path(url, root)
     if not path.exists():
         return 0
     connection = connect(str(path), read_only=True)

@@ -19,6 +19,7 @@ class News(Struct, frozen=True):
         next_due: When the next claim will find something.
         lapsed: Workers whose lease is over.
         ended: Of the instances asked about, those that have ended or are gone.
+        workers: How many there are.
     """
 
     now: int
@@ -26,6 +27,7 @@ class News(Struct, frozen=True):
     next_due: int | None
     lapsed: list[int]
     ended: list[int]
+    workers: int = 1
 
 
 class Seen(Struct, frozen=True):

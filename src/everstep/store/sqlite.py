@@ -30,6 +30,7 @@ from everstep.store.protocol import (
     NewInstance,
     SentEvent,
     StepKey,
+    StoreHealth,
     Transition,
 )
 from everstep.store.queries import load_migrations
@@ -89,6 +90,9 @@ class SqliteStore:
             await self._group.close()
             self._group = None
         self._release()
+
+    def health(self) -> StoreHealth:
+        return StoreHealth("sqlite", None if self._group is None else self._group.trouble)
 
     async def recover(self, *, now: int) -> int:
         return await self._do(verbs.recover, now=now)

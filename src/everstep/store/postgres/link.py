@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -110,6 +110,17 @@ class Link:
                 return await connection.execute(sql)  # type: ignore[no-any-return]
         except BaseException as error:
             raise self._translated(error) from error
+
+    async def copy_in(self, schema: str, table: str, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
+        """Append rows to a table, as many as there are, for as long as it takes."""
+        async with self._turn:
+            connection = await self._connected()
+            try:
+                await connection.copy_records_to_table(
+                    table, schema_name=schema, columns=columns, records=records, timeout=None
+                )
+            except BaseException as error:
+                raise self._translated(error) from error
 
     async def listen(self, channels: Sequence[str], callback: Callable[..., None]) -> None:
         """Call back at every notification, and when the connection is lost; then listening has to begin again."""

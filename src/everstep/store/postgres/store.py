@@ -31,12 +31,17 @@ from everstep.store.protocol import (
     NewInstance,
     SentEvent,
     StepKey,
+    StoreHealth,
     Transition,
 )
 from everstep.store.shared import News, Seen
 
 LANES = 3
 READERS = 3
+EXPELLED_AT_ONCE = 8
+"""Dead workers one of the living takes over at a time: others find the rest, should many die at once."""
+TURN_MS = 1_000
+"""How long a dead worker is left to whoever began to adopt its instances, before another one joins."""
 
 
 class PostgresStore:
@@ -108,6 +113,10 @@ class PostgresStore:
         """What keeps the database from being written, or None."""
         return None if self._road is None else self._road.trouble
 
+    def health(self) -> StoreHealth:
+        who = self._identity
+        return StoreHealth("postgresql", self.trouble, who.worker, who.epoch, self.lease_ms, LANES)
+
     def on_lost_lease(self, callback: Callable[[], Awaitable[None]]) -> None:
         self._lost_lease = callback
 
@@ -133,16 +142,18 @@ class PostgresStore:
         )
         if not row["stands"]:
             await self._expelled(who)
-        return News(row["now"], row["noted"], row["next_due"], row["lapsed"], row["ended"])
+        return News(row["now"], row["noted"], row["next_due"], row["lapsed"], row["ended"], row["workers"])
 
     async def adopt(self, workers: Sequence[int], *, now: int) -> int:
-        dead = list(workers)
-        if not dead:
-            return 0
-        await self._pulse.fetch(self._queries["expel"], dead)
-        adopted = await self._adopted(dead, now)
-        for worker in dead:
-            await self._forget(worker)
+        adopted, lapsed = 0, list(workers)
+        while lapsed:
+            rows = await self._pulse.fetch(self._queries["expel"], lapsed, EXPELLED_AT_ONCE, TURN_MS)
+            dead = [row["id"] for row in rows]
+            if not dead:  # somebody else is at it
+                break
+            adopted += await self._adopted(dead, now)
+            for worker in dead:
+                await self._forget(worker)
         return adopted
 
     async def recover(self, *, now: int) -> int:
@@ -151,11 +162,16 @@ class PostgresStore:
         return own + await self.adopt(lapsed, now=now)
 
     async def _adopted(self, workers: Sequence[int], now: int) -> int:
-        adopted = piece = await self._do(None, "adopt", workers, now=now)
-        while piece >= ADOPTED_AT_ONCE:
-            piece = await self._do(None, "adopt", workers, now=now)
-            adopted += piece
-        return int(adopted)
+        """Adopt in pieces, on two lanes: they skip each other's rows, and nobody's work waits for them."""
+
+        async def pieces(turn: int) -> int:
+            adopted = piece = await self._do([("adopt", turn)], "adopt", workers, now=now)
+            while piece >= ADOPTED_AT_ONCE:
+                piece = await self._do([("adopt", turn)], "adopt", workers, now=now)
+                adopted += piece
+            return int(adopted)
+
+        return sum(await asyncio.gather(pieces(1), pieces(2)))
 
     async def release(self, *, now: int) -> None:
         await self._do(None, "release", now=now)
@@ -253,7 +269,8 @@ class PostgresStore:
         return self._do(keys, verb, workflow, id, **named)
 
     def _do(self, keys: Sequence[Any] | None, verb: str, *arguments: Any, **named: Any) -> asyncio.Future[Any]:
-        kept = verb in ("adopt", "release", "expire", "write_chunk")  # the engine's own affairs
+        # The engine's own affairs. A clean stop is none of them: while the database is away, the lease has to end.
+        kept = verb in ("adopt", "expire", "write_chunk")
         return self._travel(Verb(self._work(verb, *arguments, **named), kept), keys)
 
     def _work(self, verb: str, *arguments: Any, **named: Any) -> Work:

@@ -29,7 +29,7 @@ from everstep.store.protocol import (
 
 T = TypeVar("T")
 
-ADOPTED_AT_ONCE = 5_000
+ADOPTED_AT_ONCE = 12_500
 """Instances of a dead worker made due in one transaction: the first of them go on while the rest are adopted."""
 
 

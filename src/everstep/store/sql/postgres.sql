@@ -257,23 +257,35 @@ select exists (select from everstep.worker where id = $1 and epoch = $2) as stan
          order by due_at
          limit 1) as next_due,
        array (select id from everstep.worker where lease_until < clock_timestamp() and id <> $1) as lapsed,
+       (select count(*) from everstep.worker) as workers,
        array (select w.pk
                 from unnest($5::bigint[]) as w (pk) left join everstep.instance as i on i.pk = w.pk
                where i.pk is null or i.ended_at is not null) as ended
 
 -- name: expel
--- Take lapsed leases over. This waits for transactions in flight; later ones find no lane of their epoch.
-with expelled as (
-  update everstep.worker
-     set epoch = epoch + 1, lease_until = '-infinity'
+-- Take some lapsed leases over. This waits for transactions in flight; later ones find no lane of their epoch.
+-- Everybody sees a lease that lapsed, and one is to do the work: what it took looks alive to the others for a moment.
+-- Should it die, or take longer, the next one joins.
+with mine as materialized (
+  select id
+    from everstep.worker
    where id = any ($1::bigint[]) and lease_until < clock_timestamp()
-  returning id, epoch
+   order by lease_until, id
+   limit $2
+     for update skip locked
+), expelled as (
+  update everstep.worker as w
+     set epoch = w.epoch + 1, lease_until = clock_timestamp() + $3::bigint * interval '1 millisecond'
+    from mine
+   where w.id = mine.id
+  returning w.id
+), fenced as (
+  update everstep.lane as l
+     set epoch = l.epoch + 1
+    from expelled
+   where l.worker = expelled.id
 )
-update everstep.lane as l
-   set epoch = l.epoch + 1
-  from expelled
- where l.worker = expelled.id
-returning l.worker
+select id from expelled
 
 -- name: lapsed
 select id from everstep.worker where lease_until < clock_timestamp()

@@ -1,0 +1,53 @@
+"""How an engine is: whether its database takes what it writes, and how it stands among the workers. Asks nobody."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from everstep.engine.engine import Engine
+
+
+class WorkerHealth(Struct, frozen=True):
+    """How a worker stands. `lease_left_ms` is negative once others may take its instances over."""
+
+    id: int
+    epoch: int
+    lease_ms: int
+    lease_left_ms: int
+    lanes: int
+
+
+class Health(Struct, frozen=True):
+    """How an engine is.
+
+    Attributes:
+        ok: Whether it can do its work at the moment.
+        trouble: Why not.
+        database: `"sqlite"` or `"postgresql"`.
+        in_memory: How many instances are in memory, at work or waiting a moment.
+        worker: Where workers share a database, this one.
+    """
+
+    ok: bool
+    trouble: str | None
+    database: str
+    in_memory: int
+    worker: WorkerHealth | None = None
+
+
+def health_of(engine: Engine) -> Health:
+    """Look at an engine."""
+    store, worker = engine.store.health(), engine.worker
+    trouble, standing = store.trouble, None
+    if worker is not None and store.worker is not None:
+        trouble = trouble or worker.trouble
+        lease_ms = store.lease_ms or 0
+        # A beat renews the lease once a third of it is gone, so this may be less than what is left by the database.
+        left_ms = lease_ms * 2 // 3 - worker.silent_ms
+        standing = WorkerHealth(store.worker, store.epoch or 0, lease_ms, left_ms, store.lanes or 0)
+        if left_ms < 0 and trouble is None:
+            trouble = "the beat stands still: others may take this worker's instances over"
+    return Health(trouble is None, trouble, store.kind, len(engine.runs()), standing)
