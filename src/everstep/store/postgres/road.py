@@ -174,18 +174,22 @@ class Road:
                 self._schedule()
 
     async def _carry_persistently(self, lane: int, entries: list[_Entry]) -> None:
-        token, delay = object(), _SOONEST_SECONDS
-        while entries:
+        token, delay, lost = object(), _SOONEST_SECONDS, False
+        while entries or lost:
             try:
-                answers = await self._carry(lane, [entry.operation for entry in entries], token)
+                if lost:  # in here, as the database may be in trouble when we want to register anew
+                    await self._lost()
+                    lost = False
+                answers = await self._carry(lane, [entry.operation for entry in entries], token) if entries else []
             except LeaseLostError as error:
                 # Whose instances were lost, is told so; the rest is tried again by the worker that we are from then on.
                 entries = self._without(entries, error, keep=lambda one: type(one) is not Rows)
-                await self._lost()
+                lost = True
             except StoreUnavailableError as error:
                 self._tell_trouble(error, delay)
                 if time.monotonic() - self._trouble_since >= PATIENCE_SECONDS:
                     entries = self._gives_up(entries, error)
+                    lost = lost and bool(entries)  # with nothing to carry out, the next beat registers as well
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LATEST_SECONDS)
             except Exception as error:  # noqa: BLE001  # every waiter hears of it
