@@ -87,7 +87,7 @@ class Worker:
         if isinstance(engine.clock, SharedClock):
             engine.clock.correct(news.now, asked_at=asked_at)
         for pk in news.noted:
-            await self._follow(pk)
+            await self.follow(pk)
         for pk in news.ended:
             engine.watchers.tell_end(pk)
         if time.monotonic() - self._beaten_at > self._lease_seconds / 2:
@@ -138,7 +138,7 @@ class Worker:
         finally:
             run.active -= 1
 
-    async def _follow(self, pk: int) -> None:
+    async def follow(self, pk: int) -> None:
         """Bring an instance in memory to where somebody else brought it on disk."""
         engine = self._engine
         seen = await self._store.look(pk)

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
-from msgspec import Struct
+from msgspec import Struct, field
 
 from everstep.core.errors import StoreError
 from everstep.store.driver import StoreUnavailableError
@@ -43,6 +43,12 @@ class StoreConflictError(StoreUnavailableError):
     code = "store.conflict"
 
 
+class _Door(Struct):
+    """Which host let somebody in last: all links of a store knock there first."""
+
+    host: int = 0
+
+
 class Address(Struct, frozen=True):
     """Where a database is and how to speak to it, as its URL says.
 
@@ -51,12 +57,14 @@ class Address(Struct, frozen=True):
         hosts: The same, one URL for each host it names.
         schema: The schema that has the tables.
         pooled: Whether a pooler in transaction mode stands between: nothing may be left in a session.
+        door: What is known about where to knock.
     """
 
     dsn: str
     hosts: tuple[str, ...]
     schema: str = _SCHEMA
     pooled: bool = False
+    door: _Door = field(default_factory=_Door)
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -88,7 +96,6 @@ class Link:
         self._idle_ms = idle_ms
         self._connection: Any = None
         self._turn = asyncio.Lock()
-        self._host = 0
 
     @property
     def connection(self) -> Any:
@@ -181,10 +188,11 @@ class Link:
         One after another here and not by the driver, whose hosts share one timeout: a host that is cut off, and neither
         answers nor refuses, would use it up every time and hide the standby that was promoted.
         """
-        hosts = self._address.hosts
+        hosts, door = self._address.hosts, self._address.door
+        first = door.host
         said: list[StoreError] = []
         for turn in range(len(hosts)):
-            at = (self._host + turn) % len(hosts)
+            at = (first + turn) % len(hosts)
             try:
                 connection = await asyncpg.connect(hosts[at], timeout=CONNECT_SECONDS / len(hosts), **options)
             except asyncpg.InvalidAuthorizationSpecificationError as error:
@@ -194,7 +202,7 @@ class Link:
             except _UNREACHABLE as error:
                 said.append(StoreUnavailableError(f"the database cannot be reached ({_said(error)})"))
             else:
-                self._host = at
+                door.host = at
                 return connection
         # A host that refuses us for good may be the wrong one: as long as another one may come back, this may pass.
         raise next((one for one in said if isinstance(one, StoreUnavailableError)), said[0])
