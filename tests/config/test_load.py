@@ -309,6 +309,10 @@ def test_describe_gives_each_value_with_its_source_and_masks_secrets(project: Pr
         ("database", "postgresql://ada:***@db/shop?sslpassword=***", "EVERSTEP_DATABASE"),
         ("database_direct", "", "default"),
         ("lease", "15 seconds", "default"),
+        ("engine.running", "10000", "default"),
+        ("engine.resident", "1000", "default"),
+        ("engine.creating", "1000", "default"),
+        ("engine.threads", "64", "default"),
         ("compatibility_date", "", "default"),
         ("compatibility_flags", "", "default"),
     ]

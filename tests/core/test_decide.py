@@ -59,7 +59,25 @@ def test_the_classes_that_the_policy_names_end_the_step_and_so_do_their_subclass
     assert isinstance(after_failure(policy, attempt=1, error=ValueError(), now=NOW), RetryAt)
 
 
-@given(policy=POLICIES, attempt=st.integers(1, 30))
+@pytest.mark.parametrize(
+    ("policy", "due"),
+    [
+        (StepPolicy(), NOW),
+        (StepPolicy(limit=1, timeout_ms=5), NOW),
+        (StepPolicy(delay_ms=20_000), NOW + 20_000),
+        (StepPolicy(backoff="constant"), NOW + 10_000),
+        (StepPolicy(max_delay_ms=5_000), NOW + 5_000),
+    ],
+)
+def test_a_first_attempt_that_is_cut_off_waits_only_for_a_delay_of_its_own(policy: StepPolicy, due: int) -> None:
+    assert after_cut(policy, attempt=1, now=NOW) == RetryAt(due)
+
+
+def test_a_step_without_retries_is_over_when_it_is_cut_off() -> None:
+    assert after_cut(StepPolicy(limit=0), attempt=1, now=NOW) == GiveUp()
+
+
+@given(policy=POLICIES, attempt=st.integers(2, 30))
 def test_a_cut_off_attempt_is_retried_as_a_failed_one_is(policy: StepPolicy, attempt: int) -> None:
     failed = after_failure(policy, attempt=attempt, error=ValueError(), now=NOW)
     assert after_cut(policy, attempt=attempt, now=NOW) == failed

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from everstep import WorkflowNotFoundError
+from everstep import WorkflowNotFoundError, current_step
 from everstep.engine.options import EngineOptions
 
 from .virtual import Machine, attempts_of, flow
@@ -327,3 +327,88 @@ async def test_a_stopped_engine_logs_nothing_about_the_code_it_left(running, cap
     await machine.stop()
     await machine.settle()
     assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+class CrashInside:
+    """Step functions that note their attempts, the first of which never end."""
+
+    def __init__(self, hanging: set[str]) -> None:
+        self.hanging = hanging
+        self.attempts: list[tuple[str, int]] = []
+
+    async def __call__(self, name: str) -> str:
+        self.attempts.append((name, current_step().attempt))
+        if name in self.hanging:
+            self.hanging.remove(name)
+            await asyncio.Event().wait()
+        return name
+
+
+async def test_an_attempt_counts_that_was_cut_off_before_the_end_of_the_sleep_ahead_of_it_was_on_disk(running):
+    effect = CrashInside({"after"})
+
+    @flow
+    async def napping(event, step):
+        await step.do("before", effect, "before")
+        await step.sleep("nap", "1 hour")
+        return await step.do("after", effect, "after")
+
+    machine = await running(napping)
+    instance = await machine.create(napping)
+    await machine.advance("1 hour", until=lambda: len(effect.attempts) == 2)
+    await machine.reboot()
+    assert await machine.output(instance) == "after"
+    assert effect.attempts == [("before", 1), ("after", 1), ("after", 2)]
+
+
+async def test_a_crash_counts_for_every_branch_it_hit_and_for_no_step_after_them(running):
+    effect = CrashInside({"b"})
+
+    @flow
+    async def branching(event, step):
+        async def late():
+            await asyncio.sleep(0)
+            return [await step.do("b", effect, "b"), await step.do("c", effect, "c")]
+
+        return await asyncio.gather(step.do("a", effect, "a"), late())
+
+    machine = await running(branching)
+    await machine.create(branching)
+    while len(effect.attempts) < 2:
+        await asyncio.sleep(0)
+    await machine.reboot()
+    assert effect.attempts == [("a", 1), ("b", 1), ("b", 2), ("c", 1)]
+
+
+async def test_each_crash_too_quick_to_be_recorded_counts_once_however_the_journal_grew_between(running):
+    effect = CrashInside({"x"})
+
+    @flow
+    async def one(event, step):
+        return await step.do("x", effect, "x")
+
+    machine = await running(one)
+    instance = await machine.create(one)
+    await machine.reboot()
+    effect.hanging.add("x")
+    await machine.reboot()  # nothing is in flight: it has ended
+    assert await machine.output(instance) == "x"
+    assert effect.attempts == [("x", 1), ("x", 2)]
+
+
+async def test_a_step_cut_off_twice_without_a_trace_is_at_its_third_attempt(running):
+    effect = CrashInside(set())
+
+    @flow
+    async def one(event, step):
+        return await step.do("x", {"retries": {"delay": 0}}, effect, "x")
+
+    effect.hanging = {"x"}
+    machine = await running(one)
+    instance = await machine.create(one)
+    effect.hanging = {"x"}
+    await machine.reboot()
+    effect.hanging = set()
+    await machine.reboot()
+    assert await machine.output(instance) == "x"
+    assert effect.attempts == [("x", 1), ("x", 2), ("x", 3)]

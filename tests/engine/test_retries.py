@@ -331,9 +331,36 @@ class Deadly:
         return self.calls
 
 
-async def test_an_attempt_cut_off_by_a_crash_is_recorded_counted_and_delayed(running):
+TEN_SECONDS = {"retries": {"delay": "10 seconds", "backoff": "constant"}}
+
+
+async def test_a_first_attempt_cut_off_by_a_crash_is_recorded_and_followed_by_the_next_at_once(running):
     charge = Deadly(deaths=1)
     machine, instance = await started(running, None, charge)
+    await machine.advance("1 second")  # it lasts: its start is on disk
+    await machine.reboot()
+    assert await machine.output(instance) == 2
+    assert attempts_of(await instance.status(steps=True), "charge") == [
+        (1, "errored", "AttemptCutOffError"),
+        (2, "complete", None),
+    ]
+
+
+async def test_a_second_cut_waits_for_the_default_delay(running):
+    charge = Deadly(deaths=2)
+    machine, _ = await started(running, None, charge)
+    for _ in range(2):
+        await machine.advance("1 second")
+        await machine.reboot()
+    await machine.advance("19 seconds")
+    assert charge.calls == 2
+    await machine.advance("1 second")
+    assert charge.calls == 3
+
+
+async def test_an_attempt_cut_off_by_a_crash_is_recorded_counted_and_delayed(running):
+    charge = Deadly(deaths=1)
+    machine, instance = await started(running, TEN_SECONDS, charge)
     await machine.advance("1 second")  # it lasts: its start is on disk
     await machine.reboot()
     status = await instance.status(steps=True)
@@ -351,7 +378,7 @@ async def test_an_attempt_cut_off_by_a_crash_is_recorded_counted_and_delayed(run
 
 async def test_the_delay_after_a_cut_counts_from_the_moment_it_was_noticed(running):
     charge = Deadly(deaths=1)
-    machine, _ = await started(running, None, charge)
+    machine, _ = await started(running, TEN_SECONDS, charge)
     await machine.advance("1 second")
     await machine.crash()
     await machine.advance("1 hour")

@@ -296,7 +296,7 @@ class Machine:
             engine.worker._task.cancel()
         engine._draining = True  # what a claim under way brings is not taken up
         engine.dispatcher.stop()
-        engine._starts.stop()
+        engine.starts.stop()
         self._lose_unwritten(engine)
         tasks = [run.task for run in engine._runs.values() if run.task is not None]
         for pk in list(engine._runs):

@@ -11,13 +11,16 @@ from starlette.applications import Starlette
 
 from everstep import Everstep
 from everstep.server.inspector import inspector_routes
+from everstep.server.metrics import metrics_route
 from everstep.server.v4 import routes
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     async with Everstep(PROGRAM, database="sqlite:///:memory:", version="v1") as es:
-        app = Starlette(routes=[*inspector_routes(es.control), *routes(es.control, script="shop")])
+        app = Starlette(
+            routes=[metrics_route(es.control), *inspector_routes(es.control), *routes(es.control, script="shop")]
+        )
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8787") as http:
             yield Server(es, http)

@@ -172,7 +172,7 @@ class Life:
         if hasattr(self, "engine"):
             self.engine._draining = True
             self.engine.dispatcher.stop()
-            self.engine._starts.stop()
+            self.engine.starts.stop()
             for pk in list(self.engine._runs):
                 self.engine.discard(pk)
         for _ in range(_TURNS_TO_DIE):

@@ -541,3 +541,29 @@ def test_a_log_that_cannot_be_reserved_is_left_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", fail)
     reserve_log(tmp_path / "state.db")
     assert (tmp_path / "state.db-wal").read_bytes() == b"frames"
+
+
+def synchronous(store: SqliteStore) -> int:
+    """How the writer commits: 1 without waiting for the disk, 2 waiting for it."""
+    [(mode,)] = store._writer.execute("pragma synchronous")
+    return mode
+
+
+async def test_only_a_group_of_relaxed_changes_does_not_wait_for_the_disk(tmp_path):
+    store = SqliteStore(tmp_path / "state.db")
+    await store.open()
+    try:
+        pk = await store.create(new_instance(owned=True))
+        assert synchronous(store) == 2
+        await store.write(Change(pk, [do(1)], relaxed=True))
+        assert synchronous(store) == 1
+        await asyncio.gather(
+            store.write(Change(pk, [do(2)], relaxed=True)), store.write(Change(pk, [do(3)])), return_exceptions=False
+        )
+        assert synchronous(store) == 2
+        await store.write(Change(pk, [do(4)], relaxed=True))
+        await store.send_event(WORKFLOW, "one", type="x", payload=None, now=5)
+        assert synchronous(store) == 2
+        assert await store.steps(pk) == [do(1), do(2), do(3), do(4)]
+    finally:
+        await store.close()

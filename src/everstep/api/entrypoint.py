@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Coroutine, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Generic, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, get_args, get_origin, get_type_hints
 
 from typing_extensions import TypeVar
 
@@ -14,7 +14,7 @@ from everstep.api.env import Env
 from everstep.api.step import WorkflowStep
 from everstep.core.errors import ConfigError
 from everstep.core.names import kebab_case
-from everstep.core.types import WorkflowEvent
+from everstep.core.types import Durability, WorkflowEvent
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -52,11 +52,19 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
     `WorkflowEntrypoint[ShopEnv, OrderParams]` declares the environment, checked at start, and the type of
     `event.payload`; both may be left out.
 
+    Attributes:
+        durability: `"full"`: a step's result has reached the disk before the line after it runs. `"relaxed"`: it has
+            reached the operating system. That outlives the process, `kill -9` included, and is several times as fast
+            for steps in sequence; when the machine loses power, the results of the last moments may be gone, and their
+            steps run again. What is asked from outside (`create`, events, pause, terminate) is never relaxed.
+
     Example:
         >>> class Hello(WorkflowEntrypoint[Env, dict]):
         ...     async def run(self, event: WorkflowEvent[dict], step: WorkflowStep) -> str:
         ...         return await step.do("greet", lambda: f"hello {event.payload['name']}")
     """
+
+    durability: ClassVar[Durability] = "full"
 
     async def run(self, event: WorkflowEvent[ParamsT], step: WorkflowStep) -> Any:
         """Do the work, step by step. Runs again from the top whenever the instance is resumed."""
@@ -84,7 +92,8 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
         open_engine = import_module("everstep").Everstep
 
         async def run() -> Any:
-            async with open_engine([cls], database=database or DEFAULT_DATABASE, env=env) as es:
+            where = database or DEFAULT_DATABASE
+            async with open_engine([cls], database=where, env=env, owns_process=True) as es:
                 instance = await es.workflow(cls).get_or_create(id=id, params=params)
                 return await instance.result()
 

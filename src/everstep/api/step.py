@@ -332,7 +332,7 @@ def _parse_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
 
 
 def _check_name(name: object) -> str:
-    if inspect.isawaitable(name):
+    if not isinstance(name, str) and inspect.isawaitable(name):
         raise TypeError(f"a step begins with its name, got {_not_a_function(name)}")
     return check_step_name(name)
 

@@ -28,6 +28,8 @@ def fits(value: Any, kind: Kind) -> bool:
             return value is None
         case inspect.StrType():
             return isinstance(value, str)
+        case inspect.LiteralType(values=values):
+            return value in values
         case inspect.IntType(ge=least):
             return isinstance(value, int) and not isinstance(value, bool) and (least is None or value >= least)
         case inspect.ListType(item_type=item):
@@ -52,6 +54,8 @@ def words(kind: Kind, *, plural: bool = False) -> str:
             return "values" if plural else "any value"
         case inspect.StrType():
             return "texts" if plural else "text"
+        case inspect.LiteralType(values=values):
+            return " or ".join(json.dumps(value) for value in values)
         case inspect.IntType(ge=least):
             return ("whole numbers" if plural else "a whole number") + ("" if least is None else f" from {least} up")
         case inspect.ListType(item_type=item):

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 from everstep.config import rules
 from everstep.core.durations import duration_ms
 from everstep.core.names import check_workflow_name, kebab_case, upper_snake_case
+from everstep.core.types import Durability
 
 DEFAULT_DATABASE = "sqlite:///.everstep/state.db"
 
@@ -106,6 +107,14 @@ class WorkflowConfig(Struct, frozen=True, kw_only=True):
             check=rules.some_crons,
         ),
     ] = field(default_factory=list)
+    durability: Annotated[
+        Durability | None,
+        _about(
+            'Whether what an instance records outlives a loss of power ("full") or only the end of the process '
+            '("relaxed"); what the class says when left out.',
+            example="relaxed",
+        ),
+    ] = None
     default_retention: Annotated[
         RetentionConfig, _about("How long ended instances are kept, unless `create` says otherwise.")
     ] = RetentionConfig()
@@ -120,6 +129,27 @@ class WorkflowConfig(Struct, frozen=True, kw_only=True):
     def crons(self) -> tuple[str, ...]:
         """`schedules` as a tuple, whichever way it was written."""
         return (self.schedules,) if isinstance(self.schedules, str) else tuple(self.schedules)
+
+
+class EngineConfig(Struct, frozen=True, kw_only=True):
+    """How much one process does at the same time. What each does is in `engine/options.py`."""
+
+    running: Annotated[
+        Annotated[int, Meta(ge=1)],
+        _about("Instances at work; further ones stay due in the database.", example=2_000),
+    ] = 10_000
+    resident: Annotated[
+        Annotated[int, Meta(ge=0)],
+        _about("Instances that wait and are kept in memory; further ones are put away.", example=5_000),
+    ] = 1_000
+    creating: Annotated[
+        Annotated[int, Meta(ge=1)],
+        _about("Creations under way; whoever asks for more waits for a turn.", example=500),
+    ] = 1_000
+    threads: Annotated[
+        Annotated[int, Meta(ge=1)],
+        _about("Steps in threads; further ones wait for a turn.", example=16),
+    ] = 64
 
 
 class TriggersConfig(Struct, frozen=True, kw_only=True):
@@ -186,6 +216,7 @@ class Config(Struct, frozen=True, kw_only=True):
             check=rules.lasting,
         ),
     ] = "15 seconds"
+    engine: Annotated[EngineConfig, _about("How much one process does at the same time.")] = EngineConfig()
     compatibility_date: Annotated[
         str | None, _about("Accepted because wrangler has it; changes nothing.", example="2026-05-01")
     ] = None

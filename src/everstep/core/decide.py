@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from everstep.core.errors import NonRetryableError, NotSerializableError, ValueTooLargeError
-from everstep.core.step_policy import StepPolicy, delay_after
+from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy, delay_after
 
 
 class RetryAt(Struct, frozen=True):
@@ -37,8 +37,11 @@ def after_cut(policy: StepPolicy, *, attempt: int, now: int) -> RetryAt | GiveUp
     """Decide what an attempt that a crash cut off leads to.
 
     The same policy as for a failure, counted from the moment the cut was noticed: the crash's own moment is unknown,
-    and a delay measured from it could be over before anybody was there to wait.
+    and a delay measured from it could be over before anybody was there to wait. A step whose first attempt was cut goes
+    on at once if its policy names no delay of its own: the default one is there to spare what failed, and nothing did.
     """
+    if attempt == 1 and policy.limit > 0 and _has_default_delay(policy):
+        return RetryAt(now)
     return _retry_or_give_up(policy, attempt, now)
 
 
@@ -70,6 +73,15 @@ def must_record_start(policy: StepPolicy, attempt: int) -> bool:
     last attempt that would be one too many, and for a step that may run once only it would be a second run.
     """
     return attempt > policy.limit
+
+
+def _has_default_delay(policy: StepPolicy) -> bool:
+    default = DEFAULT_POLICY
+    return (
+        policy.delay_function is None
+        and (policy.delay_ms, policy.backoff) == (default.delay_ms, default.backoff)
+        and policy.max_delay_ms is None
+    )
 
 
 def _retry_or_give_up(policy: StepPolicy, attempt: int, now: int, chance: float = 0.0) -> RetryAt | GiveUp:

@@ -21,6 +21,11 @@ STATUSES: tuple[str, ...] = get_args(Status)
 TERMINAL: frozenset[str] = frozenset({"errored", "terminated", "complete"})
 """The statuses an instance never leaves by itself."""
 
+Durability: TypeAlias = Literal["full", "relaxed"]
+"""Whether what an instance records of itself outlives a loss of power, or only the death of its process."""
+
+DURABILITIES: tuple[str, ...] = get_args(Durability)
+
 StepType: TypeAlias = Literal["do", "sleep", "waitForEvent", "workflow", "rollback"]
 StepStatus: TypeAlias = Literal["running", "retrying", "waiting", "complete", "errored", "cancelled"]
 

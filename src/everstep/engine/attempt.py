@@ -20,10 +20,13 @@ from everstep.core.step_policy import StepPolicy
 from everstep.core.types import StepContext, StepIdentity
 from everstep.engine import streams
 from everstep.engine.deadlines import EXACT_BELOW_MS, Deadline, Deadlines
+from everstep.engine.metrics import Load
 from everstep.engine.run import Run
 from everstep.store.protocol import InstanceRecord
 
 _COROUTINE = inspect.CO_COROUTINE
+_PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
+"""What most functions return, and what cannot be awaited."""
 
 
 class Attempt:
@@ -73,6 +76,8 @@ class Attempts:
         self._deadlines = deadlines
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="everstep-step")
         self._slots = asyncio.Semaphore(threads)
+        self._threads = threads
+        self._in_threads = 0
 
     def run(self, attempt: Attempt) -> Coroutine[Any, Any, Any]:
         """Run one attempt, in the current task, and return what the function returned.
@@ -98,10 +103,20 @@ class Attempts:
         """Let go of the threads; those still busy end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def load(self) -> Load:
+        """How many run in threads, and wait for their turn."""
+        running = min(self._in_threads, self._threads)
+        return Load(running, self._threads, self._in_threads - running)
+
     async def _in_turn(self, attempt: Attempt) -> Any:
-        async with self._slots:
-            self._deadlines.start(attempt)
-            return await self._timed(attempt, in_thread=True)
+        self._in_threads += 1
+        try:
+            async with self._slots:
+                self._deadlines.start(attempt)
+                return await self._timed(attempt, in_thread=True)
+        finally:
+            self._in_threads -= 1
 
     async def _timed(self, attempt: Attempt, *, in_thread: bool = False) -> Any:
         task, call = attempt.task, attempt.call
@@ -114,7 +129,7 @@ class Attempts:
                 result = _bound(call, attempt.context)()
             else:
                 result = call.fn(*call.args, **call.kwargs)
-            if type(result) is CoroutineType or inspect.isawaitable(result):
+            if type(result) is CoroutineType or (type(result) not in _PLAIN and inspect.isawaitable(result)):
                 result = await result
             return await streams.keep(attempt.run, attempt.record, result) if hasattr(result, "__aiter__") else result
         except asyncio.CancelledError:

@@ -20,6 +20,7 @@ from everstep.core.suggest import did_you_mean
 from everstep.core.types import STATUSES, InstanceLink, InstanceStatus, SubscriptionEvent
 from everstep.engine.clock import Alarm
 from everstep.engine.lifecycle import LifecycleVerbs, to_the_end
+from everstep.engine.metrics import Metrics, metrics_of
 from everstep.engine.params import checked_tags, encoded_params, retention_ms
 from everstep.engine.program import Program
 from everstep.engine.subscription import check_subscription, follow
@@ -120,6 +121,10 @@ class LocalControl(LifecycleVerbs):
     async def counts(self) -> dict[str, dict[str, int]]:
         """Return how many instances of each workflow are in each status."""
         return await self._engine.store.counts()
+
+    def metrics(self) -> Metrics:
+        """Return how busy the engine is, beside its limits."""
+        return metrics_of(self._engine)
 
     @property
     def program(self) -> Program:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from everstep.core.errors import StoreError
+from everstep.engine.metrics import Load
 from everstep.engine.params import created
 from everstep.engine.run import Run
 from everstep.store.protocol import NewInstance
@@ -28,13 +29,39 @@ class Creations:
         self._engine = engine
         self._doubting: set[asyncio.Task[None]] = set()
         self._under_way: dict[tuple[str, str], list[asyncio.Future[int]]] = {}
+        self._limit = engine.options.creating
+        self._places = asyncio.Semaphore(self._limit)
+        self._waiting = 0
+
+    @property
+    def load(self) -> Load:
+        """How many are under way, and wait for their turn."""
+        return Load(sum(map(len, self._under_way.values())), self._limit, self._waiting)
 
     async def create(self, new: NewInstance) -> None:
-        """Create an instance and start it, now if there is room. Raises InstanceExistsError."""
+        """Create an instance and start it, now if there is room. Raises InstanceExistsError.
+
+        So many at a time: those who ask for a hundred thousand at once wait, in their order, and the steps of instances
+        at work are written in between.
+        """
         engine = self._engine
+        if self._places.locked():
+            self._waiting += 1
+            try:
+                await self._places.acquire()
+            finally:
+                self._waiting -= 1
+        else:
+            await self._places.acquire()  # does not wait
         new = msgspec.structs.replace(new, owned=engine.reserve(new.workflow))
         answered: asyncio.Future[None] = engine.loop.create_future()
-        creating = asyncio.ensure_future(engine.store.create(new))
+        try:
+            creating = asyncio.ensure_future(engine.store.create(new))
+        except StoreError:  # it is closed
+            self._places.release()
+            if new.owned:
+                engine.unreserve(new.workflow)
+            raise
         self._under_way.setdefault((new.workflow, new.id), []).append(creating)
         creating.add_done_callback(partial(self._created, new, answered))
         await answered
@@ -67,6 +94,7 @@ class Creations:
 
     def _created(self, new: NewInstance, answered: asyncio.Future[None], creating: asyncio.Future[int]) -> None:
         engine, key = self._engine, (new.workflow, new.id)
+        self._places.release()
         self._under_way[key].remove(creating)
         if not self._under_way[key]:
             del self._under_way[key]

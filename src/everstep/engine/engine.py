@@ -18,7 +18,7 @@ import msgspec
 from everstep.api.step import RunsAsChild, StepRunner
 from everstep.core.errors import EngineStoppedError, InstanceLostError, LeaseLostError, StoreError, Suspended
 from everstep.core.stored_error import error_info
-from everstep.engine.attempt import Attempt, Attempts
+from everstep.engine.attempt import Attempts
 from everstep.engine.branch import NEVER
 from everstep.engine.clock import Clock, SharedClock, SystemClock
 from everstep.engine.creations import Creations
@@ -28,10 +28,11 @@ from everstep.engine.life import errored, live
 from everstep.engine.maintenance import Maintenance
 from everstep.engine.options import EngineOptions
 from everstep.engine.params import encoded_params
-from everstep.engine.program import Program
+from everstep.engine.program import Program, WorkflowDefinition
 from everstep.engine.run import Run
 from everstep.engine.starts import Starts
 from everstep.engine.steps import Steps
+from everstep.engine.turns import Turns
 from everstep.engine.watchers import Watchers
 from everstep.engine.worker import Worker
 from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, Store
@@ -71,6 +72,7 @@ class Engine:
         self.telemetry = telemetry or Telemetry()
         self.options = options or EngineOptions()
         self.loop = asyncio.get_running_loop()
+        self.turns = Turns(self.loop)
         self.attempts = Attempts(Deadlines(self.clock), threads=self.options.threads)
         self.dispatcher = Dispatcher(self)
         self.maintenance = Maintenance(self)
@@ -83,7 +85,7 @@ class Engine:
         self._runs: dict[int, Run] = {}
         self._by_id: dict[tuple[str, str], Run] = {}
         self._parked: OrderedDict[int, Run] = OrderedDict()
-        self._starts = Starts(self, self.options.start_delay_ms)
+        self.starts = Starts(self, self.options.start_delay_ms)
         self._runner: Callable[[Run], StepRunner] = runner or Steps
         self._draining = False
 
@@ -115,7 +117,7 @@ class Engine:
         if self.worker is not None:
             await self.worker.stop()
         self.watchers.give_up(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
-        self._starts.stop()
+        self.starts.stop()
         self.attempts.close()
 
     # Instances in memory
@@ -181,6 +183,11 @@ class Engine:
         return not run.parked or self.room(run.instance.workflow) > 0
 
     @property
+    def parked_count(self) -> int:
+        """How many parked instances are in memory."""
+        return len(self._parked)
+
+    @property
     def capacity(self) -> int:
         """How many more instances may be at work."""
         return self.options.running - (len(self._runs) - len(self._parked))
@@ -209,7 +216,7 @@ class Engine:
         self._at_work[run.instance.workflow] += 1
         if self.telemetry.listening:
             replayed = len(run.journal)
-            self._emit(run.instance, happened.InstanceStarted, replayed=replayed, recovered=run.unseen_cuts)
+            self._emit(run.instance, happened.InstanceStarted, replayed=replayed, recovered=run.unseen_cuts.count)
         run.task = self.loop.create_task(self._live(run, workflow))
 
     async def _live(self, run: Run, workflow: Any) -> None:
@@ -235,7 +242,7 @@ class Engine:
         )
         run.drop()  # branches that were left behind do nothing durable any more
         left = run.leftovers(now) if leftovers else ()
-        written = self.store.write(Change(run.pk, left, instance=change), awaited=True)
+        written = self.store.write(Change(run.pk, left, instance=change, relaxed=run.relaxed), awaited=True)
         # Called, not awaited: a disk may take longer than the code that was dropped is given to leave.
         written.add_done_callback(partial(self._has_ended, run, change))
         return written
@@ -279,12 +286,6 @@ class Engine:
         if self._parked.pop(run.pk, None) is not None:
             self._at_work[run.instance.workflow] += 1
 
-    def attempt_began(self, attempt: Attempt) -> None:
-        self._starts.began(attempt)
-
-    def attempt_ended(self, attempt: Attempt) -> None:
-        self._starts.ended(attempt)
-
     def workflow_name(self, workflow: type[RunsAsChild] | str) -> str:
         return self.program.named(workflow).name  # type: ignore[arg-type]  # a workflow class, or named() says so
 
@@ -294,8 +295,8 @@ class Engine:
     def output_type(self, workflow: str) -> Any:
         return self.program[workflow].output
 
-    def step_limit(self, workflow: str) -> int:
-        return self.program[workflow].step_limit
+    def definition(self, workflow: str) -> WorkflowDefinition:
+        return self.program[workflow]
 
     async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
         await self.creations.create_child(run, workflow, id, params)

@@ -23,16 +23,16 @@ from everstep.engine.stream_summary import StreamSummary, encoded, summary_of
 from everstep.telemetry import events as happened
 
 
-async def carry_out(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> Any:
-    """Attempt a step until it ends, going on where an earlier life left it.
+async def carry_out(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy, cuts: int) -> Any:
+    """Attempt a step until it ends, going on where an earlier life left it; `cuts` crashes left no trace of it.
 
     Raises:
         Exception: the step's error, once no attempt is left.
     """
     if record.final:
         return recorded(run, record, call)
-    if record.attempt or run.unseen_cuts:
-        await _make_ready(run, record, policy)
+    if record.attempt or cuts:
+        await _make_ready(run, record, policy, cuts)
     while True:
         value = await _attempt(run, record, call, policy)
         if record.state == "complete":
@@ -59,12 +59,12 @@ def output_of(run: Run, record: StepRecord, call: StepCall) -> Any:
     return None if record.state != "complete" else _restored(run, record, declared_result(call.fn))
 
 
-async def _make_ready(run: Run, record: StepRecord, policy: StepPolicy) -> None:
+async def _make_ready(run: Run, record: StepRecord, policy: StepPolicy, cuts: int) -> None:
     """Bring a step that has a past to its next attempt: count what a crash cut off, wait out a delay."""
     if record.state == "running" and record.attempt > 0 and record.seq in run.stored_open:
         await failures.settle_cut(run, record, policy)
-    elif run.unseen_cuts:
-        failures.count_unseen_cuts(run, record, policy)
+    elif cuts:
+        await failures.count_unseen_cuts(run, record, policy, cuts)
     if record.state == "retrying":
         await _wait_for_retry(run, record)
 
@@ -116,7 +116,7 @@ def _begin(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> 
     run.attempts[record.seq] = task
     run.active += 1
     attempt = Attempt(run, record, call, policy, task)
-    host.attempt_began(attempt)
+    host.starts.began(attempt)
     if host.telemetry.listening:
         run.tell(happened.AttemptStarted, record, attempt=record.attempt, allowed=policy.limit + 1)
     return attempt
@@ -126,7 +126,7 @@ def _end(attempt: Attempt) -> None:
     run = attempt.run
     run.active -= 1
     run.attempts.pop(attempt.record.seq, None)
-    run.host.attempt_ended(attempt)
+    run.host.starts.ended(attempt)
 
 
 def _leave_if_cancelled(run: Run, record: StepRecord) -> None:

@@ -36,20 +36,24 @@ async def settle_cut(run: Run, record: StepRecord, policy: StepPolicy) -> None:
     await _failed(run, record, policy, failure, decision, now)
 
 
-def count_unseen_cuts(run: Run, record: StepRecord, policy: StepPolicy) -> None:
-    """Count crashes that left no trace of what they interrupted as attempts of this step."""
-    now, cuts = run.host.clock.now(), run.unseen_cuts
+async def count_unseen_cuts(run: Run, record: StepRecord, policy: StepPolicy, cuts: int) -> None:
+    """Count crashes that left no trace of what they interrupted as attempts of this step.
+
+    That is on disk before the next attempt begins: the next crash is counted on top of it, and an instance that leaves
+    memory does not count the same ones, and wait for them, again and again.
+    """
+    now = run.host.clock.now()
     go_on = decide.after_unseen_cuts(policy, attempt=record.attempt, cuts=cuts, now=now)
     delayed = go_on.due > now and go_on.attempt > record.attempt
-    record.attempt = go_on.attempt
-    if not delayed:
+    if go_on.attempt == record.attempt:
         return
+    record.attempt = go_on.attempt
     record.state, record.wake_at = "retrying", max(go_on.due, record.wake_at or 0)
-    error = encode_error(AttemptCutOffError("the process ended before the start of the attempt was recorded"))
-    cut = AttemptRecord(record.seq, record.attempt, record.attempt_at or now, now, error, record.wake_at)
-    # Recorded, or an instance that leaves memory would count the same crashes, and wait, again and again.
-    run.write_soon(record, attempt=cut)
-    run.unseen_cuts = cuts  # of the branches beside this one, too
+    cut = None
+    if delayed:  # a single crash most likely hit the instance between two steps, and is not worth a row
+        error = encode_error(AttemptCutOffError("the process ended before the start of the attempt was recorded"))
+        cut = AttemptRecord(record.seq, record.attempt, record.attempt_at or now, now, error, record.wake_at)
+    await run.write(record, attempt=cut)
 
 
 async def _decide(

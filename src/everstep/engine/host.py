@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from everstep.api.step import RunsAsChild
 from everstep.engine.clock import Clock
+from everstep.engine.turns import Turns
 from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry
 
 if TYPE_CHECKING:
-    from everstep.engine.attempt import Attempt, Attempts
+    from everstep.engine.attempt import Attempts
+    from everstep.engine.program import WorkflowDefinition
     from everstep.engine.run import Run
+    from everstep.engine.starts import Starts
     from everstep.engine.worker import Worker
 
 
@@ -22,8 +25,10 @@ class Host(Protocol):
     store: Store
     clock: Clock
     loop: asyncio.AbstractEventLoop
+    turns: Turns
     telemetry: Telemetry
     attempts: Attempts
+    starts: Starts
     worker: Worker | None
     """This engine among others on the same store; None where it is alone."""
 
@@ -37,14 +42,6 @@ class Host(Protocol):
 
     def unparked(self, run: Run) -> None:
         """Note that `run` is at work again."""
-        ...
-
-    def attempt_began(self, attempt: Attempt) -> None:
-        """Note an attempt, so that its start is written if it lasts."""
-        ...
-
-    def attempt_ended(self, attempt: Attempt) -> None:
-        """Forget an attempt."""
         ...
 
     async def fail(self, run: Run, error: BaseException) -> None:
@@ -67,8 +64,8 @@ class Host(Protocol):
         """Return what a workflow declares to return."""
         ...
 
-    def step_limit(self, workflow: str) -> int:
-        """Return how many steps an instance of a workflow may ask for."""
+    def definition(self, workflow: str) -> WorkflowDefinition:
+        """Return what is known of a workflow of this program."""
         ...
 
     async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:

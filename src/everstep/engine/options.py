@@ -11,6 +11,7 @@ class EngineOptions(Struct, frozen=True):
     Attributes:
         resident: Parked instances kept in memory, at about 9 KB each; further ones are put away, oldest first.
         running: Instances at work at the same time; further ones stay due in the store.
+        creating: Creations under way at the same time; further ones wait for their turn.
         threads: Plain functions running at the same time.
         start_delay_ms: How long an attempt lasts before its start is written.
         drain_ms: How long a clean stop lets attempts finish.
@@ -18,6 +19,7 @@ class EngineOptions(Struct, frozen=True):
 
     resident: int = 1_000
     running: int = 10_000
+    creating: int = 1_000
     threads: int = 64
     start_delay_ms: int = 5
     drain_ms: int = 2_000

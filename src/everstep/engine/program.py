@@ -21,13 +21,14 @@ from everstep.core.errors import ConfigError, WorkflowNotFoundError
 from everstep.core.limits import RETENTION_MS, STEPS
 from everstep.core.names import check_workflow_name, upper_snake_case
 from everstep.core.suggest import did_you_mean
+from everstep.core.types import DURABILITIES, Durability
 
 
 class WorkflowDefinition(Struct):
     """One workflow: what it is called, its class, and what was declared about it.
 
     `concurrency` is how many instances may be at work at once, None for any number; `keep_success` and `keep_errors`
-    are how long ended instances are kept, in milliseconds.
+    are how long ended instances are kept, in milliseconds. `durability` is how sure what an instance records is.
     """
 
     name: str
@@ -40,6 +41,7 @@ class WorkflowDefinition(Struct):
     concurrency: int | None = None
     keep_success: int | None = RETENTION_MS
     keep_errors: int | None = RETENTION_MS
+    durability: Durability = "full"
 
     def instantiate(self) -> WorkflowEntrypoint[Any, Any]:
         """Make the object whose `run` is one life of one instance."""
@@ -60,7 +62,11 @@ def define(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     binding = binding or upper_snake_case(cls.__name__)
-    return WorkflowDefinition(checked, cls, binding, declared_params(cls), declared_output(cls))
+    if cls.durability not in DURABILITIES:
+        raise ConfigError(f"{cls.__name__}.durability is one of {DURABILITIES}, got {cls.durability!r}")
+    return WorkflowDefinition(
+        checked, cls, binding, declared_params(cls), declared_output(cls), durability=cls.durability
+    )
 
 
 class Program:

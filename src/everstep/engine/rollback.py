@@ -10,6 +10,7 @@ from everstep.core.journal import StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.stored_error import decode_error, encode_error, error_info
 from everstep.core.types import ErrorInfo, RollbackContext, RollbackStatus, StepContext, StepIdentity
+from everstep.engine import values
 from everstep.engine.branch import Compensation
 from everstep.engine.execution import carry_out, output_of
 from everstep.engine.run import Run
@@ -81,7 +82,9 @@ async def _compensate(run: Run, step: StepRecord, compensation: Compensation, ca
     config = DEFAULT_POLICY.as_config() if step.config is None else msgspec.json.decode(step.config)
     context = StepContext(identity, step.attempt, config, run.instance.id, run.instance.workflow)
     call = StepCall(step.name, None, compensation.handler, (RollbackContext(context, cause, output),))
-    await carry_out(run, record, call, compensation.policy)
+    cuts = run.unseen_cuts.of(values.last_asked())
+    values.asked(record)
+    await carry_out(run, record, call, compensation.policy, cuts)
 
 
 def encoded(status: RollbackStatus) -> str:

@@ -13,6 +13,7 @@ from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackInPr
 from everstep.core.journal import AttemptRecord, Journal, StepRecord
 from everstep.engine.branch import NEVER, Compensation, Inbox, Wait, hush, position_of
 from everstep.engine.clock import Alarm
+from everstep.engine.cuts import UnseenCuts
 from everstep.engine.stream_summary import stored_bytes
 from everstep.store.protocol import Change, EventRecord, InstanceChange, InstanceRecord
 from everstep.telemetry import events as happened
@@ -37,10 +38,10 @@ class Run:
     """
 
     __slots__ = (
+        "_active_turn",
         "_alarm",
         "_gated",
         "_patient_until",
-        "_quiet_turns",
         "_settling",
         "active",
         "attempts",
@@ -54,6 +55,8 @@ class Run:
         "on_paused",
         "parked",
         "paused_since",
+        "pk",
+        "relaxed",
         "returned",
         "sealed",
         "step_limit",
@@ -70,9 +73,11 @@ class Run:
     ) -> None:
         self.host = host
         self.instance = instance
+        self.pk = instance.pk
         self.journal = Journal(steps)
         self.inbox = Inbox(events)
-        self.unseen_cuts = instance.recoveries if instance.recovered_position == position_of(steps) else 0
+        cuts = instance.recoveries if instance.recovered_position == position_of(steps) else 0
+        self.unseen_cuts = UnseenCuts(cuts, host.turns)
         self.waits: dict[int, Wait] = {}
         self.attempts: dict[int, asyncio.Task[Any]] = {}
         self.stored_open = {step.seq: step for step in steps if not step.final}
@@ -84,21 +89,17 @@ class Run:
         self.sealed = False
         self.gathering = False
         self.compensations: dict[int, Compensation] = {}
-        self.step_limit = host.step_limit(instance.workflow)
+        definition = host.definition(instance.workflow)
+        self.step_limit, self.relaxed = definition.step_limit, definition.durability == "relaxed"
         self.steps_asked = sum(step.kind in ("do", "wait", "child") for step in steps)
         self.stored_bytes = sum(stored_bytes(step) for step in steps)
         self.task: asyncio.Task[None] | None = None
         self.on_paused: Callable[[], None] | None = None
         self._gated: list[asyncio.Future[None]] = []
         self._settling = False
-        self._quiet_turns = 0
+        self._active_turn = 0
         self._patient_until = host.loop.time() + _LATE_SECONDS * 10
         self._alarm = Alarm(host.clock, self._ring)
-
-    @property
-    def pk(self) -> int:
-        """The instance's key in the store."""
-        return self.instance.pk
 
     def check_alive(self) -> None:
         """Raise `Suspended` in code that was put away: nothing durable happens there any more."""
@@ -108,14 +109,15 @@ class Run:
 
     def enter(self) -> None:
         """Let user code ask for a step, or not: nothing new begins while the instance is rolled back."""
+        if not (self.dropped or self.gathering or self.sealed):
+            return
         self.check_alive()
         if self.gathering:
             # A replay only to gather rollback handlers: the branch has come as far as it had come before.
             hush(asyncio.current_task())
             raise Suspended
         self.leave_if_sealed()
-        if self.sealed:
-            raise RollbackInProgressError("no step can be run while the instance is rolled back")
+        raise RollbackInProgressError("no step can be run while the instance is rolled back")
 
     def leave_if_sealed(self) -> None:
         """Raise `Suspended` in a branch that is still under way while the instance is rolled back."""
@@ -138,7 +140,11 @@ class Run:
         self.check_alive()
         self.active += 1
         try:
-            await self.host.store.write(self._change(step, attempt, consumed), awaited=True)
+            # In the first turns of a life after a crash not at once: the other branches come back to their steps first.
+            awaited = not self.unseen_cuts.count
+            await self.host.store.write(self._change(step, attempt, consumed), awaited=awaited)
+            if step.final:
+                self.unseen_cuts.ended(step)
             self.host.tell_change(self.pk)
         except (InstanceLostError, LeaseLostError):
             self.host.discard(self.pk)  # somebody else has it: nothing more happens here
@@ -153,14 +159,13 @@ class Run:
         self.host.store.write(self._change(step, attempt, ())).add_done_callback(self.host.check_write)
 
     def _change(self, step: StepRecord, attempt: AttemptRecord | None, consumed: Sequence[int]) -> Change:
-        self.unseen_cuts = 0  # the journal grows: whatever crashes now is counted from here
         self._unpark()
         if step.final:
             self.stored_open.pop(step.seq, None)
             self.stored_bytes += stored_bytes(step)
         else:
             self.stored_open[step.seq] = step
-        return Change(self.pk, (step,), (attempt,) if attempt is not None else (), consumed)
+        return Change(self.pk, (step,), (attempt,) if attempt is not None else (), consumed, relaxed=self.relaxed)
 
     # Waiting
 
@@ -235,15 +240,16 @@ class Run:
             self._settle_soon()
 
     def _settle_soon(self) -> None:
-        self._quiet_turns = 0  # counted from the latest activity: what it set off may take as long again
+        turns = self.host.turns
+        self._active_turn = turns.count  # counted from the latest activity: what it set off may take as long again
         if not self._settling:
             self._settling = True
-            self.host.loop.call_soon(self._settle)
+            turns.after(_QUIET_TURNS, self._settle)
 
     def _settle(self) -> None:
-        if self._quiet_turns < _QUIET_TURNS:
-            self._quiet_turns += 1
-            self.host.loop.call_soon(self._settle)
+        turns = self.host.turns
+        if (quiet := turns.count - self._active_turn) <= _QUIET_TURNS:
+            turns.after(_QUIET_TURNS - quiet, self._settle)
             return
         self._settling = False
         if not self.dropped:
@@ -278,19 +284,19 @@ class Run:
         now = self.host.clock.now()
         due = min([earliest.due, *(step.wake_at or 0 for step in self._on_the_way() if (step.wake_at or 0) > now)])
         due_at = None if due >= NEVER else due
-        written = self.host.store.write(Change(self.pk, instance=InstanceChange("waiting", due_at=due_at, at=now)))
-        written.add_done_callback(self.host.check_write)
+        self._move(InstanceChange("waiting", due_at=due_at, at=now))
         self.host.parked(self, due)
 
     def _unpark(self) -> None:
         """Say that the instance is at work again, when its own code goes on without having been woken."""
         if self.parked:
             self.parked = False
-            written = self.host.store.write(
-                Change(self.pk, instance=InstanceChange("running", at=self.host.clock.now()))
-            )
-            written.add_done_callback(self.host.check_write)
+            self._move(InstanceChange("running", at=self.host.clock.now()))
             self.host.unparked(self)
+
+    def _move(self, instance: InstanceChange) -> None:
+        written = self.host.store.write(Change(self.pk, instance=instance, relaxed=self.relaxed))
+        written.add_done_callback(self.host.check_write)
 
     # Pausing
 
@@ -356,15 +362,11 @@ class Run:
         for attempt in list(self.attempts.values()):
             attempt.cancel()
         if not self.returned:
-            self.host.loop.call_soon(self._unwind, _QUIET_TURNS)
+            self.host.turns.after(_QUIET_TURNS, self._unwind)
 
-    def _unwind(self, turns: int) -> None:
+    def _unwind(self) -> None:
         """See that the coroutine leaves, even from an `await` that is no step."""
-        if self.task is None or self.task.done():
-            return
-        if turns:
-            self.host.loop.call_soon(self._unwind, turns - 1)
-        else:
+        if self.task is not None and not self.task.done():
             self.host.loop.call_later(_UNWIND_SECONDS, self.task.cancel)
 
     def forgive(self, seq: int) -> None:

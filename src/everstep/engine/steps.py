@@ -50,10 +50,11 @@ class Steps:
             record = self._begin(call.name, policy)
         else:
             policy = keep_first_seen(policy, None if record.config is None else msgspec.json.decode(record.config))
+        cuts = run.unseen_cuts.of(values.last_asked()) if run.unseen_cuts.count else 0
         values.asked(record)
         self._register(record, call, policy)
         run.enter()
-        return await carry_out(run, record, call, policy)
+        return await carry_out(run, record, call, policy, cuts)
 
     def _begin(self, name: str, policy: StepPolicy) -> StepRecord:
         record = self._run.journal.begin("do", name, self._run.host.clock.now())

@@ -51,5 +51,6 @@ def summary_of(text: str | None) -> StreamSummary | None:
 
 def stored_bytes(step: StepRecord) -> int:
     """Return how much a step's result takes."""
-    summary = summary_of(step.result)
-    return len(step.result or "") + (0 if summary is None else summary.bytes)
+    text = step.result or ""
+    summary = summary_of(text)
+    return len(text) + (0 if summary is None else summary.bytes)

@@ -41,6 +41,11 @@ def asked(record: StepRecord | None) -> None:
     _last_asked.set(record)
 
 
+def last_asked() -> StepRecord | None:
+    """Return the step that this branch asked for last, if it has asked for one."""
+    return _last_asked.get()
+
+
 _last_asked: ContextVar[StepRecord | None] = ContextVar("everstep_last_asked", default=None)
 
 

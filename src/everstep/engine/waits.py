@@ -49,6 +49,7 @@ async def _sleep(run: Run, name: str, amount: int, *, absolute: bool) -> None:
             run.tell(happened.SleepStarted, record, wake_at=record.wake_at)
         if record.wake_at > clock.now():
             run.write_soon(record)
+    run.unseen_cuts.slept(record, values.last_asked())
     values.asked(record)
     await run.gate()
     if (record.wake_at or 0) > clock.now():

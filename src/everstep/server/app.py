@@ -14,6 +14,7 @@ from everstep.core.suggest import did_you_mean
 from everstep.engine.control import LocalControl
 from everstep.server.guard import Guard
 from everstep.server.inspector import inspector_routes
+from everstep.server.metrics import metrics_route
 from everstep.server.user import AsgiApp, Receive, Scope, Send
 from everstep.server.v4 import routes
 
@@ -22,7 +23,7 @@ OWN_PREFIXES = ("/__workflows", "/client/v4")
 
 def build_app(control: LocalControl, user: AsgiApp, *, allowed_hosts: Sequence[str] = ()) -> AsgiApp:
     """Put the parts together behind the guard against foreign hosts and cross-site requests."""
-    own: list[BaseRoute] = [*inspector_routes(control), *routes(control)]
+    own: list[BaseRoute] = [metrics_route(control), *inspector_routes(control), *routes(control)]
     router = Router(routes=own)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

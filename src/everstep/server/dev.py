@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -18,12 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import uvicorn
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from everstep.api.entrypoint import WorkerEntrypoint, declared_env
 from everstep.config import Project, load_secrets
 from everstep.core.errors import ConfigError
 from everstep.engine.embedded import Everstep
+from everstep.engine.options import EngineOptions
 from everstep.server.app import build_app, check_environments, with_access_log
 from everstep.server.console import Console
 from everstep.server.hotkeys import hotkeys
@@ -113,13 +113,14 @@ class DevServer:
             version=program.version,
             lease=project.config.lease,
             direct=project.config.database_direct,
+            options=EngineOptions(**structs.asdict(project.config.engine)),
+            owns_process=True,
         )
         if not self._options.quiet:
             es.telemetry.subscribe(self._console.happened)
         async with es:
             app = build_app(es.control, user_app(program.web, es.values), allowed_hosts=self._options.allowed_hosts)
             self._banner(program, es, database, sorted(secrets))
-            _tune_interpreter()
             return await self._until_ended(with_access_log(app, self._log_request))
 
     async def wait_for_change(self, problem: str) -> Ending:
@@ -260,14 +261,6 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _tune_interpreter() -> None:
-    """Settle the interpreter for a process that is the engine's own (limits.md §1.4, §4)."""
-    sys.setswitchinterval(0.000_5)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _replace_process(listener: socket.socket) -> None:

@@ -22,9 +22,10 @@ def listen(host: str, port: int) -> socket.socket:
     inherited = os.environ.pop(_INHERITED, None)
     if inherited is not None:
         with contextlib.suppress(OSError, ValueError):
-            return socket.socket(fileno=int(inherited))
+            return socket.socket(fileno=int(inherited), proto=socket.IPPROTO_TCP)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol by its name: asyncio sends small answers at once only on sockets that say they are TCP.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

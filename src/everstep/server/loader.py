@@ -138,6 +138,7 @@ def _find_class(workflow: WorkflowConfig, module: ModuleType, project: Project) 
     limits, kept = workflow.limits, workflow.default_retention
     definition.step_limit = limits.steps or definition.step_limit
     definition.concurrency = limits.concurrency
+    definition.durability = workflow.durability or definition.durability
     if kept.success_ms is not None:
         definition.keep_success = kept.success_ms
     if kept.error_ms is not None:

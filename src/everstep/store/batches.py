@@ -19,13 +19,14 @@ Statement: TypeAlias = tuple[str, Sequence[Any]]
 class Rows:
     """A change as rows, made when it is queued: the records it came from go on changing."""
 
-    __slots__ = ("at", "attempts", "consumed", "instance", "milestone", "parent", "pk", "steps")
+    __slots__ = ("at", "attempts", "consumed", "instance", "milestone", "parent", "pk", "relaxed", "steps")
 
     def __init__(self, change: Change) -> None:
         pk = self.pk = change.pk
         self.steps = [(pk, *structs.astuple(step)) for step in change.steps]
         self.attempts = [(pk, *structs.astuple(attempt)) for attempt in change.attempts]
         self.consumed = change.consumed
+        self.relaxed = change.relaxed
         at = change.instance
         self.instance = None
         if at is not None:
@@ -37,10 +38,20 @@ _MILESTONES = {"waiting": "workflow_waiting", "running": "workflow_running", "pa
 """What subscribers are told of a move that is not an end; an end has a position of its own."""
 
 
+LARGEST = 256
+"""Rows of one statement. apsw keeps no statement prepared whose text has more than 16,384 bytes, and to prepare one of
+512 rows takes longer than to carry it out."""
+
+
+def places(rows: int, width: int) -> str:
+    """Write the parameters of so many rows, in as few characters as will do."""
+    return ",".join([f"({','.join('?' * width)})"] * rows)
+
+
 def powers_of_two(rows: int) -> Iterator[int]:
-    """Cut a number of rows into powers of two, the largest first, at most 512 at a time."""
+    """Cut a number of rows into powers of two, the largest first, at most `LARGEST` at a time."""
     while rows:
-        size = min(512, 1 << rows.bit_length() - 1)
+        size = min(LARGEST, 1 << rows.bit_length() - 1)
         yield size
         rows -= size
 
@@ -127,6 +138,5 @@ class Batches:
     def _statement(self, query: str, size: int, width: int) -> str:
         statement = self._statements.get((query, size))
         if statement is None:
-            row = "(" + ", ".join("?" * width) + ")"
-            statement = self._statements[query, size] = self._queries[query].replace("{rows}", ", ".join([row] * size))
+            statement = self._statements[query, size] = self._queries[query].replace("{rows}", places(size, width))
         return statement

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from everstep.core.errors import InstanceExistsError
-from everstep.store.batches import powers_of_two
+from everstep.store.batches import places, powers_of_two
 from everstep.store.driver import Connection
 from everstep.store.protocol import NewInstance
 
@@ -50,8 +50,7 @@ class Creations:
     def _statement(self, size: int) -> str:
         statement = self._statements.get(size)
         if statement is None:
-            row = "(" + ", ".join("?" * _COLUMNS) + ")"
-            rows = ", ".join([row] * size)
+            rows = places(size, _COLUMNS)
             statement = self._statements[size] = self._queries["create_instances"].replace("{rows}", rows)
         return statement
 

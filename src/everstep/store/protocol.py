@@ -102,6 +102,7 @@ class Change(Struct, gc=False):
         attempts: Attempts that failed.
         consumed: Ids of events that a wait took.
         instance: Where the instance is now, if that changed.
+        relaxed: Whether it may be lost with the machine's power; never with the process.
     """
 
     pk: int
@@ -109,6 +110,7 @@ class Change(Struct, gc=False):
     attempts: Sequence[AttemptRecord] = ()
     consumed: Sequence[int] = ()
     instance: InstanceChange | None = None
+    relaxed: bool = False
 
 
 class Claimed(Struct, frozen=True):

@@ -57,6 +57,7 @@ class SqliteStore:
         self._positions: Iterator[int] = itertools.count(1)
         self._batches = Batches(_SQL, self._positions)
         self._creations = Creations(_SQL)
+        self._relaxed = False
 
     async def open(self) -> None:
         """Open the file, alone, and bring its schema up to date."""
@@ -205,6 +206,7 @@ class SqliteStore:
 
     def _commit(self, operations: Sequence[Any]) -> list[Any]:
         """Carry out a group in one transaction. One that cannot be carried out fails alone, not its group."""
+        self._synchronise(relaxed=all(type(one) is Rows and one.relaxed for one in operations))
         try:
             if all(type(operation) is Rows for operation in operations):
                 return self._commit_rows(operations)
@@ -217,6 +219,15 @@ class SqliteStore:
             if len(operations) == 1:
                 raise
             return self._in_transaction(operations, self._carry_out_apart)
+
+    def _synchronise(self, *, relaxed: bool) -> None:
+        """Have the next commit wait for the disk, unless everything in it may be lost with the power.
+
+        A later commit that waits carries the earlier ones with it: the log is one file, and its order is the order.
+        """
+        if relaxed != self._relaxed:
+            self._writing.execute(f"pragma synchronous = {'normal' if relaxed else 'full'}")
+            self._relaxed = relaxed
 
     def _commit_rows(self, operations: Sequence[Rows]) -> list[None]:
         """Carry out a group of changes; if that takes one statement, it is a transaction by itself."""
