@@ -10,6 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from everstep import Everstep, WorkflowEntrypoint
+from everstep.store.postgres.store import PostgresStore
+from postgres_server import PostgresServer
 from proxies import Proxy
 
 from .conftest import Fleet
@@ -17,6 +20,18 @@ from .conftest import Fleet
 pytestmark = pytest.mark.crash
 
 CHAIN = {"steps": 40, "seconds": 0.05}
+began: list[str] = []
+
+
+class Once(WorkflowEntrypoint[Any, Any]):
+    async def run(self, event: Any, step: Any) -> Any:
+        return await step.do("once", self.once)
+
+    async def once(self) -> int:
+        began.append("once")
+        return 1
+
+
 _AUDIT = """
 create table audit (
   id bigint generated always as identity, who text not null, what text not null, instance bigint not null,
@@ -70,6 +85,28 @@ async def test_after_the_takeover_no_row_carries_anything_of_the_zombies(fleet: 
         await admin.close()
         await fleet.end()
         await asyncio.to_thread(proxy.close)
+
+
+async def test_no_attempt_begins_while_nobody_knows_whose_the_instance_is(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+):
+    began.clear()
+    store = PostgresStore(postgres_server.empty_schema(), lease_ms=3_000)
+    async with Everstep([Once], database="", store=store) as es:
+        beat, heard = store.beat, asyncio.Event()
+
+        async def late(*arguments: Any) -> Any:
+            await heard.wait()
+            return await beat(*arguments)
+
+        monkeypatch.setattr(store, "beat", late)
+        await asyncio.sleep(3)  # as long as its lease
+        instance = await es.workflow(Once).create()
+        await asyncio.sleep(0.3)
+        assert began == []
+        heard.set()
+        assert await instance.result("5 seconds") == 1
+    assert began == ["once"]
 
 
 def _check(audit: list[Any]) -> None:

@@ -29,7 +29,7 @@ from simulation.programs import PROGRAMS, Catch, Child, Do, Parallel, Sleep, Wai
 
 NAME = "told"
 MOST_PROGRAMS = 60
-_TAKES_MS = {4_000: 150}
+_TAKES_MS = {4_000: 400, 30: 100}
 _SPARE = 100
 """Attempts that a step has beyond those it fails: a nemesis takes away more of them than a crash here and there."""
 
