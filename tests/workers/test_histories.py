@@ -24,7 +24,7 @@ from .linearizable import UNKNOWN, InstanceModel, Operation, is_linearizable
 pytestmark = pytest.mark.crash
 
 ENOUGH = 2
-SECONDS = 6.0
+SECONDS = 4.5
 
 
 class Gather(WorkflowEntrypoint[Any, Any]):

@@ -35,7 +35,7 @@ ROUNDS = int(os.environ.get("EVERSTEP_NEMESIS_ROUNDS", "1"))
 SEED = int(os.environ.get("EVERSTEP_NEMESIS_SEED", "7"))
 LEASE = 2.0
 INSTANCES = 60
-STRIKES = 12
+STRIKES = 10
 _WORKER = Path(__file__).with_name("told.py")
 
 
