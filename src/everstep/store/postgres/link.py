@@ -190,11 +190,12 @@ class Link:
         """
         hosts, door = self._address.hosts, self._address.door
         first = door.host
+        options["timeout"] = CONNECT_SECONDS / len(hosts)
         said: list[StoreError] = []
         for turn in range(len(hosts)):
             at = (first + turn) % len(hosts)
             try:
-                connection = await asyncpg.connect(hosts[at], timeout=CONNECT_SECONDS / len(hosts), **options)
+                connection = await asyncpg.connect(hosts[at], **options)
             except asyncpg.InvalidAuthorizationSpecificationError as error:
                 said.append(StoreError(f"the database refuses us: {error}"))
             except asyncpg.InvalidCatalogNameError as error:
