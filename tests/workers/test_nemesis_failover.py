@@ -45,6 +45,7 @@ class Post:
 
     wires: tuple[Proxy, Proxy]
     process: asyncio.subprocess.Process
+    handover: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass
@@ -66,6 +67,7 @@ class Nemesis:
         self.posts: list[Post] = []
         self.harms: list[Harm] = []
         self._database = asyncio.Lock()
+        self._everybody: list[asyncio.subprocess.Process] = []
 
     async def man(self) -> None:
         """Put a worker on each post."""
@@ -97,10 +99,11 @@ class Nemesis:
 
     async def end(self) -> None:
         """Dismiss everybody."""
+        for process in self._everybody:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
         for post in self.posts:
-            if post.process.returncode is None:
-                post.process.kill()
-            await post.process.wait()
             for wire in post.wires:
                 await asyncio.to_thread(wire.close)
 
@@ -115,10 +118,9 @@ class Nemesis:
             await asyncio.to_thread(work)
 
     async def _kill(self, post: Post) -> None:
-        process = post.process
-        if process.returncode is None:  # else somebody else is at it
-            process.kill()
-            await process.wait()
+        async with post.handover:  # two may be after the same worker
+            post.process.kill()
+            await post.process.wait()
             post.process = await self._hired(post.wires)
 
     async def _stop(self, post: Post, seconds: float) -> None:
@@ -148,6 +150,7 @@ class Nemesis:
             process = await asyncio.create_subprocess_exec(
                 *command, str(self._seed), "--lease", f"{LEASE} seconds", stdout=asyncio.subprocess.PIPE, stderr=log
             )
+        self._everybody.append(process)
         assert process.stdout is not None
         async with asyncio.timeout(30):
             ready = await process.stdout.readline() == b"ready\n"
