@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import itertools
@@ -14,6 +15,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+import asyncpg
 
 _STARTED_WITHIN_SECONDS = 30.0
 
@@ -32,7 +35,37 @@ class PostgresServer:
         self._user = _somebody() if os.geteuid() == 0 else None
         if self._user is not None:
             os.chown(self._directory, self._user, -1)
+        self._fill()
+
+    def _fill(self) -> None:
         self._run("initdb", "-D", str(self._data), "-U", "everstep", "-A", "trust", "-E", "UTF8", "--locale=C")
+
+    def standby(self) -> Standby:
+        """Return a copy of this running server that follows it, not started yet."""
+        return Standby(self)
+
+    def make_synchronous(self) -> None:
+        """From now on nothing is committed before the standby has it on disk."""
+        self.execute("alter system set synchronous_standby_names = '*'")
+        self.execute("select pg_reload_conf()")
+        deadline = time.monotonic() + _STARTED_WITHIN_SECONDS
+        while self.execute("select sync_state from pg_stat_replication") != "sync":
+            if time.monotonic() > deadline:
+                raise RuntimeError("the standby does not follow")
+            time.sleep(0.02)
+
+    def execute(self, sql: str) -> str:
+        """Run a statement as an administrator; return the first value of the first row."""
+
+        async def executed() -> str:
+            connection = await asyncpg.connect(self.url, timeout=10, command_timeout=20)
+            try:
+                rows = await connection.fetch(sql)
+                return str(rows[0][0]) if rows else ""
+            finally:
+                await connection.close()
+
+        return asyncio.run(executed())
 
     @property
     def url(self) -> str:
@@ -84,6 +117,15 @@ class PostgresServer:
             self._process.wait(_STARTED_WITHIN_SECONDS)
             self._process = None
 
+    def kill(self) -> None:
+        """Take the server away without a word, as the loss of its machine would: every process of it at once."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                for pid in (self.pid, *self.backends()):  # each child has a session of its own
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait(_STARTED_WITHIN_SECONDS)
+            self._process = None
+
     def remove(self) -> None:
         """Stop and delete everything."""
         self.stop()
@@ -97,11 +139,42 @@ class PostgresServer:
         log = (self._directory / "log").read_text(encoding="utf-8", errors="replace")
         return log.rstrip().endswith("ready to accept connections")
 
+    @property
+    def log(self) -> str:
+        """What the server said."""
+        return (self._directory / "log").read_text(encoding="utf-8", errors="replace")
+
     def _run(self, program: str, *arguments: str) -> None:
         command = [self._programs / program, *arguments]
         done = subprocess.run(command, user=self._user, cwd=self._directory, capture_output=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{program} failed: {done.stderr.decode(errors='replace')}")
+
+
+class Standby(PostgresServer):
+    """A server that follows another one, until it is promoted and takes writes itself."""
+
+    def __init__(self, primary: PostgresServer) -> None:
+        self._primary = primary
+        super().__init__(hot_standby="on", wal_receiver_status_interval="1s")
+
+    def _fill(self) -> None:
+        if not (self._programs / "pg_basebackup").exists():
+            raise NoStandbyError("no pg_basebackup here: install PostgreSQL's client programs (postgresql-client)")
+        where = ["-h", "127.0.0.1", "-p", str(self._primary.port), "-U", "everstep"]
+        self._run("pg_basebackup", *where, "-D", str(self._data), "-R", "-X", "stream", "--checkpoint=fast")
+        # Promoted, it has nobody to wait for: what the primary was told must not be copied.
+        (self._data / "postgresql.auto.conf").write_text(
+            f"primary_conninfo = 'host=127.0.0.1 port={self._primary.port} user=everstep'\n"
+        )
+
+    def promote(self) -> None:
+        """Take writes from now on; return once it does."""
+        self._run("pg_ctl", "promote", "-D", str(self._data), "-w")
+
+
+class NoStandbyError(RuntimeError):
+    """The programs here cannot make a standby."""
 
 
 def _programs() -> Path:

@@ -79,12 +79,12 @@ class Boom(Exception):  # noqa: N818  # a name that workflows show
     """A step's own error."""
 
 
-def workflow(effects: Effects) -> type[WorkflowEntrypoint[Any, Any]]:
+def workflow(effects: Effects, *, retry_delay: str = "2 seconds") -> type[WorkflowEntrypoint[Any, Any]]:
     """Make the workflow whose instances carry out the program that their params name."""
 
     class Told(WorkflowEntrypoint[Any, Any]):
         async def run(self, event: Any, step: WorkflowStep) -> Any:
-            work = _Work(event.instance_id, event.payload, step, effects, Told)
+            work = _Work(event.instance_id, event.payload, step, effects, Told, retry_delay)
             return await work.block(PROGRAMS[event.payload])
 
     return Told
@@ -94,9 +94,15 @@ class _Work:
     """One life of one program."""
 
     def __init__(
-        self, instance: str, program: str, step: WorkflowStep, effects: Effects, workflow: type[WorkflowEntrypoint]
+        self,
+        instance: str,
+        program: str,
+        step: WorkflowStep,
+        effects: Effects,
+        workflow: type[WorkflowEntrypoint],
+        retry_delay: str,
     ) -> None:
-        self._instance, self._program = instance, program
+        self._instance, self._program, self._retry_delay = instance, program, retry_delay
         self._step, self._effects, self._workflow = step, effects, workflow
 
     async def block(self, nodes: tuple[Any, ...]) -> list[Any]:
@@ -144,7 +150,7 @@ class _Work:
                 if node.undo == "fails":
                     raise NonRetryableError(f"undo {node.name}")
 
-        retries = {"limit": node.limit, "delay": "2 seconds", "backoff": "constant"}
+        retries = {"limit": node.limit, "delay": self._retry_delay, "backoff": "constant"}
         config: dict[str, Any] = {"retries": retries, "timeout": "5 seconds"}
         if node.undo != "none":
             config |= {

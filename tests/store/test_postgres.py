@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from everstep.core.errors import InstanceLostError, LeaseLostError, SchemaVersionError, StoreError
+from everstep.store.driver import StoreUnavailableError
 from everstep.store.location import open_store
 from everstep.store.postgres.link import Address
 from everstep.store.postgres.store import PostgresStore
+from everstep.store.postgres.verbs import Verbs
 from everstep.store.protocol import Change, InstanceChange
 from postgres_server import PostgresServer
 
@@ -82,6 +84,57 @@ async def test_adoption_waits_for_what_is_on_its_way_and_lets_nothing_through_af
     await adopted
     written = [seq for seq, answer in enumerate(answers, 1) if answer is None]
     assert [step.seq for step in await other.steps(pk)] == written
+
+
+async def test_a_worker_that_lost_its_lease_begins_anew_once_and_as_soon_as_the_database_lets_it(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+):
+    one, other = await opened(), await opened()
+    pks = [await owned_instance(one, f"i{number}") for number in range(3)]
+    await asyncio.gather(*(one.write(Change(pk, [do()])) for pk in pks))
+    register, tried = one._register, 0
+
+    async def register_in_trouble() -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise StoreUnavailableError("away")
+        await register()
+
+    monkeypatch.setattr(one, "_register", register_in_trouble)
+    was = await silence(one)
+    assert await other.adopt([was], now=50) == 3
+    asked = [one.create(new_instance("new", owned=True)), one.claim([WORKFLOW], now=60, limit=10)]
+    async with asyncio.timeout(5):
+        lost = [one.write(Change(pk, [do(2)])) for pk in pks]
+        answers = await asyncio.gather(*lost, return_exceptions=True)
+        await asyncio.gather(*asked)
+    assert {type(answer) for answer in answers} <= {LeaseLostError, InstanceLostError}
+    assert tried == 2
+    await one.create(new_instance("another", owned=True))
+    assert tried == 2
+
+
+async def test_a_verb_whose_outcome_is_unknown_is_not_done_again_by_the_next_life(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+):
+    one, other = await opened(), await opened()
+    await owned_instance(one)
+    insert, sent = Verbs.send_event, 0
+
+    async def sent_and_lost(self: Verbs, *arguments: Any, **named: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        done = await insert(self, *arguments, **named)
+        await self._link.script("commit")
+        await other.adopt([await silence(one)], now=50)
+        self._link.drop()
+        raise StoreUnavailableError(f"nobody knows of {done.event.id}")
+
+    monkeypatch.setattr(Verbs, "send_event", sent_and_lost)
+    with pytest.raises(StoreUnavailableError, match="nobody knows"):
+        await one.send_event(WORKFLOW, "one", type="go", payload=None, now=5)
+    assert sent == 1
 
 
 @pytest.mark.parametrize("verb", ["terminate", "restart", "delete", "begin_rollback"])
@@ -286,6 +339,15 @@ async def test_behind_a_pooler_nothing_is_prepared_and_everything_works(postgres
 def test_a_url_says_where_the_tables_are():
     address = Address.parse("postgresql://a@h/d?schema=mine&statement_cache_size=0&sslmode=require")
     assert (address.dsn, address.schema, address.pooled) == ("postgresql://a@h/d?sslmode=require", "mine", True)
+
+
+def test_each_host_of_a_url_has_one_of_its_own_and_takes_writes_unless_it_says_otherwise():
+    address = Address.parse("postgresql://a:b@h:1,i:2/d?schema=mine")
+    assert address.hosts == tuple(
+        f"postgresql://a:b@{host}/d?target_session_attrs=read-write" for host in ("h:1", "i:2")
+    )
+    any_host = Address.parse("postgresql://h,i/d?target_session_attrs=any")
+    assert any_host.hosts == ("postgresql://h/d?target_session_attrs=any", "postgresql://i/d?target_session_attrs=any")
 
 
 @pytest.mark.parametrize("schema", ["", "a;b", "A", "a-b", "1a"])

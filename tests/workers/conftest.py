@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from everstep import Everstep
 from everstep.engine.options import EngineOptions
 from postgres_server import PostgresServer
 
+from .pair import Pair
 from .program import WORKFLOWS
 
 _PROGRAM = Path(__file__).with_name("program.py")
@@ -71,3 +72,10 @@ async def fleet(postgres_server: PostgresServer, tmp_path: Path) -> AsyncIterato
     fleet = Fleet(postgres_server.empty_schema(), tmp_path / "notes")
     yield fleet
     await fleet.end()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    pair = Pair()
+    yield pair
+    pair.remove()

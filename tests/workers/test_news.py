@@ -51,6 +51,27 @@ async def test_a_worker_with_nothing_to_do_asks_a_hundred_times_a_minute_at_most
         assert 4 <= len(asked) <= 10
 
 
+class Two(WorkflowEntrypoint[Any, Any]):
+    async def run(self, event: Any, step: Any) -> Any:
+        return [(await step.wait_for_event(name, "news")).payload for name in ("first", "second")]
+
+
+async def test_events_are_taken_in_their_order_though_news_of_the_first_is_late(postgres_server: PostgresServer):
+    url = postgres_server.empty_schema()
+    deaf = PostgresStore(url)
+    deaf._ear = None
+    async with (
+        Everstep([Two], database=url, store=deaf) as owner,
+        Everstep([Two], database=url, options=EngineOptions(running=0)) as other,
+    ):
+        instance = await owner.workflow(Two).create(id="one")
+        while (await instance.status()).status != "waiting":
+            await asyncio.sleep(0.02)
+        await (await other.workflow(Two).get("one")).send_event(type="news", payload=1)
+        await instance.send_event(type="news", payload=2)
+        assert await instance.result("10 seconds") == [1, 2]
+
+
 async def test_news_arrive_within_a_beat_when_every_notification_is_lost(postgres_server: PostgresServer):
     url = postgres_server.empty_schema()
     deaf = [PostgresStore(url), PostgresStore(url)]

@@ -57,6 +57,10 @@ class Inbox:
         self._events.append(event)
         return True
 
+    def has_heard_of(self, event: int) -> bool:
+        """Whether an event came before, whether or not it was taken since."""
+        return event <= self._last
+
     def take(self, event_type: str) -> EventRecord | None:
         """Take out the oldest event of a type."""
         for event in self._events:

@@ -59,8 +59,13 @@ class SharedClock:
         return asyncio.get_running_loop().call_later(seconds, callback)
 
     def correct(self, now: int, *, asked_at: float) -> None:
-        """Take over the shared time, read between `asked_at`, by the monotonic clock in seconds, and this moment."""
-        self._offset_ms = now - (asked_at + time.monotonic()) / 2 * 1000
+        """Take over the shared time, read between `asked_at`, by the monotonic clock in seconds, and this moment.
+
+        Only as far as it is certain: an answer that was long under way, as when a commit waits for a standby, says
+        little about when it was read, and what is known already is mostly better.
+        """
+        earliest_ms, latest_ms = now - time.monotonic() * 1000, now - asked_at * 1000
+        self._offset_ms = min(max(self._offset_ms, earliest_ms), latest_ms)
 
 
 class Alarm:

@@ -175,7 +175,10 @@ class LocalControl(LifecycleVerbs):
             )
         run = engine.resident(sent.pk)
         if run is not None and engine.may_go_on(run):
-            run.deliver(sent.event)
+            if engine.worker is not None and sent.before is not None and not run.inbox.has_heard_of(sent.before):
+                await engine.worker.follow(sent.pk)  # another worker sent one before: they are taken in their order
+            else:
+                run.deliver(sent.event)
         else:
             engine.dispatcher.kick()
 

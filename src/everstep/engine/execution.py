@@ -79,6 +79,9 @@ async def _wait_for_retry(run: Run, record: StepRecord) -> None:
 
 async def _attempt(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> Any:
     """Make one attempt. A value it returned is in the record and yet to be written; a failure is written."""
+    worker = run.host.worker
+    if worker is not None and worker.doubts:
+        await worker.reassured()  # else one that comes back to life does again what others have done
     if run.halted:
         await run.gate()
     attempt = _begin(run, record, call, policy)

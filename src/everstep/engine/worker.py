@@ -27,6 +27,8 @@ EVERY_SECONDS = 1.0
 """How late news is at most, should every notification be lost."""
 RETRY_SECONDS = 0.5
 SWEEP_SECONDS = 30.0
+RENEWED = 2 / 3
+"""How much of its lease a worker has at least after a beat."""
 
 
 class Worker:
@@ -41,6 +43,8 @@ class Worker:
         self._lease_seconds = store.lease_ms / 1000
         self._beaten_at = self._swept_at = time.monotonic()
         self._polite_until = 0.0
+        self._sure_until = time.monotonic() + self._lease_seconds * RENEWED
+        self._sure = asyncio.Event()
         self._orphans: set[int] = set()
         self.trouble: str | None = None
 
@@ -90,13 +94,27 @@ class Worker:
                 pause = min(RETRY_SECONDS, self._every_seconds)
                 self._swept_at = -SWEEP_SECONDS  # what became of claims and creations meanwhile is looked at afterwards
 
+    @property
+    def doubts(self) -> bool:
+        """Whether others may have this worker's instances by now, for all that it has heard."""
+        return time.monotonic() > self._sure_until
+
+    async def reassured(self) -> None:
+        """Wait for a beat that tells; where the lease is over, whoever waits is dropped by it."""
+        while self.doubts:
+            self._sure.clear()
+            self._news.set()
+            await self._sure.wait()
+
     async def _beat(self) -> None:
         engine, asked_at = self._engine, time.monotonic()
         news = await self._store.beat(engine.program.names, engine.watchers.watched())
         if isinstance(engine.clock, SharedClock):
             engine.clock.correct(news.now, asked_at=asked_at)
+        self._sure_until = asked_at + self._lease_seconds * RENEWED
+        self._sure.set()
         for pk in news.noted:
-            await self._follow(pk)
+            await self.follow(pk)
         for pk in news.ended:
             engine.watchers.tell_end(pk)
         if time.monotonic() - self._beaten_at > self._lease_seconds / 2:
@@ -147,7 +165,7 @@ class Worker:
         finally:
             run.active -= 1
 
-    async def _follow(self, pk: int) -> None:
+    async def follow(self, pk: int) -> None:
         """Bring an instance in memory to where somebody else brought it on disk."""
         engine = self._engine
         seen = await self._store.look(pk)

@@ -129,11 +129,19 @@ class Claim(Struct, frozen=True):
 
 
 class SentEvent(Struct, frozen=True):
-    """An event that is on disk now. `woken` tells that its instance is due because of it."""
+    """An event that is on disk now.
+
+    Attributes:
+        pk: Its instance.
+        event: The event.
+        woken: Whether the instance is due because of it.
+        before: The last one before it that nobody has taken, by its id, where others may have sent it.
+    """
 
     pk: int
     event: EventRecord
     woken: bool
+    before: int | None = None
 
 
 class StepKey(Struct, frozen=True):

@@ -141,6 +141,8 @@ class Lane:
         # Waits for the lost connection's transaction, should it still be under way; one that has not begun is
         # refused by the number once ours has taken it.
         rows = await self.link.fetch(self._queries["receipt"], shown.worker, shown.lane)
+        if rows and rows[0]["receipt"] == shown.receipt:
+            return True  # also when the lease was lost since
         if not rows or rows[0]["epoch"] != shown.epoch:
             raise LeaseLostError("this worker's lease is over: another worker has its instances")
-        return bool(rows[0]["receipt"] == shown.receipt)
+        return False

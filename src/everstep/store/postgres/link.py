@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
-from msgspec import Struct
+from msgspec import Struct, field
 
 from everstep.core.errors import StoreError
 from everstep.store.driver import StoreUnavailableError
@@ -20,12 +20,21 @@ from everstep.store.driver import StoreUnavailableError
 HANG_SECONDS = 30.0
 """A statement that takes longer hangs with its server: the connection is given up, and what became of it is asked."""
 CONNECT_SECONDS = 10
+"""How long the hosts of a URL have together to let us in."""
 _SCHEMA = "everstep"
 
 _TROUBLE = ("08", "53", "57", "25", "F0", "58", "XX")
 """Classes of errors that pass: connections, resources, an operator who restarts, a standby that only reads."""
 _CONFLICTS = ("40001", "40P01", "55P03", "0A000", "26000", "42P05")
 """Serialization, deadlock, lock not available; a plan from before a migration; statements lost in a pooler."""
+
+_UNREACHABLE = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # no host takes writes: the standby is about to be promoted
+    OSError,
+    TimeoutError,
+)
 
 
 class StoreConflictError(StoreUnavailableError):
@@ -34,30 +43,49 @@ class StoreConflictError(StoreUnavailableError):
     code = "store.conflict"
 
 
+class _Door(Struct):
+    """Which host let somebody in last: all links of a store knock there first."""
+
+    host: int = 0
+
+
 class Address(Struct, frozen=True):
     """Where a database is and how to speak to it, as its URL says.
 
     Attributes:
         dsn: The URL without what only Everstep understands.
+        hosts: The same, one URL for each host it names.
         schema: The schema that has the tables.
         pooled: Whether a pooler in transaction mode stands between: nothing may be left in a session.
+        door: What is known about where to knock.
     """
 
     dsn: str
+    hosts: tuple[str, ...]
     schema: str = _SCHEMA
     pooled: bool = False
+    door: _Door = field(default_factory=_Door)
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Read `postgresql://user@host/database?schema=…&statement_cache_size=0`."""
+        """Read `postgresql://user@host,standby/database?schema=…&statement_cache_size=0`.
+
+        Of several hosts we want the one that takes writes, unless the URL says otherwise.
+        """
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         schema = options.pop("schema", _SCHEMA)
         if not schema.isidentifier() or not schema.islower():
             raise StoreError(f"schema {schema!r} in the database URL is not a plain lower-case name")
         pooled = options.pop("statement_cache_size", "") == "0"
-        dsn = urlunsplit(parts._replace(query=urlencode(options)))
-        return cls(dsn, schema, pooled)
+        user, at, named = parts.netloc.rpartition("@")
+        hosts = named.split(",")
+        if len(hosts) > 1:
+            options.setdefault("target_session_attrs", "read-write")
+        query = urlencode(options)
+        dsn = urlunsplit(parts._replace(query=query))
+        urls = tuple(urlunsplit(parts._replace(netloc=f"{user}{at}{host}", query=query)) for host in hosts)
+        return cls(dsn, urls, schema, pooled)
 
 
 class Link:
@@ -162,15 +190,34 @@ class Link:
             if self._idle_ms:
                 settings["idle_in_transaction_session_timeout"] = str(self._idle_ms)
             options = {"statement_cache_size": 200, "max_cached_statement_lifetime": 0, "server_settings": settings}
-        try:
-            self._connection = await asyncpg.connect(self._address.dsn, timeout=CONNECT_SECONDS, **options)
-        except asyncpg.InvalidAuthorizationSpecificationError as error:
-            raise StoreError(f"the database refuses us: {error}") from error
-        except asyncpg.InvalidCatalogNameError as error:
-            raise StoreError(f"{error}; create the database first") from error
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            raise StoreUnavailableError(f"the database cannot be reached ({_said(error)})") from error
+        self._connection = await self._let_in(options)
         return self._connection
+
+    async def _let_in(self, options: dict[str, Any]) -> Any:
+        """Connect to the first host that lets us in, beginning with the one that did so last.
+
+        One after another here and not by the driver, whose hosts share one timeout: a host that is cut off, and neither
+        answers nor refuses, would use it up every time and hide the standby that was promoted.
+        """
+        hosts, door = self._address.hosts, self._address.door
+        first = door.host
+        options["timeout"] = CONNECT_SECONDS / len(hosts)
+        said: list[StoreError] = []
+        for turn in range(len(hosts)):
+            at = (first + turn) % len(hosts)
+            try:
+                connection = await asyncpg.connect(hosts[at], **options)
+            except asyncpg.InvalidAuthorizationSpecificationError as error:
+                said.append(StoreError(f"the database refuses us: {error}"))
+            except asyncpg.InvalidCatalogNameError as error:
+                said.append(StoreError(f"{error}; create the database first"))
+            except _UNREACHABLE as error:
+                said.append(StoreUnavailableError(f"the database cannot be reached ({_said(error)})"))
+            else:
+                door.host = at
+                return connection
+        # A host that refuses us for good may be the wrong one: as long as another one may come back, this may pass.
+        raise next((one for one in said if isinstance(one, StoreUnavailableError)), said[0])
 
     def _translated(self, error: BaseException) -> BaseException:
         if isinstance(error, asyncpg.PostgresError):

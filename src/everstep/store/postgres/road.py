@@ -174,18 +174,26 @@ class Road:
                 self._schedule()
 
     async def _carry_persistently(self, lane: int, entries: list[_Entry]) -> None:
-        token, delay = object(), _SOONEST_SECONDS
-        while entries:
+        token, delay, lost = object(), _SOONEST_SECONDS, False
+        doubt: StoreUnavailableError | None = None
+        while entries or lost:
             try:
-                answers = await self._carry(lane, [entry.operation for entry in entries], token)
+                if lost:  # in here, as the database may be in trouble when we want to register anew
+                    await self._lost()
+                    lost = False
+                answers = await self._carry(lane, [entry.operation for entry in entries], token) if entries else []
             except LeaseLostError as error:
                 # Whose instances were lost, is told so; the rest is tried again by the worker that we are from then on.
                 entries = self._without(entries, error, keep=lambda one: type(one) is not Rows)
-                await self._lost()
+                if doubt is not None:  # its receipt is gone with the lane: done twice is worse than not known
+                    entries = self._without(entries, doubt, keep=_is_harmless_twice)
+                lost = True
             except StoreUnavailableError as error:
+                doubt = error
                 self._tell_trouble(error, delay)
                 if time.monotonic() - self._trouble_since >= PATIENCE_SECONDS:
                     entries = self._gives_up(entries, error)
+                    lost = lost and bool(entries)  # with nothing to carry out, the next beat registers as well
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LATEST_SECONDS)
             except Exception as error:  # noqa: BLE001  # every waiter hears of it
@@ -223,6 +231,11 @@ class Road:
         gone = [entry for entry in entries if not keep(entry.operation)]
         _answer(gone, [error] * len(gone))
         return [entry for entry in entries if keep(entry.operation)]
+
+
+def _is_harmless_twice(operation: Any) -> bool:
+    """Whether nobody sees that it is done twice: what the engine itself asks for, and births, which know their own."""
+    return type(operation) is not Verb or operation.kept
 
 
 def _is_kept(operation: Any) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-from everstep.core.errors import StoreError
+from everstep.core.errors import LeaseLostError, StoreError
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store.driver import StoreUnavailableError
 from everstep.store.postgres.lane import Identity, Lane, Pass, Work
@@ -70,6 +70,7 @@ class PostgresStore:
         self._road: Road | None = None
         self._names = Names()
         self._identity = Identity(0, 0)
+        self._fallen = 0
         self._lost_lease: Callable[[], Awaitable[None]] | None = None
         self._registering = asyncio.Lock()
         self._heard: Callable[[], None] | None = None
@@ -141,7 +142,8 @@ class PostgresStore:
             self._queries["beat"], who.worker, who.epoch, self.lease_ms, list(workflows), list(watched)
         )
         if not row["stands"]:
-            await self._expelled(who)
+            self._fallen = max(self._fallen, who.worker)
+            await self._expelled()
         return News(row["now"], row["noted"], row["next_due"], row["lapsed"], row["ended"], row["workers"])
 
     async def adopt(self, workers: Sequence[int], *, now: int) -> int:
@@ -179,8 +181,8 @@ class PostgresStore:
     async def _register(self) -> None:
         about = (platform.node(), os.getpid(), None)
         [row] = await self._pulse.fetch(self._queries["register_worker"], self.lease_ms, *about)
-        self._identity = Identity(row["id"], row["epoch"])
         await self._pulse.fetch(self._queries["register_lanes"], row["id"], row["epoch"], LANES)
+        self._identity = Identity(row["id"], row["epoch"])  # not before it can write
         for lane in self._lanes:
             lane.reset()
 
@@ -194,11 +196,10 @@ class PostgresStore:
         await self._pulse.fetch(self._queries["forget_notes"], worker)
         await self._pulse.fetch(self._queries["forget_worker"], worker)
 
-    async def _expelled(self, was: Identity | None = None) -> None:
-        """Begin a new life: another worker has the instances of the one that was."""
-        was = was or self._identity
+    async def _expelled(self) -> None:
+        """Begin a new life, if the one that is over is still ours: several lanes may hear of it, one after another."""
         async with self._registering:
-            if was != self._identity:
+            if self._identity.worker > self._fallen:
                 return
             if self._ear is not None:
                 self._ear.drop()
@@ -286,13 +287,19 @@ class PostgresStore:
 
     async def _carry(self, lane: int, operations: Sequence[Any], token: object) -> list[Any]:
         identity, carrier = self._identity, self._lanes[lane - 1]
-        if type(operations[0]) is Verb:
-            verb = operations[0]
-            if verb.first is not None and not carrier.doubts and (answer := await verb.first(carrier.link)) is not None:
-                return [answer]
-            return [await carrier.transaction(identity, operations[0].work, of=token)]
-        group = Group(self._queries, operations)
-        return await carrier.statement(identity, group.write, group.recall, of=token)  # type: ignore[no-any-return]
+        try:
+            if type(operations[0]) is Verb:
+                verb = operations[0]
+                if verb.first is not None and not carrier.doubts:
+                    answer = await verb.first(carrier.link)
+                    if answer is not None:
+                        return [answer]
+                return [await carrier.transaction(identity, operations[0].work, of=token)]
+            group = Group(self._queries, operations)
+            return await carrier.statement(identity, group.write, group.recall, of=token)  # type: ignore[no-any-return]
+        except LeaseLostError:
+            self._fallen = max(self._fallen, identity.worker)
+            raise
 
     # What is read
 

@@ -43,9 +43,9 @@ class Verbs:
 
     async def send_event(self, workflow: str, id: str, *, type: str, payload: str | None, now: int) -> SentEvent:
         instance = await self._live(workflow, id, "take an event", "instance.cannot_receive")
-        [(event_id,)] = await self._fetch("insert_event", instance.pk, type, payload, now)
+        [(event_id, earlier)] = await self._fetch("insert_event", instance.pk, type, payload, now)
         woken = await self._fetch("wake_for_event", instance.pk, now, type)
-        return SentEvent(instance.pk, EventRecord(event_id, type, payload, now), bool(woken))
+        return SentEvent(instance.pk, EventRecord(event_id, type, payload, now), bool(woken), earlier)
 
     async def pause(self, workflow: str, id: str, *, now: int) -> Transition:
         before = await self._live(workflow, id, "be paused", "instance.cannot_pause")

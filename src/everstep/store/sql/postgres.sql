@@ -469,7 +469,10 @@ select position, seq, attempt, started_at, ended_at, error, retry_at
 select ended_position from everstep.instance where pk = $1
 
 -- name: insert_event
-insert into everstep.event (instance, type, payload, created_at) values ($1, $2, $3, $4) returning id
+-- Ids rise along an instance, as whoever sends holds its row. The one before tells whether its owner has heard of all.
+insert into everstep.event (instance, type, payload, created_at)
+values ($1, $2, $3, $4)
+returning id, (select max(e.id) from everstep.event as e where e.instance = $1) as before
 
 -- name: wake_for_event
 -- An instance that waits for this type of event is due now.
