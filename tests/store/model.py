@@ -178,13 +178,14 @@ class ModelStore:
 
     async def send_event(self, workflow: str, id: str, *, type: str, payload: str | None, now: int) -> SentEvent:
         row = self._live(workflow, id, "instance.cannot_receive")
+        earlier = [id for id, (pk, _) in self.events.items() if pk == row["pk"]] if self.fenced else []
         self.last_event += 1
         event = EventRecord(self.last_event, type, payload, now)
         self.events[event.id] = (row["pk"], event)
         woken = row["status"] == "waiting" and type in self._awaited(row["pk"])
         if woken:
             row["due_at"] = _earlier(row["due_at"], now)
-        return SentEvent(row["pk"], event, woken)
+        return SentEvent(row["pk"], event, woken, max(earlier, default=None))
 
     async def pause(self, workflow: str, id: str, *, now: int) -> Transition:
         row = self._live(workflow, id, "instance.cannot_pause")

@@ -159,21 +159,21 @@ class PostgresStore:
         return adopted
 
     async def recover(self, *, now: int) -> int:
-        own = await self._adopted([self._identity.worker], now)
+        own = await self._pieces(None, [self._identity.worker], now)  # in its turn: it is about this worker's own
         lapsed = [row["id"] for row in await self._read("lapsed")]
         return own + await self.adopt(lapsed, now=now)
 
     async def _adopted(self, workers: Sequence[int], now: int) -> int:
         """Adopt in pieces, on two lanes: they skip each other's rows, and nobody's work waits for them."""
+        turns = (self._pieces([("adopt", turn)], workers, now) for turn in (1, 2))
+        return sum(await asyncio.gather(*turns))
 
-        async def pieces(turn: int) -> int:
-            adopted = piece = await self._do([("adopt", turn)], "adopt", workers, now=now)
-            while piece >= ADOPTED_AT_ONCE:
-                piece = await self._do([("adopt", turn)], "adopt", workers, now=now)
-                adopted += piece
-            return int(adopted)
-
-        return sum(await asyncio.gather(pieces(1), pieces(2)))
+    async def _pieces(self, keys: Any, workers: Sequence[int], now: int) -> int:
+        adopted = piece = int(await self._do(keys, "adopt", workers, now=now))
+        while piece >= ADOPTED_AT_ONCE:
+            piece = int(await self._do(keys, "adopt", workers, now=now))
+            adopted += piece
+        return adopted
 
     async def release(self, *, now: int) -> None:
         await self._do(None, "release", now=now)
