@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from everstep.core.journal import StepRecord
-from everstep.engine.turns import Turns
-
-_TURNS = 12
-"""Turns of the loop after which every branch has come back to where it was, unless it awaits what is no step."""
+from everstep.engine.turns import QUIET_TURNS, Turns
 
 
 class UnseenCuts:
@@ -28,7 +25,7 @@ class UnseenCuts:
         self._ended: set[int] = set()
         self._back = False
         if count:
-            turns.after(_TURNS, self._branches_are_back)
+            turns.after(QUIET_TURNS, self._branches_are_back)
 
     def of(self, last: StepRecord | None) -> int:
         """Return how many are counted for the step that a branch asks for after `last`."""

@@ -11,7 +11,6 @@ from typing import Any, TypeVar, cast
 from everstep.core.errors import (
     EverstepError,
     InstanceLostError,
-    InstanceNotFoundError,
     InstanceStateError,
     StoreError,
     Suspended,
@@ -27,8 +26,8 @@ from everstep.store.protocol import (
     InstanceRecord,
     StepKey,
     Transition,
-    no_such_step,
 )
+from everstep.store.refusals import no_such_step, not_found
 from everstep.telemetry import events as happened
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -284,7 +283,7 @@ class LifecycleVerbs:
         self._engine.program[workflow]
         instance = await self._engine.store.find(workflow, check_instance_id(id))
         if instance is None:
-            raise InstanceNotFoundError(f"workflow {workflow!r} has no instance {id!r}")
+            raise not_found(workflow, id)
         await self._engine.creations.settled(workflow, id)
         return instance
 

@@ -15,14 +15,13 @@ from everstep.engine.branch import NEVER, Compensation, Inbox, Wait, hush, posit
 from everstep.engine.clock import Alarm
 from everstep.engine.cuts import UnseenCuts
 from everstep.engine.stream_summary import stored_bytes
+from everstep.engine.turns import QUIET_TURNS
 from everstep.store.protocol import Change, EventRecord, InstanceChange, InstanceRecord
 from everstep.telemetry import events as happened
 
 if TYPE_CHECKING:
     from everstep.engine.host import Host
 
-_QUIET_TURNS = 12
-"""Turns of the loop without activity after which a waiting instance counts as parked: `gather` needs three."""
 _LATE_SECONDS = 0.05
 """How often a replayed instance is looked at whose branches have not all come back to where they were."""
 _UNWIND_SECONDS = 1.0
@@ -244,12 +243,12 @@ class Run:
         self._active_turn = turns.count  # counted from the latest activity: what it set off may take as long again
         if not self._settling:
             self._settling = True
-            turns.after(_QUIET_TURNS, self._settle)
+            turns.after(QUIET_TURNS, self._settle)
 
     def _settle(self) -> None:
         turns = self.host.turns
-        if (quiet := turns.count - self._active_turn) <= _QUIET_TURNS:
-            turns.after(_QUIET_TURNS - quiet, self._settle)
+        if (quiet := turns.count - self._active_turn) <= QUIET_TURNS:
+            turns.after(QUIET_TURNS - quiet, self._settle)
             return
         self._settling = False
         if not self.dropped:
@@ -362,7 +361,7 @@ class Run:
         for attempt in list(self.attempts.values()):
             attempt.cancel()
         if not self.returned:
-            self.host.turns.after(_QUIET_TURNS, self._unwind)
+            self.host.turns.after(QUIET_TURNS, self._unwind)
 
     def _unwind(self) -> None:
         """See that the coroutine leaves, even from an `await` that is no step."""

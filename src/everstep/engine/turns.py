@@ -6,6 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+QUIET_TURNS = 12
+"""Turns without activity after which every branch of an instance has come to where it waits: `gather` needs three."""
+
 
 class Turns:
     """Counts the loop's turns while somebody waits for one.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import orjson
 from msgspec import structs
 
 from everstep.core.journal import FINAL, StepRecord
+from everstep.store.many import ManyRows, Statement
 from everstep.store.protocol import Change
-
-Statement: TypeAlias = tuple[str, Sequence[Any]]
-"""SQL and its arguments."""
 
 
 class Rows:
@@ -38,24 +35,6 @@ _MILESTONES = {"waiting": "workflow_waiting", "running": "workflow_running", "pa
 """What subscribers are told of a move that is not an end; an end has a position of its own."""
 
 
-LARGEST = 256
-"""Rows of one statement. apsw keeps no statement prepared whose text has more than 16,384 bytes, and to prepare one of
-512 rows takes longer than to carry it out."""
-
-
-def places(rows: int, width: int) -> str:
-    """Write the parameters of so many rows, in as few characters as will do."""
-    return ",".join([f"({','.join('?' * width)})"] * rows)
-
-
-def powers_of_two(rows: int) -> Iterator[int]:
-    """Cut a number of rows into powers of two, the largest first, at most `LARGEST` at a time."""
-    while rows:
-        size = min(LARGEST, 1 << rows.bit_length() - 1)
-        yield size
-        rows -= size
-
-
 _STATE = 1 + StepRecord.__struct_fields__.index("state")
 """Where a step's state is in its row."""
 
@@ -64,14 +43,13 @@ class Batches:
     """Rows of many changes, written with one statement per table.
 
     Executing one statement with many rows instead of one per row is worth a factor: SQLite lets go of the interpreter's
-    lock at every statement, and getting it back from a busy loop takes milliseconds. Row counts are powers of two, so
-    that a handful of prepared statements serve every group.
+    lock at every statement, and getting it back from a busy loop takes milliseconds.
     """
 
     def __init__(self, queries: Mapping[str, str], positions: Iterator[int]) -> None:
         self._queries = queries
         self._positions = positions
-        self._statements: dict[tuple[str, int], str] = {}
+        self._many = ManyRows(queries)
         self.clear()
 
     def clear(self) -> None:
@@ -110,33 +88,19 @@ class Batches:
 
     def take(self) -> list[Statement]:
         """Return the statements that write what was added, steps before the instances they belong to; start anew."""
-        queries, statements = self._queries, self._inserts("write_steps", list(self._steps.values()))
+        queries, many = self._queries, self._many.statements
+        statements = [*many("write_steps", list(self._steps.values()))]
         if self._attempts:
-            statements += self._inserts("write_attempts", self._attempts)
+            statements += many("write_attempts", self._attempts)
             # What a failed attempt left of a stream is of no use.
             statements += [(queries["drop_chunks_of"], attempt[:3]) for attempt in self._attempts]
         if self._consumed:
             statements.append((queries["delete_events"], (orjson.dumps(self._consumed).decode(),)))
         if self._instances:
-            statements += self._inserts("write_instances", list(self._instances.values()))
+            statements += many("write_instances", list(self._instances.values()))
         if self._parents:
             statements.append((queries["wake_parents"], (orjson.dumps(list(self._parents)).decode(),)))
         if self._milestones:
-            statements += self._inserts("write_milestones", self._milestones)
+            statements += many("write_milestones", self._milestones)
         self.clear()
         return statements
-
-    def _inserts(self, query: str, rows: Sequence[tuple[Any, ...]]) -> list[Statement]:
-        statements: list[Statement] = []
-        at = 0
-        for size in powers_of_two(len(rows)):
-            values = list(chain.from_iterable(rows[at : at + size]))
-            statements.append((self._statement(query, size, len(rows[0])), values))
-            at += size
-        return statements
-
-    def _statement(self, query: str, size: int, width: int) -> str:
-        statement = self._statements.get((query, size))
-        if statement is None:
-            statement = self._statements[query, size] = self._queries[query].replace("{rows}", places(size, width))
-        return statement

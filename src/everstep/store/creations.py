@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import orjson
 
 from everstep.core.errors import InstanceExistsError
-from everstep.store.batches import places, powers_of_two
 from everstep.store.driver import Connection
+from everstep.store.many import ManyRows
 from everstep.store.protocol import NewInstance
-
-_COLUMNS = 13
+from everstep.store.refusals import already_exists
 
 
 class Creations:
@@ -25,34 +23,22 @@ class Creations:
 
     def __init__(self, queries: Mapping[str, str]) -> None:
         self._queries = queries
-        self._statements: dict[int, str] = {}
+        self._many = ManyRows(queries)
 
     def insert(self, connection: Connection, instances: Sequence[NewInstance]) -> list[int | InstanceExistsError]:
         """Create instances; the answers are in their order."""
         created: dict[tuple[str, str], int] = {}
-        at = 0
-        for size in powers_of_two(len(instances)):
-            values = list(chain.from_iterable(map(_row, instances[at : at + size])))
-            for pk, workflow, id in connection.execute(self._statement(size), values):
+        for statement in self._many.statements("create_instances", [_row(new) for new in instances]):
+            for pk, workflow, id in connection.execute(*statement):
                 created[workflow, id] = pk
-            at += size
         return [self._answer(connection, new, created.pop((new.workflow, new.id), None)) for new in instances]
 
     def _answer(self, connection: Connection, new: NewInstance, pk: int | None) -> int | InstanceExistsError:
         if pk is None:
-            return InstanceExistsError(
-                f"an instance {new.id!r} of workflow {new.workflow!r} exists already; use another id, or get() it"
-            )
+            return already_exists(new)
         for tag in new.tags:
             connection.execute(self._queries["add_tag"], (new.workflow, tag, pk))
         return pk
-
-    def _statement(self, size: int) -> str:
-        statement = self._statements.get(size)
-        if statement is None:
-            rows = places(size, _COLUMNS)
-            statement = self._statements[size] = self._queries["create_instances"].replace("{rows}", rows)
-        return statement
 
 
 def _row(new: NewInstance) -> tuple[Any, ...]:

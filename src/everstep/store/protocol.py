@@ -11,7 +11,6 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from everstep.core.errors import InstanceStateError
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.types import TERMINAL, Status
 
@@ -150,15 +149,6 @@ class StepKey(Struct, frozen=True):
     kind: str
     name: str
     count: int
-
-
-def no_such_step(instance: InstanceRecord, step: StepKey) -> InstanceStateError:
-    """Say that a history has no such step to restart from."""
-    return InstanceStateError(
-        f"instance {instance.id!r} of {instance.workflow!r} cannot be restarted from step {step.name!r} "
-        f"({step.kind} #{step.count}): its history has no such step",
-        "instance.cannot_restart",
-    )
 
 
 class Happening(Struct, frozen=True):

@@ -17,11 +17,12 @@ from everstep.core.errors import (
 )
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store import verbs
-from everstep.store.batches import Batches, Rows, Statement
+from everstep.store.batches import Batches, Rows
 from everstep.store.creations import Creations
 from everstep.store.driver import Connection, StoreUnavailableError, connect
 from everstep.store.group import GroupCommit
 from everstep.store.lock import FileLock
+from everstep.store.many import Statement
 from everstep.store.protocol import (
     Change,
     Claim,

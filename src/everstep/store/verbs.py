@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import orjson
 
-from everstep.core.errors import InstanceNotFoundError, InstanceStateError, NonDeterminismError
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.core.types import TERMINAL
 from everstep.store.driver import Connection
 from everstep.store.protocol import (
     Claim,
@@ -20,11 +18,10 @@ from everstep.store.protocol import (
     SentEvent,
     StepKey,
     Transition,
-    no_such_step,
 )
 from everstep.store.queries import load_queries
-
-T = TypeVar("T")
+from everstep.store.readings import grouped, told
+from everstep.store.refusals import check_live, no_such_step, not_found, stopped_by_contradiction
 
 _quoted = ", ".join(f'"{name}"' for name in InstanceRecord.__struct_fields__)
 SQL = load_queries("sqlite.sql", instance=_quoted, step=", ".join(StepRecord.__struct_fields__))
@@ -52,7 +49,7 @@ def pause(connection: Connection, positions: Iterator[int], workflow: str, id: s
 
 def resume(connection: Connection, positions: Iterator[int], workflow: str, id: str, *, now: int) -> Transition:
     before = _existing(connection, workflow, id)
-    if not _stopped_by_contradiction(before):
+    if not stopped_by_contradiction(before):
         before = _live(connection, workflow, id, "be resumed", "instance.cannot_resume")
     if before.paused_at is not None and not before.ended:
         paused_ms = max(0, now - before.paused_at)
@@ -134,8 +131,8 @@ def claim(
         milestones = [value for pk in due for value in (next(positions), pk, "workflow_running", now)]
         written = SQL["write_milestones"].replace("{rows}", ", ".join(["(?, ?, ?, ?)"] * len(due)))
         connection.execute(written, milestones)
-    steps = _grouped(connection.execute(SQL["steps_of"], (pks,)), step_of) if instances else {}
-    events = _grouped(connection.execute(SQL["events_of"], (pks,)), _event) if instances else {}
+    steps = grouped(connection.execute(SQL["steps_of"], (pks,)), step_of) if instances else {}
+    events = grouped(connection.execute(SQL["events_of"], (pks,)), _event) if instances else {}
     next_due = connection.execute(SQL["next_due"], (names,))
     return Claim(
         [Claimed(one, steps.get(one.pk, []), events.get(one.pk, [])) for one in instances],
@@ -161,33 +158,27 @@ def happenings(connection: Connection, pk: int, after: int) -> list[Happening]:
 
 
 def _happenings(connection: Connection, pk: int, after: int) -> list[Happening]:
-    found = [Happening(*row) for row in connection.execute(SQL["milestones_after"], (pk, after))]
-    for position, ended_position, *columns in connection.execute(SQL["steps_after"], (pk, after)):
-        step = step_of((pk, *columns))
-        if position is not None and position > after:
-            found.append(Happening(position, step.started_at, "step", step))
-        if ended_position is not None and ended_position > after:
-            found.append(Happening(ended_position, step.ended_at or step.started_at, "step_ended", step))
-    for position, *columns in connection.execute(SQL["attempts_after"], (pk, after)):
-        attempt = AttemptRecord(*columns)
-        found.append(Happening(position, attempt.ended_at, "attempt", attempt=attempt))
-    for (position,) in connection.execute(SQL["ended_position"], (pk,)):
-        if position is not None and position > after:
-            found.append(Happening(position, 0, "ended"))
-    return sorted(found, key=lambda happening: (happening.position, happening.what == "step_ended"))
+    steps = connection.execute(SQL["steps_after"], (pk, after))
+    attempts = connection.execute(SQL["attempts_after"], (pk, after))
+    return told(
+        after,
+        milestones=connection.execute(SQL["milestones_after"], (pk, after)),
+        steps=((began, ended, step_of((pk, *columns))) for began, ended, *columns in steps),
+        attempts=((position, AttemptRecord(*columns)) for position, *columns in attempts),
+        ended=connection.execute(SQL["ended_position"], (pk,)),
+    )
 
 
 def _existing(connection: Connection, workflow: str, id: str) -> InstanceRecord:
     rows = connection.execute(SQL["find_instance"], (workflow, id))
     if not rows:
-        raise InstanceNotFoundError(f"workflow {workflow!r} has no instance {id!r}")
+        raise not_found(workflow, id)
     return InstanceRecord(*rows[0])
 
 
 def _live(connection: Connection, workflow: str, id: str, what: str, code: str) -> InstanceRecord:
     instance = _existing(connection, workflow, id)
-    if instance.status in TERMINAL:
-        raise InstanceStateError(f"instance {id!r} of {workflow!r} cannot {what}: it is {instance.status}", code)
+    check_live(instance, what, code)
     return instance
 
 
@@ -216,11 +207,6 @@ _EVERYTHING = (
 )
 
 
-def _stopped_by_contradiction(instance: InstanceRecord) -> bool:
-    """Whether an instance ended only because its code contradicted its history: it may go on with other code."""
-    return instance.error is not None and f'"{NonDeterminismError.code}"' in instance.error
-
-
 def _transition(connection: Connection, before: InstanceRecord) -> Transition:
     after = _existing(connection, before.workflow, before.id)
     return Transition(before.pk, before.status, after.status)
@@ -238,10 +224,3 @@ def step_of(row: tuple[Any, ...]) -> StepRecord:
 
 def _event(row: tuple[Any, ...]) -> EventRecord:
     return EventRecord(*row[1:])
-
-
-def _grouped(rows: list[tuple[Any, ...]], make: Callable[[tuple[Any, ...]], T]) -> dict[int, list[T]]:
-    grouped: dict[int, list[T]] = {}
-    for row in rows:
-        grouped.setdefault(row[0], []).append(make(row))
-    return grouped

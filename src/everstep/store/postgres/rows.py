@@ -14,6 +14,7 @@ from everstep.core.journal import StepRecord
 from everstep.store.postgres.lane import Pass
 from everstep.store.postgres.link import Link
 from everstep.store.protocol import Change, NewInstance
+from everstep.store.refusals import already_exists
 
 USUAL = {"kind": "do", "count": 1, "state": "complete", "attempt": 1} | dict.fromkeys(
     ("absolute", "compensable", "sensitive"), False
@@ -173,10 +174,7 @@ def _created(birth: Birth, created: dict[int, int]) -> int | InstanceExistsError
     pk = created.get(birth.nonce)
     if pk is not None:
         return pk
-    new = birth.new
-    return InstanceExistsError(
-        f"an instance {new.id!r} of workflow {new.workflow!r} exists already; use another id, or get() it"
-    )
+    return already_exists(birth.new)
 
 
 def _step_columns(rows: Iterable[tuple[Any, ...]]) -> list[Sequence[Any]]:

@@ -6,12 +6,11 @@ what the lock waited for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-from everstep.core.errors import InstanceLostError, InstanceNotFoundError, InstanceStateError, NonDeterminismError
+from everstep.core.errors import InstanceLostError
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.core.types import TERMINAL
 from everstep.store.postgres.lane import Pass
 from everstep.store.postgres.link import Link
 from everstep.store.postgres.statements import GRACE_MS
@@ -24,10 +23,9 @@ from everstep.store.protocol import (
     SentEvent,
     StepKey,
     Transition,
-    no_such_step,
 )
-
-T = TypeVar("T")
+from everstep.store.readings import grouped, told
+from everstep.store.refusals import check_live, no_such_step, not_found, stopped_by_contradiction
 
 ADOPTED_AT_ONCE = 12_500
 """Instances of a dead worker made due in one transaction: the first of them go on while the rest are adopted."""
@@ -58,8 +56,8 @@ class Verbs:
 
     async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
         before = await self._existing(workflow, id)
-        if not _stopped_by_contradiction(before):
-            _check_live(before, "be resumed", "instance.cannot_resume")
+        if not stopped_by_contradiction(before):
+            check_live(before, "be resumed", "instance.cannot_resume")
         if before.paused_at is not None and not before.ended:
             paused_ms = max(0, now - before.paused_at)
             await self._fetch("shift_timers", before.pk, paused_ms, before.paused_at)
@@ -124,8 +122,8 @@ class Verbs:
             others = [(owner, pk) for pk, owner in due if owner not in (None, self._worker)]
             if others:
                 await self._fetch("leave_notes", *zip(*others, strict=True))
-            steps = _grouped(await self._fetch("steps_of", pks), step_of)
-            events = _grouped(await self._fetch("events_of", pks), lambda row: EventRecord(*row[1:]))
+            steps = grouped(await self._fetch("steps_of", pks), step_of)
+            events = grouped(await self._fetch("events_of", pks), lambda row: EventRecord(*row[1:]))
             claimed = [Claimed(by_pk[pk], steps.get(pk, []), events.get(pk, [])) for pk in pks]
         [next_due] = [row[0] for row in await self._fetch("peek", workflows)] or [None]
         if next_due is not None and len(due) < limit:  # due already, but left to others for the moment
@@ -150,7 +148,7 @@ class Verbs:
     async def _existing(self, workflow: str, id: str) -> InstanceRecord:
         rows = await self._fetch("lock_instance", workflow, id)
         if not rows:
-            raise InstanceNotFoundError(f"workflow {workflow!r} has no instance {id!r}")
+            raise not_found(workflow, id)
         *columns, owner = rows[0]
         instance = InstanceRecord(*columns)
         if owner not in (None, self._worker):
@@ -159,7 +157,7 @@ class Verbs:
 
     async def _live(self, workflow: str, id: str, what: str, code: str) -> InstanceRecord:
         instance = await self._existing(workflow, id)
-        _check_live(instance, what, code)
+        check_live(instance, what, code)
         return instance
 
     async def _transition(self, before: InstanceRecord) -> Transition:
@@ -194,41 +192,18 @@ _EVERYTHING = (*_JOURNAL, "forget_tags", "forget_instances")
 async def happenings(queries: dict[str, str], link: Link, pk: int, after: int) -> list[Happening]:
     """Return what was written about an instance after a position, in the order it was written, from one snapshot."""
     await link.script("begin isolation level repeatable read read only")
-    found = [Happening(*row) for row in await link.fetch(queries["milestones_after"], pk, after)]
-    for position, ended_position, *columns in await link.fetch(queries["steps_after"], pk, after):
-        step = StepRecord(*columns)
-        if position is not None and position > after:
-            found.append(Happening(position, step.started_at, "step", step))
-        if ended_position is not None and ended_position > after:
-            found.append(Happening(ended_position, step.ended_at or step.started_at, "step_ended", step))
-    for position, *columns in await link.fetch(queries["attempts_after"], pk, after):
-        attempt = AttemptRecord(*columns)
-        found.append(Happening(position, attempt.ended_at, "attempt", attempt=attempt))
-    for (position,) in await link.fetch(queries["ended_position"], pk):
-        if position is not None and position > after:
-            found.append(Happening(position, 0, "ended"))
+    steps = await link.fetch(queries["steps_after"], pk, after)
+    attempts = await link.fetch(queries["attempts_after"], pk, after)
+    found = told(
+        after,
+        milestones=await link.fetch(queries["milestones_after"], pk, after),
+        steps=((began, ended, StepRecord(*columns)) for began, ended, *columns in steps),
+        attempts=((position, AttemptRecord(*columns)) for position, *columns in attempts),
+        ended=await link.fetch(queries["ended_position"], pk),
+    )
     await link.script("commit")
-    return sorted(found, key=lambda happening: (happening.position, happening.what == "step_ended"))
+    return found
 
 
 def step_of(row: Sequence[Any]) -> StepRecord:
     return StepRecord(*row[1:])
-
-
-def _check_live(instance: InstanceRecord, what: str, code: str) -> None:
-    if instance.status in TERMINAL:
-        raise InstanceStateError(
-            f"instance {instance.id!r} of {instance.workflow!r} cannot {what}: it is {instance.status}", code
-        )
-
-
-def _stopped_by_contradiction(instance: InstanceRecord) -> bool:
-    """Whether an instance ended only because its code contradicted its history: it may go on with other code."""
-    return instance.error is not None and f'"{NonDeterminismError.code}"' in instance.error
-
-
-def _grouped(rows: Sequence[Any], make: Callable[[Any], T]) -> dict[int, list[T]]:
-    grouped: dict[int, list[T]] = {}
-    for row in rows:
-        grouped.setdefault(row[0], []).append(make(row))
-    return grouped

@@ -1,0 +1,44 @@
+"""Rows that were read, put together as both stores answer. Reads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.store.protocol import Happening
+
+T = TypeVar("T")
+
+
+def grouped(rows: Iterable[Any], make: Callable[[Any], T]) -> dict[int, list[T]]:
+    """Put what is made of each row under the instance in its first column."""
+    found: dict[int, list[T]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append(make(row))
+    return found
+
+
+def told(
+    after: int,
+    *,
+    milestones: Iterable[Sequence[Any]],
+    steps: Iterable[tuple[int | None, int | None, StepRecord]],
+    attempts: Iterable[tuple[int, AttemptRecord]],
+    ended: Iterable[Sequence[Any]],
+) -> list[Happening]:
+    """Return what was written about an instance after a position, in the order it was written.
+
+    Steps come with the positions where they began and ended, attempts with theirs.
+    """
+    found = [Happening(*row) for row in milestones]
+    for position, ended_position, step in steps:
+        if position is not None and position > after:
+            found.append(Happening(position, step.started_at, "step", step))
+        if ended_position is not None and ended_position > after:
+            found.append(Happening(ended_position, step.ended_at or step.started_at, "step_ended", step))
+    found += [Happening(position, attempt.ended_at, "attempt", attempt=attempt) for position, attempt in attempts]
+    for (position,) in ended:
+        if position is not None and position > after:
+            found.append(Happening(position, 0, "ended"))
+    return sorted(found, key=lambda happening: (happening.position, happening.what == "step_ended"))
