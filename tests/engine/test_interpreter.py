@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 
@@ -23,3 +24,27 @@ async def test_the_interpreter_is_settled_for_an_engine_that_owns_the_process(ow
         seen = await (await es.workflow(Plain).create()).result()
     assert (seen != [before[0], before[1][0]] and seen != (before[0], before[1][0])) is owns
     assert (sys.getswitchinterval(), gc.get_threshold(), gc.get_freeze_count()) == (*before, 0)
+
+
+class Trivial(WorkflowEntrypoint):
+    async def run(self, event, step):
+        async def trivial():
+            return {"ok": True}
+
+        for number in range(3):
+            await step.do(f"step {number}", trivial)
+
+
+async def test_an_instance_that_has_ended_leaves_nothing_to_the_garbage_collector(tmp_path):
+    """Finding the cycles of a thousand instances would be a good part of what they cost."""
+    async with Everstep([Trivial], database=f"sqlite:///{tmp_path}/state.db") as es:
+        workflow = es.workflow(Trivial)
+        await (await workflow.create()).result()
+        gc.collect()
+        gc.disable()
+        try:
+            await asyncio.gather(*[(await workflow.create()).result() for _ in range(50)])
+            await asyncio.sleep(0.05)
+            assert gc.collect() < 50
+        finally:
+            gc.enable()

@@ -244,6 +244,48 @@ async def test_current_step_is_known_below_a_step_and_nowhere_else(running):
     assert await (await running(shop)).run(shop) == ["on the loop", "in a thread"]
 
 
+async def test_current_step_is_the_innermost_one_where_a_steps_function_asks_for_steps(running):
+    @flow
+    async def shop(event, step):
+        names = []
+
+        async def inner():
+            names.append(current_step().step.name)
+
+        async def outer():
+            await step.do("inner", inner)
+            names.append(current_step().step.name)
+            await step.sleep("nap", "0 seconds")
+            names.append(current_step().step.name)
+
+        await step.do("outer", outer)
+        return names
+
+    assert await (await running(shop)).run(shop) == ["inner", "outer", "outer"]
+
+
+async def test_what_a_step_leaves_behind_is_in_no_step_once_it_has_ended(running):
+    ended, heard = asyncio.Event(), []
+
+    async def straggler():
+        await ended.wait()
+        with pytest.raises(RuntimeError, match="outside a step"):
+            current_step()
+        heard.append(True)
+
+    @flow
+    async def shop(event, step):
+        async def leaves():
+            return asyncio.create_task(straggler()) and None
+
+        await step.do("leaves", leaves)
+        ended.set()
+        await asyncio.sleep(0.01)
+
+    await (await running(shop)).run(shop)
+    assert heard == [True]
+
+
 async def test_steps_of_one_name_are_counted(running):
     def count(ctx):
         return ctx.step.count

@@ -1,14 +1,43 @@
-"""Which step runs here: the context variable behind `everstep.current_step()`."""
+"""Where a branch of a workflow is: the context variable behind `everstep.current_step()`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 
 from everstep.core.types import StepContext
 
-running_step: ContextVar[Callable[[], StepContext] | None] = ContextVar("everstep_step", default=None)
-"""What makes the context of the step running here: few steps ask for it."""
+
+class Place:
+    """Where a branch of a workflow's code has come to: the row of the journal it asked for last.
+
+    A row that is a step being attempted is entered by what runs below it; others are `over` at once, and attempts when
+    they end. `outer` is the attempt that this one is a part of, where a step's function asks for steps itself.
+    """
+
+    __slots__ = ("outer", "over", "record")
+
+    def __init__(self, record: Any, *, over: bool) -> None:
+        here = place.get()
+        self.record = record
+        self.over = over
+        self.outer: Place | None = None if here is None or (here.over and here.outer is None) else innermost()
+
+    def context(self) -> StepContext:
+        """Return what the function of the step may know of the attempt."""
+        raise NotImplementedError
+
+
+place: ContextVar[Place | None] = ContextVar("everstep_place", default=None)
+"""One variable for two questions, and never put back: each time one is set, a part of the context is copied."""
+
+
+def innermost() -> Place | None:
+    """Return the attempt that runs here, if one does."""
+    here = place.get()
+    while here is not None and here.over:
+        here = here.outer
+    return here
 
 
 def current_step() -> StepContext:
@@ -17,7 +46,7 @@ def current_step() -> StepContext:
     Raises:
         RuntimeError: outside a step.
     """
-    make = running_step.get()
-    if make is None:
+    attempt = innermost()
+    if attempt is None:
         raise RuntimeError("current_step() was called outside a step; it works inside a function run by step.do()")
-    return make()
+    return attempt.context()

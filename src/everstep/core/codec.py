@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import marshal
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
@@ -20,10 +20,11 @@ from everstep.core.plain import plain, plain_json
 from everstep.core.refusal import RefusedError
 from everstep.core.tagged import NESTING, TAG, Decoder, Encoder
 
-__all__ = ["decode", "encode", "plain", "plain_json", "restore", "restore_result"]
+__all__ = ["decode", "encode", "encode_plain", "plain", "plain_json", "restore", "restore_result"]
 
 _TAG_IN_TEXT = f'"{TAG}"'
 _TAG_IN_BYTES = _TAG_IN_TEXT.encode()
+_DOLLAR = ord(TAG)  # to look for one byte is much quicker, and most values have none
 _STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
@@ -47,13 +48,7 @@ def encode(value: object, *, where: str, declared: object = Any, limit_bytes: in
         >>> encode({"total": 3, "parts": (1, 2)}, where="the result of step 'sum'")
         ('{"total":3,"parts":{"$":"tuple","v":[1,2]}}', {'total': 3, 'parts': (1, 2)})
     """
-    stored = _encode_plain(value)
-    if stored is None:
-        return _encode_tagged(value, where, declared, limit_bytes)
-    data, copy = stored
-    if len(data) > limit_bytes:
-        raise _too_large(where, len(data), limit_bytes)
-    return data.decode(), copy
+    return encode_plain(value, limit_bytes) or _encode_tagged(value, where, declared, limit_bytes)
 
 
 def decode(text: str, declared: object = Any, *, where: str = "a stored value") -> Any:
@@ -78,22 +73,22 @@ def decode(text: str, declared: object = Any, *, where: str = "a stored value") 
     return _from_tree(tree, {}, declared, where) if _TAG_IN_TEXT in text else tree
 
 
-def _encode_plain(value: object) -> tuple[bytes, Any] | None:
-    """Write and read a value that is nothing but plain JSON; None for any other.
+def encode_plain(value: Any, limit_bytes: int = VALUE_BYTES) -> tuple[str, Any] | None:
+    """Write and read a value that is nothing but plain JSON, and not too large; None for any other: `encode` takes it.
 
     orjson alone would turn tuples into lists, NaN into null and enum members into their values. marshal refuses every
     subclass and every foreign type; reading back and comparing finds the rest. Equality cannot be fooled by 1 == True,
     since each of these types is written as itself.
     """
     try:
-        data = orjson.dumps(value, option=_STRICT)
-        if _TAG_IN_BYTES in data:
+        data = orjson.dumps(value, None, _STRICT)
+        if (_DOLLAR in data and _TAG_IN_BYTES in data) or len(data) > limit_bytes:
             return None
-        marshal.dumps(cast("Any", value), 2)
+        marshal.dumps(value, 2)
         copy = orjson.loads(data)
     except (TypeError, ValueError):
         return None
-    return (data, copy) if copy == value else None
+    return (data.decode(), copy) if copy == value else None
 
 
 def _encode_tagged(value: object, where: str, declared: object, limit_bytes: int) -> tuple[str, Any]:

@@ -72,7 +72,7 @@ class Journal:
     The code asks in its own order: `find` the step it asks for next, and `begin` it if there is none.
     """
 
-    __slots__ = ("_counts", "_steps", "_unasked", "last_seq")
+    __slots__ = ("_cancelled", "_counts", "_steps", "_unasked", "last_seq")
 
     def __init__(self, steps: list[StepRecord] | None = None) -> None:
         # Keys are texts, which the garbage collector need not look at: there are two for every step in memory. No kind
@@ -83,18 +83,21 @@ class Journal:
         for step in steps or ():
             self._steps[key_of(step.kind, step.name, step.count)] = step
             self.last_seq = max(self.last_seq, step.seq)
-        self._unasked = {
-            key: step for key, step in self._steps.items() if step.state != "cancelled" and step.kind != "rollback"
-        }
+        earlier = {key: step for key, step in self._steps.items() if step.kind != "rollback"}
+        self._unasked = {key: step for key, step in earlier.items() if step.state != "cancelled"}
+        self._cancelled = {key: step for key, step in earlier.items() if step.state == "cancelled"}
 
     def find(self, kind: Kind, name: str) -> StepRecord | None:
         """Return the step the code asks for next under this name, if it has begun before."""
+        if not (self._unasked or self._cancelled):
+            return None
         count = self.next_count(kind, name)
         key = key_of(kind, name, count)
         record = self._steps.get(key)
         if record is not None:
             self._counts[kind + name] = count
             self._unasked.pop(key, None)
+            self._cancelled.pop(key, None)
         return record
 
     def next_count(self, kind: Kind, name: str) -> int:
@@ -131,7 +134,7 @@ class Journal:
         """Begin the step that `find` did not find."""
         count = self._counts[kind + name] = self.next_count(kind, name)
         self.last_seq += 1
-        record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now)
+        record = StepRecord(self.last_seq, kind, name, count, "running", 0, now)
         self._steps[key_of(kind, name, count)] = record
         return record
 

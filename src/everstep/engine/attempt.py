@@ -11,7 +11,7 @@ from functools import partial
 from types import CodeType, CoroutineType
 from typing import Any
 
-from everstep.api.current import running_step
+from everstep.api.current import Place
 from everstep.api.declared import StepCall
 from everstep.core.durations import format_duration
 from everstep.core.errors import WorkflowTimeoutError
@@ -26,22 +26,24 @@ from everstep.store.protocol import InstanceRecord
 
 _COROUTINE = inspect.CO_COROUTINE
 _PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
-"""What most functions return, and what cannot be awaited."""
+"""What most functions return, and what can neither be awaited nor iterated over asynchronously."""
 
 
-class Attempt:
+class Attempt(Place):
     """One try of a step while it is in flight, in the task that asked for it.
 
     `deadline` is the end of its time. Attempts that may take long and are over at once never get one.
     """
 
-    __slots__ = ("call", "deadline", "number", "policy", "record", "run", "task")
+    __slots__ = ("call", "deadline", "number", "policy", "run", "task")
+
+    record: StepRecord
 
     def __init__(
         self, run: Run, record: StepRecord, call: StepCall, policy: StepPolicy, task: asyncio.Task[Any]
     ) -> None:
+        super().__init__(record, over=False)
         self.run = run
-        self.record = record
         self.call = call
         self.policy = policy
         self.task = task
@@ -49,8 +51,12 @@ class Attempt:
         self.deadline: Deadline | None = None
 
     def context(self) -> StepContext:
-        """Return what the function may know of the attempt."""
         return context_of(self.run.instance, self.record, self.number, self.policy)
+
+    def end(self) -> None:
+        """Let go of the instance: the context of its own task holds the attempt for as long as it is the latest."""
+        self.over = True
+        del self.run, self.task, self.call
 
     @property
     def takes_time(self) -> bool:
@@ -121,7 +127,6 @@ class Attempts:
     async def _timed(self, attempt: Attempt, *, in_thread: bool = False) -> Any:
         task, call = attempt.task, attempt.call
         cancelled_before = task.cancelling()
-        token = running_step.set(attempt.context)
         try:
             if in_thread:
                 result = await self._in_thread(attempt)
@@ -129,9 +134,12 @@ class Attempts:
                 result = _bound(call, attempt.context)()
             else:
                 result = call.fn(*call.args, **call.kwargs)
-            if type(result) is CoroutineType or (type(result) not in _PLAIN and inspect.isawaitable(result)):
+            kind = type(result)
+            if kind is CoroutineType or (kind not in _PLAIN and inspect.isawaitable(result)):
                 result = await result
-            return await streams.keep(attempt.run, attempt.record, result) if hasattr(result, "__aiter__") else result
+            if type(result) not in _PLAIN and hasattr(result, "__aiter__"):
+                result = await streams.keep(attempt.run, attempt.record, result)
+            return result
         except asyncio.CancelledError:
             expired = attempt.deadline is not None and attempt.deadline.expired
             if not expired or task.cancelling() > cancelled_before + 1:
@@ -141,7 +149,6 @@ class Attempts:
                 f"{format_duration(attempt.policy.timeout_ms)}"
             ) from None
         finally:
-            running_step.reset(token)
             if attempt.deadline is not None:
                 attempt.deadline.clear()
                 if attempt.deadline.expired:  # whatever the function made of it, it was not the workflow's cancellation
@@ -192,7 +199,8 @@ def _without_stop_iteration(function: Callable[[], Any]) -> Any:
 def _takes_ctx(fn: Callable[..., Any]) -> bool:
     code: CodeType | None = getattr(fn, "__code__", None)
     if code is not None:
-        return "ctx" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        named = code.co_argcount + code.co_kwonlyargcount
+        return named > 0 and "ctx" in code.co_varnames[:named]
     try:
         return "ctx" in inspect.signature(fn).parameters
     except (TypeError, ValueError):  # builtins without a signature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
@@ -185,14 +186,18 @@ class LocalControl(LifecycleVerbs):
     async def _end_of(self, pk: int, deadline: int | None) -> InstanceChange | None:
         """Wait until an instance ends, or until `deadline`; return how it ended, where that is known."""
         ended = self._engine.watchers.watch(pk)
+        try:
+            return await (ended if deadline is None else self._until(deadline, ended))
+        finally:
+            self._engine.watchers.unwatch(pk, ended)
+
+    async def _until(self, deadline: int, ended: asyncio.Future[InstanceChange | None]) -> InstanceChange | None:
         alarm = Alarm(self._engine.clock, lambda: None if ended.done() else ended.set_result(None))
-        if deadline is not None:
-            alarm.set(deadline)
+        alarm.set(deadline)
         try:
             return await ended
         finally:
             alarm.clear()
-            self._engine.watchers.unwatch(pk, ended)
 
 
 def _outcome(ended: InstanceRecord | InstanceChange, workflow: str, id: str, declared: Any) -> Any:

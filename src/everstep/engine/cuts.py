@@ -20,11 +20,11 @@ class UnseenCuts:
 
     __slots__ = ("_back", "_ended", "count")
 
-    def __init__(self, count: int, turns: Turns) -> None:
+    def __init__(self, count: int, turns: Turns | None) -> None:
         self.count = count
         self._ended: set[int] = set()
         self._back = False
-        if count:
+        if turns is not None:
             turns.after(QUIET_TURNS, self._branches_are_back)
 
     def of(self, last: StepRecord | None) -> int:
@@ -47,3 +47,7 @@ class UnseenCuts:
         self._back = True
         if self._ended:
             self.count = 0
+
+
+NO_CUTS = UnseenCuts(0, None)
+"""For the many instances that no crash hit; there is nothing in it that changes."""

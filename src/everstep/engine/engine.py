@@ -24,7 +24,7 @@ from everstep.engine.clock import Clock, SharedClock, SystemClock
 from everstep.engine.creations import Creations
 from everstep.engine.deadlines import Deadlines
 from everstep.engine.dispatcher import Dispatcher
-from everstep.engine.life import errored, live
+from everstep.engine.life import errored, leftovers, live
 from everstep.engine.maintenance import Maintenance
 from everstep.engine.options import EngineOptions
 from everstep.engine.params import encoded_params
@@ -233,7 +233,7 @@ class Engine:
             if not run.dropped:
                 self._end(run, errored(error))
 
-    def _end(self, run: Run, change: InstanceChange, *, leftovers: bool = True) -> asyncio.Future[None]:
+    def _end(self, run: Run, change: InstanceChange, *, cancel_steps: bool = True) -> asyncio.Future[None]:
         """Record how an instance ended; everybody is told once that is on disk."""
         now, instance = self.clock.now(), run.instance
         keep = instance.keep_errors if change.status == "errored" else instance.keep_success
@@ -241,7 +241,7 @@ class Engine:
             change, ended_at=now, expires_at=None if keep is None else now + keep, parent=instance.parent, at=now
         )
         run.drop()  # branches that were left behind do nothing durable any more
-        left = run.leftovers(now) if leftovers else ()
+        left = leftovers(run, now) if cancel_steps else ()
         written = self.store.write(Change(run.pk, left, instance=change, relaxed=run.relaxed), awaited=True)
         # Called, not awaited: a disk may take longer than the code that was dropped is given to leave.
         written.add_done_callback(partial(self._has_ended, run, change))
@@ -264,7 +264,7 @@ class Engine:
         await asyncio.shield(self._end(run, errored(error)))
 
     async def contradict(self, run: Run, error: BaseException) -> None:
-        await asyncio.shield(self._end(run, errored(error), leftovers=False))
+        await asyncio.shield(self._end(run, errored(error), cancel_steps=False))
 
     # What runs tell (Host)
 
@@ -333,9 +333,6 @@ class Engine:
             self.discard(error.pk)
         elif not isinstance(error, LeaseLostError):
             log.error("a write that nobody waited for failed: %s", error)
-
-    def tell_change(self, pk: int) -> None:
-        self.watchers.tell_change(pk)
 
     # Ends
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from everstep.api.current import place
 from everstep.api.declared import StepCall
 from everstep.core import codec, decide
 from everstep.core.journal import StepRecord
@@ -29,9 +30,9 @@ async def carry_out(run: Run, record: StepRecord, call: StepCall, policy: StepPo
     Raises:
         Exception: the step's error, once no attempt is left.
     """
-    if record.final:
-        return recorded(run, record, call)
     if record.attempt or cuts:
+        if record.final:
+            return recorded(run, record, call)
         await _make_ready(run, record, policy, cuts)
     while True:
         value = await _attempt(run, record, call, policy)
@@ -89,22 +90,23 @@ async def _attempt(run: Run, record: StepRecord, call: StepCall, policy: StepPol
     try:
         if decide.must_record_start(policy, record.attempt):
             await run.write(record)
-        text, value = _encoded(record, declared, await run.host.attempts.run(attempt))
+        result = await run.host.attempts.run(attempt)
+        record.result, value = _encoded(record, declared, result)
     except asyncio.CancelledError as error:
-        _end(attempt)
+        _end(run, attempt)
         _leave_if_cancelled(run, record)
         await failures.record_failure(run, record, policy, error)
         return None
     except (Exception, SystemExit) as error:  # noqa: BLE001  # the step's own error, decided on below
-        _end(attempt)
+        _end(run, attempt)
         run.check_alive()
         await failures.record_failure(run, record, policy, error)
         return None
     except BaseException:
-        _end(attempt)
+        _end(run, attempt)
         raise
-    _end(attempt)
-    record.state, record.result, record.ended_at = "complete", text, run.host.clock.now()
+    _end(run, attempt)
+    record.state, record.ended_at = "complete", run.host.clock.now()
     return _restored(run, record, declared, value)
 
 
@@ -119,17 +121,18 @@ def _begin(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> 
     run.attempts[record.seq] = task
     run.active += 1
     attempt = Attempt(run, record, call, policy, task)
+    place.set(attempt)
     host.starts.began(attempt)
     if host.telemetry.listening:
         run.tell(happened.AttemptStarted, record, attempt=record.attempt, allowed=policy.limit + 1)
     return attempt
 
 
-def _end(attempt: Attempt) -> None:
-    run = attempt.run
+def _end(run: Run, attempt: Attempt) -> None:
     run.active -= 1
     run.attempts.pop(attempt.record.seq, None)
     run.host.starts.ended(attempt)
+    attempt.end()
 
 
 def _leave_if_cancelled(run: Run, record: StepRecord) -> None:
@@ -151,7 +154,9 @@ def _encoded(record: StepRecord, declared: Any, result: Any) -> tuple[str, Any]:
         return "null", None
     if isinstance(result, StreamSummary):
         return encoded(result), msgspec.UNSET
-    return codec.encode(result, where=f"the result of step {record.name!r}", declared=declared)
+    return codec.encode_plain(result) or codec.encode(
+        result, where=f"the result of step {record.name!r}", declared=declared
+    )
 
 
 def _restored(run: Run, record: StepRecord, declared: Any, value: Any = msgspec.UNSET) -> Any:

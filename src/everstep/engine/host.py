@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from everstep.api.step import RunsAsChild
 from everstep.engine.clock import Clock
 from everstep.engine.turns import Turns
+from everstep.engine.watchers import Watchers
 from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry
 
@@ -29,6 +30,7 @@ class Host(Protocol):
     telemetry: Telemetry
     attempts: Attempts
     starts: Starts
+    watchers: Watchers
     worker: Worker | None
     """This engine among others on the same store; None where it is alone."""
 
@@ -70,10 +72,6 @@ class Host(Protocol):
 
     async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
         """Create an instance whose parent is `run`. Raises InstanceExistsError."""
-        ...
-
-    def tell_change(self, pk: int) -> None:
-        """Wake those who follow an instance."""
         ...
 
     def check_write(self, written: asyncio.Future[Any]) -> None:

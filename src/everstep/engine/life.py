@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal
 
+from everstep.api.current import place
 from everstep.api.env import set_env
 from everstep.api.step import StepRunner, WorkflowStep
 from everstep.core import codec
 from everstep.core.errors import Suspended
+from everstep.core.journal import StepRecord
 from everstep.core.stored_error import encode_error
 from everstep.core.types import WorkflowEvent
-from everstep.engine import rollback, values
+from everstep.engine import rollback
 from everstep.engine.branch import running_instance
 from everstep.engine.program import WorkflowDefinition
 from everstep.engine.run import Run
@@ -32,7 +34,8 @@ async def live(run: Run, workflow: WorkflowDefinition, steps: StepRunner) -> Ins
     """
     # A task's context is its own: branches inherit what is set here, nobody else sees it.
     running_instance.set(run.pk)
-    values.asked(None)
+    if place.get() is not None:  # it was created by the code of another instance
+        place.set(None)
     if rollback.reason(run) is not None:
         run.gathering = True
     change: InstanceChange | None
@@ -83,6 +86,13 @@ async def _rolled_back(run: Run) -> InstanceChange | None:
     ended: Literal["errored", "terminated"] = "terminated" if rollback.was_terminated(why) else "errored"
     error = why if ended == "errored" else None
     return InstanceChange(ended, error=error, rollback=rollback.encoded(status))
+
+
+def leftovers(run: Run, now: int) -> list[StepRecord]:
+    """Return the stored steps of an instance that will never end, marked as cancelled."""
+    for step in run.stored_open.values():
+        step.state, step.ended_at = "cancelled", now
+    return list(run.stored_open.values())
 
 
 def errored(error: BaseException) -> InstanceChange:

@@ -13,7 +13,7 @@ from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackInPr
 from everstep.core.journal import AttemptRecord, Journal, StepRecord
 from everstep.engine.branch import NEVER, Compensation, Inbox, Wait, hush, position_of
 from everstep.engine.clock import Alarm
-from everstep.engine.cuts import UnseenCuts
+from everstep.engine.cuts import NO_CUTS, UnseenCuts
 from everstep.engine.stream_summary import stored_bytes
 from everstep.engine.turns import QUIET_TURNS
 from everstep.store.protocol import Change, EventRecord, InstanceChange, InstanceRecord
@@ -75,8 +75,8 @@ class Run:
         self.pk = instance.pk
         self.journal = Journal(steps)
         self.inbox = Inbox(events)
-        cuts = instance.recoveries if instance.recovered_position == position_of(steps) else 0
-        self.unseen_cuts = UnseenCuts(cuts, host.turns)
+        hit_again = instance.recoveries and instance.recovered_position == position_of(steps)
+        self.unseen_cuts = UnseenCuts(instance.recoveries, host.turns) if hit_again else NO_CUTS
         self.waits: dict[int, Wait] = {}
         self.attempts: dict[int, asyncio.Task[Any]] = {}
         self.stored_open = {step.seq: step for step in steps if not step.final}
@@ -90,15 +90,15 @@ class Run:
         self.compensations: dict[int, Compensation] = {}
         definition = host.definition(instance.workflow)
         self.step_limit, self.relaxed = definition.step_limit, definition.durability == "relaxed"
-        self.steps_asked = sum(step.kind in ("do", "wait", "child") for step in steps)
-        self.stored_bytes = sum(stored_bytes(step) for step in steps)
+        self.steps_asked = len([step for step in steps if step.kind in ("do", "wait", "child")])
+        self.stored_bytes = sum([stored_bytes(step) for step in steps])
         self.task: asyncio.Task[None] | None = None
         self.on_paused: Callable[[], None] | None = None
         self._gated: list[asyncio.Future[None]] = []
         self._settling = False
         self._active_turn = 0
         self._patient_until = host.loop.time() + _LATE_SECONDS * 10
-        self._alarm = Alarm(host.clock, self._ring)
+        self._alarm: Alarm | None = None  # made for the first wait: most instances are over before they need one
 
     def check_alive(self) -> None:
         """Raise `Suspended` in code that was put away: nothing durable happens there any more."""
@@ -142,15 +142,16 @@ class Run:
             # In the first turns of a life after a crash not at once: the other branches come back to their steps first.
             awaited = not self.unseen_cuts.count
             await self.host.store.write(self._change(step, attempt, consumed), awaited=awaited)
-            if step.final:
+            if step.final and not awaited:
                 self.unseen_cuts.ended(step)
-            self.host.tell_change(self.pk)
+            self.host.watchers.tell_change(self.pk)
         except (InstanceLostError, LeaseLostError):
             self.host.discard(self.pk)  # somebody else has it: nothing more happens here
             raise Suspended from None
         finally:
             self.active -= 1
-            self.settle()
+            if self.waits or self.paused_since is not None:
+                self.settle()
 
     def write_soon(self, step: StepRecord, *, attempt: AttemptRecord | None = None) -> None:
         """Record a step with whatever is written next; nobody waits for it."""
@@ -158,7 +159,8 @@ class Run:
         self.host.store.write(self._change(step, attempt, ())).add_done_callback(self.host.check_write)
 
     def _change(self, step: StepRecord, attempt: AttemptRecord | None, consumed: Sequence[int]) -> Change:
-        self._unpark()
+        if self.parked:
+            self._unpark()
         if step.final:
             self.stored_open.pop(step.seq, None)
             self.stored_bytes += stored_bytes(step)
@@ -259,6 +261,7 @@ class Run:
         earliest = min(waiting, key=lambda wait: wait.due)
         if self.active or self._gated or len(waiting) < len(self.waits):
             if earliest.due < NEVER:
+                self._alarm = self._alarm or Alarm(self.host.clock, self._ring)
                 self._alarm.set(earliest.due)
         elif earliest.due <= self.host.clock.now():  # parked, it could be put away and brought back for ever
             self._ring()
@@ -279,7 +282,7 @@ class Run:
 
     def _park(self, earliest: Wait) -> None:
         self.parked = True
-        self._alarm.clear()
+        self._clear_alarm()
         now = self.host.clock.now()
         due = min([earliest.due, *(step.wake_at or 0 for step in self._on_the_way() if (step.wake_at or 0) > now)])
         due_at = None if due >= NEVER else due
@@ -296,6 +299,11 @@ class Run:
     def _move(self, instance: InstanceChange) -> None:
         written = self.host.store.write(Change(self.pk, instance=instance, relaxed=self.relaxed))
         written.add_done_callback(self.host.check_write)
+
+    def _clear_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.clear()
+            self._alarm = None  # it holds the instance as well: both would be left to the garbage collector
 
     # Pausing
 
@@ -320,7 +328,7 @@ class Run:
         """Stop at the next step boundary: at once if no attempt is in flight."""
         self.paused_since = since
         self.on_paused = on_paused
-        self._alarm.clear()
+        self._clear_alarm()
         if not self.active:
             self._finish_pause()
 
@@ -351,7 +359,7 @@ class Run:
         if self.dropped:
             return
         self.dropped = True
-        self._alarm.clear()
+        self._clear_alarm()
         for wait in self.waits.values():
             if not wait.future.done():
                 wait.future.set_exception(Suspended())
@@ -377,16 +385,10 @@ class Run:
             self.write_soon(step)
         self.attempts.pop(seq).cancel()
 
-    def leftovers(self, now: int) -> list[StepRecord]:
-        """Return the stored steps that will never end, marked as cancelled."""
-        for step in self.stored_open.values():
-            step.state, step.ended_at = "cancelled", now
-        return list(self.stored_open.values())
-
     async def seal(self) -> None:
         """End every branch but the coroutine itself, and wait a moment for their attempts: nothing new begins."""
         self.sealed = True
-        self._alarm.clear()
+        self._clear_alarm()
         for wait in self.waits.values():
             if not wait.future.done():
                 wait.future.set_exception(Suspended())

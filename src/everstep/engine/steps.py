@@ -51,8 +51,10 @@ class Steps:
         else:
             policy = keep_first_seen(policy, None if record.config is None else msgspec.json.decode(record.config))
         cuts = run.unseen_cuts.of(values.last_asked()) if run.unseen_cuts.count else 0
-        values.asked(record)
-        self._register(record, call, policy)
+        if record.attempt or cuts:  # there may be no attempt any more that would note it
+            values.asked(record)
+        if policy.rollback is not None:
+            self._register(record, call, policy)
         run.enter()
         return await carry_out(run, record, call, policy, cuts)
 
@@ -66,9 +68,8 @@ class Steps:
 
     def _register(self, record: StepRecord, call: StepCall, policy: StepPolicy) -> None:
         if policy.rollback is not None:
-            self._run.compensations[record.seq] = Compensation(
-                policy.rollback, policy.rollback_policy or DEFAULT_POLICY, call
-            )
+            handler_policy = policy.rollback_policy or DEFAULT_POLICY
+            self._run.compensations[record.seq] = Compensation(policy.rollback, handler_policy, call)
 
     async def sleep(self, name: str, duration_ms: int) -> None:
         await waits.sleep(self._run, name, duration_ms)

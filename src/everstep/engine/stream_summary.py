@@ -51,6 +51,8 @@ def summary_of(text: str | None) -> StreamSummary | None:
 
 def stored_bytes(step: StepRecord) -> int:
     """Return how much a step's result takes."""
-    text = step.result or ""
-    summary = summary_of(text)
+    text = step.result
+    if text is None:
+        return 0
+    summary = summary_of(text) if text.startswith(_PREFIX) else None
     return len(text) + (0 if summary is None else summary.bytes)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import uuid
-from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
+from everstep.api.current import Place, place
 from everstep.api.step import ValueKind
 from everstep.core import codec
 from everstep.core.journal import StepRecord
@@ -23,7 +23,7 @@ def recorded(run: Run, kind: ValueKind) -> Any:
     """
     run.check_alive()
     # Named by the step this branch asked for last: branches run in another order when they are replayed.
-    last = _last_asked.get()
+    last = last_asked()
     name = kind if last is None else f"{kind} after {last.kind} {last.name} {last.count}"
     record = run.journal.find("value", name)
     if record is None:
@@ -36,17 +36,15 @@ def recorded(run: Run, kind: ValueKind) -> Any:
     return codec.decode(record.result or "null", where=f"step.{kind}()")
 
 
-def asked(record: StepRecord | None) -> None:
-    """Note the step that this branch asks for; None at the beginning of the code."""
-    _last_asked.set(record)
+def asked(record: StepRecord) -> None:
+    """Note the row that this branch asks for. A step that is attempted is noted by its attempt."""
+    place.set(Place(record, over=True))
 
 
 def last_asked() -> StepRecord | None:
-    """Return the step that this branch asked for last, if it has asked for one."""
-    return _last_asked.get()
-
-
-_last_asked: ContextVar[StepRecord | None] = ContextVar("everstep_last_asked", default=None)
+    """Return the row that this branch asked for last, if it has asked for one."""
+    here = place.get()
+    return None if here is None else here.record
 
 
 def _new(run: Run, kind: ValueKind) -> datetime | uuid.UUID | float:

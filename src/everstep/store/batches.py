@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import orjson
-from msgspec import structs
+from msgspec import Struct, structs
 
 from everstep.core.journal import FINAL, StepRecord
 from everstep.store.many import ManyRows, Statement
 from everstep.store.protocol import Change
 
+Row: TypeAlias = tuple[Any, ...]
 
-class Rows:
-    """A change as rows, made when it is queued: the records it came from go on changing."""
 
-    __slots__ = ("at", "attempts", "consumed", "instance", "milestone", "parent", "pk", "relaxed", "steps")
+class Rows(Struct, gc=False, frozen=True):
+    """A change as rows, made when it is queued: the records it came from go on changing.
 
-    def __init__(self, change: Change) -> None:
-        pk = self.pk = change.pk
-        self.steps = [(pk, *structs.astuple(step)) for step in change.steps]
-        self.attempts = [(pk, *structs.astuple(attempt)) for attempt in change.attempts]
-        self.consumed = change.consumed
-        self.relaxed = change.relaxed
-        at = change.instance
-        self.instance = None
-        if at is not None:
-            self.instance = (pk, at.status, at.due_at, at.output, at.error, at.ended_at, at.expires_at, at.rollback)
-            self.milestone, self.at, self.parent = _MILESTONES.get(at.status), at.at, at.parent
+    `milestone` is what subscribers are told of a move that is not an end, and `at` when it was; an end has a position
+    of its own. `parent` is who is to be woken.
+    """
+
+    pk: int
+    steps: Sequence[Row]
+    attempts: Sequence[Row] = ()
+    consumed: Sequence[int] = ()
+    relaxed: bool = False
+    instance: Row | None = None
+    milestone: str | None = None
+    at: int | None = None
+    parent: int | None = None
+
+
+def rows_of(change: Change) -> Rows:
+    """Write a change as rows."""
+    pk, moved = change.pk, change.instance
+    steps = [(pk, *structs.astuple(step)) for step in change.steps] if change.steps else ()
+    attempts = [(pk, *structs.astuple(attempt)) for attempt in change.attempts] if change.attempts else ()
+    if moved is None:
+        return Rows(pk, steps, attempts, change.consumed, change.relaxed)
+    ends = (moved.output, moved.error, moved.ended_at, moved.expires_at, moved.rollback)
+    row, milestone = (pk, moved.status, moved.due_at, *ends), _MILESTONES.get(moved.status)
+    return Rows(pk, steps, attempts, change.consumed, change.relaxed, row, milestone, moved.at, moved.parent)
 
 
 _MILESTONES = {"waiting": "workflow_waiting", "running": "workflow_running", "paused": "workflow_paused"}
-"""What subscribers are told of a move that is not an end; an end has a position of its own."""
 
 
 _STATE = 1 + StepRecord.__struct_fields__.index("state")
@@ -54,11 +67,11 @@ class Batches:
 
     def clear(self) -> None:
         """Forget what was added."""
-        self._steps: dict[tuple[int, int], tuple[Any, ...]] = {}
-        self._attempts: list[tuple[Any, ...]] = []
+        self._steps: dict[Row, Row] = {}  # by instance and seq
+        self._attempts: list[Row] = []
         self._consumed: list[int] = []
-        self._instances: dict[int, tuple[Any, ...]] = {}
-        self._milestones: list[tuple[Any, ...]] = []
+        self._instances: dict[int, Row] = {}
+        self._milestones: list[Row] = []
         self._parents: set[int] = set()
 
     def follows(self, rows: Rows) -> bool:
@@ -68,12 +81,12 @@ class Batches:
     def add(self, rows: Rows) -> None:
         """Take the rows of one change."""
         positions = self._positions
-        began = [next(positions) for _ in rows.steps]
+        began = [next(positions) for _ in rows.steps] if rows.steps else ()
         for attempt in rows.attempts:  # a step's last attempt fails after the step began and before it ends
             self._attempts.append((*attempt, next(positions)))
         for step, position in zip(rows.steps, began, strict=True):
             # A later state of the same step replaces the earlier one, but not the position where it began.
-            key: tuple[int, int] = (step[0], step[1])
+            key = step[:2]
             known = self._steps.get(key)
             first = position if known is None else known[-2]
             self._steps[key] = (*step, first, next(positions) if step[_STATE] in FINAL else None)
@@ -85,6 +98,14 @@ class Batches:
                 self._parents.add(rows.parent)
             if rows.milestone is not None:
                 self._milestones.append((next(positions), rows.pk, rows.milestone, rows.at))
+
+    def alone(self, rows: Rows) -> Statement | None:
+        """Return the statement that writes `rows` where they are one step and nothing else, as most are."""
+        if len(rows.steps) != 1 or rows.attempts or rows.consumed or rows.instance:
+            return None
+        [step], positions = rows.steps, self._positions
+        row = (*step, next(positions), next(positions) if step[_STATE] in FINAL else None)
+        return self._many.text("write_steps", 1, len(row)), row
 
     def take(self) -> list[Statement]:
         """Return the statements that write what was added, steps before the instances they belong to; start anew."""

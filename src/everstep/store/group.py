@@ -118,9 +118,7 @@ class GroupCommit:
         if not self._turn_seconds:
             self._loop.call_soon(self._turned)
         self._waiters = 0
-        began = time.perf_counter()
-        self._commit_on_loop()
-        self._turn_seconds += time.perf_counter() - began
+        self._turn_seconds += self._commit_on_loop()
 
     def _turned(self) -> None:
         self._turn_seconds = 0.0
@@ -140,21 +138,23 @@ class GroupCommit:
         self._thread_busy = True
         self._handover.put(True)
 
-    def _commit_on_loop(self) -> None:
-        group = self._take()
+    def _commit_on_loop(self) -> float:
+        """Commit what is queued; return how many seconds the loop had to wait."""
+        group = [self._pending.popleft()] if len(self._pending) == 1 else self._take()
+        began = time.perf_counter()
         try:
-            answers = self._timed_commit(group)
+            answers = self._commit([operation for operation, _ in group])
         except self._retryable:
             # The disk is in trouble: the thread waits for it, the loop does not.
             self._pending.extendleft(reversed(group))
             self._hand_over()
-            return
+            return time.perf_counter() - began
         except Exception as error:  # noqa: BLE001  # every waiter hears of it
             answers = [error] * len(group)
+        took = time.perf_counter() - began
+        self._commit_seconds += 0.1 * (took - self._commit_seconds)
         _answer(group, answers)
-        if self._pending and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        return took
 
     def _run_thread(self) -> None:
         while self._handover.get():
@@ -174,7 +174,10 @@ class GroupCommit:
         delay = 0.05
         while group:
             try:
-                answers = self._timed_commit(group)
+                began = time.perf_counter()
+                answers = self._commit([operation for operation, _ in group])
+                if len(group) <= INLINE_GROUP:
+                    self._commit_seconds += 0.1 * (time.perf_counter() - began - self._commit_seconds)
             except self._retryable as error:
                 self.trouble = str(error)
                 log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again in %.2g s", error, delay)
@@ -203,13 +206,6 @@ class GroupCommit:
         self._pending.extendleft(entry for entry in reversed(waiting) if self._kept(entry[0]))
         self._loop.call_soon_threadsafe(_answer, withdrawn, [error] * len(withdrawn))
         return self._leaving
-
-    def _timed_commit(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:
-        began = time.perf_counter()
-        answers = self._commit([operation for operation, _ in group])
-        if len(group) <= INLINE_GROUP:
-            self._commit_seconds += 0.1 * (time.perf_counter() - began - self._commit_seconds)
-        return answers
 
     def _take(self) -> list[tuple[Any, asyncio.Future[Any]]]:
         return [self._pending.popleft() for _ in range(min(len(self._pending), MAX_GROUP))]

@@ -32,10 +32,11 @@ class ManyRows:
         at = 0
         while at < len(rows):
             size = min(LARGEST, 1 << (len(rows) - at).bit_length() - 1)
-            yield self._text(query, size, len(rows[0])), list(chain.from_iterable(rows[at : at + size]))
+            yield self.text(query, size, len(rows[0])), list(chain.from_iterable(rows[at : at + size]))
             at += size
 
-    def _text(self, query: str, size: int, width: int) -> str:
+    def text(self, query: str, size: int, width: int) -> str:
+        """Return the query for so many rows of so many columns."""
         text = self._texts.get((query, size))
         if text is None:
             places = ",".join([f"({','.join('?' * width)})"] * size)

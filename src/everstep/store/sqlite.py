@@ -17,7 +17,7 @@ from everstep.core.errors import (
 )
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store import verbs
-from everstep.store.batches import Batches, Rows
+from everstep.store.batches import Batches, Rows, rows_of
 from everstep.store.creations import Creations
 from everstep.store.driver import Connection, StoreUnavailableError, connect
 from everstep.store.group import GroupCommit
@@ -105,7 +105,7 @@ class SqliteStore:
         return self._submit(new)
 
     def write(self, change: Change, *, awaited: bool = False) -> asyncio.Future[None]:
-        return self._submit(Rows(change), awaited=awaited)
+        return self._submit(rows_of(change), awaited=awaited)
 
     async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
         return await self._do(verbs.claim, self._positions, workflows, now=now, limit=limit, woken_first=woken_first)
@@ -211,9 +211,10 @@ class SqliteStore:
 
     def _commit(self, operations: Sequence[Any]) -> list[Any]:
         """Carry out a group in one transaction. One that cannot be carried out fails alone, not its group."""
-        self._synchronise(relaxed=all(type(one) is Rows and one.relaxed for one in operations))
+        only_rows = {type(operation) for operation in operations} == {Rows}
+        self._synchronise(relaxed=only_rows and all(rows.relaxed for rows in operations))
         try:
-            if all(type(operation) is Rows for operation in operations):
+            if only_rows:
                 return self._commit_rows(operations)
             if len(operations) == 1 and type(operations[0]) is NewInstance and not operations[0].tags:
                 return self._creations.insert(self._writing, operations)  # one statement is a transaction by itself
@@ -237,11 +238,14 @@ class SqliteStore:
     def _commit_rows(self, operations: Sequence[Rows]) -> list[None]:
         """Carry out a group of changes; if that takes one statement, it is a transaction by itself."""
         statements: list[Statement] = []
-        for rows in operations:
-            if self._batches.follows(rows):
-                statements += self._batches.take()
-            self._batches.add(rows)
-        statements += self._batches.take()
+        if len(operations) == 1 and (alone := self._batches.alone(operations[0])) is not None:
+            statements.append(alone)
+        else:
+            for rows in operations:
+                if self._batches.follows(rows):
+                    statements += self._batches.take()
+                self._batches.add(rows)
+            statements += self._batches.take()
         if len(statements) == 1:
             self._writing.execute(*statements[0])
         else:
