@@ -14,6 +14,7 @@ from everstep.core.errors import InstanceLostError, LeaseLostError, SchemaVersio
 from everstep.store.driver import StoreUnavailableError
 from everstep.store.location import open_store
 from everstep.store.postgres.link import Address
+from everstep.store.postgres.statements import load_statements
 from everstep.store.postgres.store import PostgresStore
 from everstep.store.postgres.verbs import Verbs
 from everstep.store.protocol import Change, InstanceChange
@@ -49,6 +50,25 @@ async def silence(store: PostgresStore) -> int:
     """Let a worker's lease lapse; return its id."""
     await sql(store, "update everstep.worker set lease_until = '-infinity' where id = $1", store._identity.worker)
     return store._identity.worker
+
+
+# Which rows are looked at
+
+
+@pytest.mark.parametrize("query", ["due_instances", "due_woken_first", "peek"])
+async def test_what_is_due_is_found_by_its_own_index_before_the_planner_knows_any_sizes(opened: Open, query: str):
+    store = await opened()
+    columns = 'workflow, id, nonce, status, due_at, created_at, "trigger"'
+    for numbers, state in (("1, 2000", "'waiting', 1000000"), ("2001, 20000", "'complete', null")):
+        rows = f"select '{WORKFLOW}', 'i' || g, 0, {state}, 1, 'api' from generate_series({numbers}) as g"
+        await sql(store, f"insert into everstep.instance ({columns}) {rows}")
+    arguments: tuple[Any, ...] = ([WORKFLOW],) if query == "peek" else (5000, [WORKFLOW], 500, 1)
+    plan = await store._pulse.fetch(f"explain {load_statements(store._address.schema)[query]}", *arguments)
+    text = "\n".join(line for (line,) in plan)
+    assert "instance_due" in text, text
+    assert not [index for index in ("Seq Scan on instance", "instance_workflow", "instance_listed") if index in text], (
+        text
+    )
 
 
 # The fence
@@ -314,7 +334,7 @@ async def test_a_beat_tells_who_lapsed_what_is_due_and_what_ended(opened: Open):
 async def test_a_schema_newer_than_the_code_is_refused(opened: Open):
     store = await opened()
     await sql(store, "update everstep.schema_version set version = 99")
-    with pytest.raises(SchemaVersionError, match="version 99, newer than the 1"):
+    with pytest.raises(SchemaVersionError, match="version 99, newer than the 2"):
         await opened()
 
 
@@ -322,7 +342,7 @@ async def test_workers_that_start_at_once_migrate_once(postgres_server: Postgres
     url = postgres_server.empty_schema()
     stores = [PostgresStore(url) for _ in range(6)]
     await asyncio.gather(*(store.open() for store in stores))
-    assert await sql(stores[0], "select version from everstep.schema_version") == [(1,)]
+    assert await sql(stores[0], "select version from everstep.schema_version") == [(2,)]
     await asyncio.gather(*(store.close() for store in stores))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from everstep.store.queries import load_migrations
 from postgres_server import PostgresServer
 
 
@@ -30,11 +31,12 @@ def test_a_new_database_is_migrated_once_and_says_so(database: str, tmp_path: Pa
     def state() -> dict[str, int]:
         return json.loads(db("status", "--json", cwd=tmp_path, database=database).stdout)
 
-    assert state() == {"version": 0, "latest": 1}
-    assert db("migrate", cwd=tmp_path, database=database).stdout == "schema 1, up to date\n"
-    assert state() == {"version": 1, "latest": 1}
+    latest = len(load_migrations("sqlite" if database.startswith("sqlite") else "postgres"))
+    assert state() == {"version": 0, "latest": latest}
+    assert db("migrate", cwd=tmp_path, database=database).stdout == f"schema {latest}, up to date\n"
+    assert state() == {"version": latest, "latest": latest}
     assert db("migrate", cwd=tmp_path, database=database).returncode == 0
-    assert db("status", cwd=tmp_path, database=database).stdout == "schema 1, up to date\n"
+    assert db("status", cwd=tmp_path, database=database).stdout == f"schema {latest}, up to date\n"
 
 
 def test_the_migrations_are_printed_for_the_databases_kind(database: str, tmp_path: Path):

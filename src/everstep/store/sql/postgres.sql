@@ -253,7 +253,7 @@ select exists (select from everstep.worker where id = $1 and epoch = $2) as stan
        array (select distinct instance from taken) as noted,
        (select due_at
           from everstep.instance
-         where due_at is not null and workflow = any ($4::text[])
+         where due_at is not null and workflow || '' = any ($4::text[])
          order by due_at
          limit 1) as next_due,
        array (select id from everstep.worker where lease_until < clock_timestamp() and id <> $1) as lapsed,
@@ -331,16 +331,18 @@ update everstep.instance
 -- Whether anything is due at all, before a claim locks anything.
 select due_at
   from everstep.instance
- where due_at is not null and workflow = any ($1::text[])
+ where due_at is not null and workflow || '' = any ($1::text[])
  order by due_at
  limit 1
 
 -- name: due_instances
 -- Instances whose time has come, the longest due first. Those that may be in another worker's memory are left to it for
 -- a moment: it wakes them without a replay.
+-- `workflow || ''` is by no index: the one of what is due holds what is still to come only, and as long as the planner
+-- knows nothing of sizes it would rather look at every instance the workflow ever had.
 select pk, owner
   from everstep.instance
- where due_at <= $1 and workflow = any ($2::text[])
+ where due_at <= $1 and workflow || '' = any ($2::text[])
    and (owner is null or owner = $4 or due_at <= $1 - {grace_ms}
         or not exists (select from everstep.worker where id = owner))
  order by due_at, pk
@@ -351,7 +353,7 @@ select pk, owner
 -- The same for a workflow with a limit: those that ran before go before those that never did.
 select pk, owner
   from everstep.instance
- where due_at <= $1 and workflow = any ($2::text[])
+ where due_at <= $1 and workflow || '' = any ($2::text[])
    and (owner is null or owner = $4 or due_at <= $1 - {grace_ms}
         or not exists (select from everstep.worker where id = owner))
  order by started_at is null, due_at, pk
@@ -399,7 +401,7 @@ select pk from everstep.instance where owner = $1 and status in ('running', 'wai
 -- Newest first; `cursor` is the pk of the last one seen.
 select {instance}
   from everstep.instance
- where workflow = $1 and ($2::text is null or status = $2) and ($3::bigint is null or pk < $3)
+ where workflow = $1 and ($2::text is null or status = $2) and pk < coalesce($3::bigint, 9223372036854775807)
  order by pk desc
  limit $4
 
@@ -407,7 +409,7 @@ select {instance}
 select {instance}
   from everstep.instance
  where pk in (select instance from everstep.tag where workflow = $1 and tag = $5)
-   and ($2::text is null or status = $2) and ($3::bigint is null or pk < $3)
+   and ($2::text is null or status = $2) and pk < coalesce($3::bigint, 9223372036854775807)
  order by pk desc
  limit $4
 
@@ -427,7 +429,7 @@ select workflow, status, count(*) from everstep.instance group by workflow, stat
 -- Live instances of workflows that nobody here runs.
 select workflow, count(*)
   from everstep.instance
- where due_at is not null and workflow <> all ($1::text[])
+ where due_at is not null and workflow || '' <> all ($1::text[])
  group by workflow
 
 -- name: steps_of

@@ -7,9 +7,10 @@ on conflict (workflow, id) do nothing
 returning pk, workflow, id
 
 -- name: due_instances
--- Instances whose time has come, the longest due first.
+-- Instances whose time has come, the longest due first. By their index, which holds what is still to come only: the
+-- planner, which knows nothing of sizes, would rather look at every instance the workflow ever had.
 select pk
-  from instance
+  from instance indexed by instance_due
  where due_at <= ?1 and workflow in (select value from json_each(?2))
  order by due_at, pk
  limit ?3
@@ -17,7 +18,7 @@ select pk
 -- name: due_woken_first
 -- The same for a workflow with a limit: those that ran before go before those that never did.
 select pk
-  from instance
+  from instance indexed by instance_due
  where due_at <= ?1 and workflow in (select value from json_each(?2))
  order by started_at is null, due_at, pk
  limit ?3
@@ -32,7 +33,7 @@ returning {instance}
 -- name: next_due
 -- When the next claim will find something.
 select due_at
-  from instance
+  from instance indexed by instance_due
  where due_at is not null and workflow in (select value from json_each(?1))
  order by due_at
  limit 1
@@ -70,7 +71,7 @@ select {instance} from instance where workflow = ? and id = ?
 -- Newest first; `cursor` is the pk of the last one seen.
 select {instance}
   from instance
- where workflow = ?1 and (?2 is null or status = ?2) and (?3 is null or pk < ?3)
+ where workflow = ?1 and (?2 is null or status = ?2) and pk < coalesce(?3, 9223372036854775807)
  order by pk desc
  limit ?4
 
@@ -78,7 +79,7 @@ select {instance}
 select {instance}
   from instance
  where pk in (select instance from tag where workflow = ?1 and tag = ?5)
-   and (?2 is null or status = ?2) and (?3 is null or pk < ?3)
+   and (?2 is null or status = ?2) and pk < coalesce(?3, 9223372036854775807)
  order by pk desc
  limit ?4
 
@@ -173,7 +174,7 @@ select workflow, status, count(*) from instance group by workflow, status
 -- name: unclaimable
 -- Live instances of workflows that nobody here runs.
 select workflow, count(*)
-  from instance
+  from instance indexed by instance_due
  where due_at is not null and workflow not in (select value from json_each(?1))
  group by workflow
 

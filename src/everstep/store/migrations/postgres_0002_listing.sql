@@ -1,0 +1,2 @@
+-- Pages of a workflow's instances, newest first.
+create index instance_listed on everstep.instance (workflow, pk);
