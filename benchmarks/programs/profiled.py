@@ -24,7 +24,7 @@ class Steps(WorkflowEntrypoint):
 async def main(instances: int, steps: int, times: int) -> None:
     """Run so many instances at once, again and again."""
     with tempfile.TemporaryDirectory() as folder:
-        async with Everstep([Steps], database=f"sqlite:///{folder}/state.db") as es:
+        async with Everstep([Steps], database=f"sqlite:///{folder}/state.db", owns_process=True) as es:
             workflow = es.workflow(Steps)
 
             async def one() -> None:

@@ -7,10 +7,11 @@ import time
 from typing import Any
 
 from benchmarks.programs.drive import EndInFlight, until
+from benchmarks.programs.everstep import engine
 from benchmarks.programs.everstep.sleeps import create_all
 from benchmarks.programs.everstep.workflows import Ran
 from benchmarks.works import STEP_RESULT
-from everstep import Everstep, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from everstep import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 
 
 class _Flight:
@@ -43,7 +44,7 @@ async def _charge() -> dict[str, Any]:
 
 async def until_killed(given: dict[str, Any]) -> dict[str, Any]:
     _Flight.ends = EndInFlight(given["instances"])
-    async with Everstep([InFlight], database=given["database"]) as es:
+    async with engine([InFlight], given["database"]) as es:
         await create_all(es.workflow(InFlight), given["instances"], "flight", {"steps": given["steps"]})
         await asyncio.Event().wait()
     return {}
@@ -51,7 +52,7 @@ async def until_killed(given: dict[str, Any]) -> dict[str, Any]:
 
 async def after_kill(given: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
-    async with Everstep([InFlight], database=given["database"]) as es:
+    async with engine([InFlight], given["database"]) as es:
 
         async def all_ended() -> bool:
             counts = await es.control.counts()

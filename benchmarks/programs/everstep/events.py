@@ -8,14 +8,15 @@ from typing import Any
 
 from benchmarks.figures import latencies_ms
 from benchmarks.programs.drive import until
+from benchmarks.programs.everstep import engine
 from benchmarks.programs.everstep.workflows import Approval, Ran, charge, note
-from everstep import Everstep, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from everstep import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from everstep.engine.engine import EngineOptions
 
 
 async def event(given: dict[str, Any]) -> dict[str, Any]:
     options = None if given["resident"] else EngineOptions(resident=0)
-    async with Everstep([Approval], database=given["database"], options=options) as es:
+    async with engine([Approval], given["database"], options=options) as es:
         binding = es.workflow(Approval)
         ids = [f"approval-{number}" for number in range(given["instances"])]
         await asyncio.gather(*(binding.create(id=id, params=given) for id in ids))
@@ -56,7 +57,7 @@ class Long(WorkflowEntrypoint):
 async def long_history(given: dict[str, Any]) -> dict[str, Any]:
     """How much dearer late steps are than early ones, and what replaying all of them takes."""
     steps = given["steps"] - 2  # the wait and the note belong to the limit of 10,000
-    async with Everstep([Long], database=given["database"], options=EngineOptions(resident=0)) as es:
+    async with engine([Long], given["database"], options=EngineOptions(resident=0)) as es:
         instance = await es.workflow(Long).create(params={"steps": steps})
         replay = await _approved(instance)
         await instance.result()

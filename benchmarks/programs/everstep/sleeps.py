@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.figures import percentile
 from benchmarks.programs.drive import resident_mib, seconds_for, until
+from benchmarks.programs.everstep import engine
 from benchmarks.programs.everstep.workflows import Ran, Sleeps, SleepsUntil
 from everstep import Everstep
 
@@ -16,7 +17,7 @@ BATCH = 100
 
 async def sleep_one(given: dict[str, Any]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    async with Everstep([Sleeps], database=given["database"]) as es:
+    async with engine([Sleeps], given["database"]) as es:
         for seconds, times in given["rounds"].items():
             late = []
             for number in range(times):
@@ -30,7 +31,7 @@ async def sleep_one(given: dict[str, Any]) -> dict[str, Any]:
 
 async def sleep_many(given: dict[str, Any]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    async with Everstep([Sleeps], database=given["database"]) as es:
+    async with engine([Sleeps], given["database"]) as es:
         for seconds in ("0.1", "1", "5"):
             prefix = f"{seconds.replace('.', '-')}s"
             await create_all(es.workflow(Sleeps), given["instances"], prefix, {"seconds": seconds})
@@ -41,7 +42,7 @@ async def sleep_many(given: dict[str, Any]) -> dict[str, Any]:
 
 
 async def due_at_once(given: dict[str, Any]) -> dict[str, Any]:
-    async with Everstep([SleepsUntil], database=given["database"]) as es:
+    async with engine([SleepsUntil], given["database"]) as es:
         moment = time.time() + 5 + given["instances"] / 2000
         clock = time.perf_counter() - time.time()
         await create_all(es.workflow(SleepsUntil), given["instances"], "due", {"until": moment})
@@ -53,7 +54,7 @@ async def due_at_once(given: dict[str, Any]) -> dict[str, Any]:
 
 
 async def fall_asleep(given: dict[str, Any]) -> dict[str, Any]:
-    async with Everstep([Sleeps], database=given["database"]) as es:
+    async with engine([Sleeps], given["database"]) as es:
         binding, instances = es.workflow(Sleeps), given["instances"]
         before = resident_mib()
         await create_all(binding, instances, "asleep", {"seconds": "36000"})
@@ -67,7 +68,7 @@ async def fall_asleep(given: dict[str, Any]) -> dict[str, Any]:
 
 async def start_again(given: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
-    async with Everstep([Sleeps], database=given["database"]) as es:
+    async with engine([Sleeps], given["database"]) as es:
         taken = time.perf_counter() - began
         if not await _waiting(es, given["instances"]):
             raise RuntimeError("not all are asleep after the restart")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.programs.drive import latencies, seconds_for
+from benchmarks.programs.everstep import engine
 from benchmarks.programs.everstep.workflows import Branches, Empty, Ran, Results, Steps
-from everstep import Everstep
 
 
 async def sequential(given: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ async def branches(given: dict[str, Any]) -> dict[str, Any]:
 
 async def parallel(given: dict[str, Any]) -> dict[str, Any]:
     instances, params = given["instances"], {"steps": given["steps"]}
-    async with Everstep([Steps], database=given["database"]) as es:
+    async with engine([Steps], given["database"]) as es:
         binding = es.workflow(Steps)
 
         async def one(_: int) -> None:
@@ -35,7 +35,7 @@ async def parallel(given: dict[str, Any]) -> dict[str, Any]:
 
 
 async def create(given: dict[str, Any]) -> dict[str, Any]:
-    async with Everstep([Empty], database=given["database"]) as es:
+    async with engine([Empty], given["database"]) as es:
         binding = es.workflow(Empty)
 
         async def one(_: int) -> None:
@@ -45,7 +45,7 @@ async def create(given: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _one_instance(given: dict[str, Any], workflow: type, steps: int) -> dict[str, Any]:
-    async with Everstep([workflow], database=given["database"]) as es:
+    async with engine([workflow], given["database"]) as es:
         binding = es.workflow(workflow)
 
         async def one(_: int) -> None:

@@ -7,14 +7,14 @@ import time
 from typing import Any
 
 from benchmarks.programs.drive import until
+from benchmarks.programs.everstep import engine
 from benchmarks.programs.everstep.sleeps import create_all
 from benchmarks.programs.everstep.workflows import Steps
-from everstep import Everstep
 
 
 async def create_and_wait(given: dict[str, Any]) -> dict[str, Any]:
     instances = given["instances"]
-    async with Everstep([Steps], database=given["database"]) as es:
+    async with engine([Steps], given["database"]) as es:
 
         async def all_ended() -> bool:
             counts = await es.control.counts()
@@ -28,6 +28,6 @@ async def create_and_wait(given: dict[str, Any]) -> dict[str, Any]:
 
 
 async def work(given: dict[str, Any]) -> dict[str, Any]:
-    async with Everstep([Steps], database=given["database"]):
+    async with engine([Steps], given["database"]):
         await asyncio.Event().wait()
     return {}
