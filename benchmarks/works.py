@@ -124,7 +124,7 @@ WORKS: Sequence[Work] = (
     Work(
         "sleep-10000",
         "e",
-        "lateness of a sleep, {instances:,} sleepers",
+        "lateness of a sleep, {instances:,} sleepers, 1,000 of them a second",
         _lateness(),
         {"instances": 10_000},
         {"instances": 1000},

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from everstep import Everstep, WorkflowEntrypoint
+from everstep.engine.options import EngineOptions
 
 
 class Plain(WorkflowEntrypoint):
@@ -33,18 +34,28 @@ class Trivial(WorkflowEntrypoint):
 
         for number in range(3):
             await step.do(f"step {number}", trivial)
+        if event.payload["then"] == "sleep":
+            await step.sleep("nap", "1 hour")
 
 
-async def test_an_instance_that_has_ended_leaves_nothing_to_the_garbage_collector(tmp_path):
-    """Finding the cycles of a thousand instances would be a good part of what they cost."""
-    async with Everstep([Trivial], database=f"sqlite:///{tmp_path}/state.db") as es:
+@pytest.mark.parametrize("then", ["end", "sleep"])
+async def test_an_instance_that_leaves_memory_leaves_nothing_to_the_garbage_collector(tmp_path, then):
+    """Finding the cycles of a thousand instances would be a good part of what they cost, and a pause for all others."""
+    database = f"sqlite:///{tmp_path}/state.db"
+    async with Everstep([Trivial], database=database, options=EngineOptions(resident=0)) as es:
         workflow = es.workflow(Trivial)
-        await (await workflow.create()).result()
+
+        async def gone(number: int) -> None:
+            instance = await workflow.create(params={"then": then})
+            while (await instance.status()).status not in ("complete", "waiting"):
+                await asyncio.sleep(0.01)
+
+        await gone(0)
         gc.collect()
         gc.disable()
         try:
-            await asyncio.gather(*[(await workflow.create()).result() for _ in range(50)])
-            await asyncio.sleep(0.05)
+            await asyncio.gather(*map(gone, range(50)))
+            await asyncio.sleep(0.1)
             assert gc.collect() < 50
         finally:
             gc.enable()

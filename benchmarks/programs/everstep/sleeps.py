@@ -13,6 +13,7 @@ from benchmarks.programs.everstep.workflows import Ran, Sleeps, SleepsUntil
 from everstep import Everstep
 
 BATCH = 100
+PER_SECOND = 1000
 
 
 async def sleep_one(given: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +35,7 @@ async def sleep_many(given: dict[str, Any]) -> dict[str, Any]:
     async with engine([Sleeps], given["database"]) as es:
         for seconds in ("0.1", "1", "5"):
             prefix = f"{seconds.replace('.', '-')}s"
-            await create_all(es.workflow(Sleeps), given["instances"], prefix, {"seconds": seconds})
+            await create_in_turn(es.workflow(Sleeps), given["instances"], prefix, {"seconds": seconds})
             await _all_noted(given["instances"], prefix)
             late = [_late(id, float(seconds)) for id in Ran.at if id.startswith(f"{prefix}-")]
             figures |= _lateness(seconds, late)
@@ -83,6 +84,20 @@ async def create_all(binding: Any, instances: int, prefix: str, params: dict[str
         await binding.create_batch([{"id": f"{prefix}-{one}", "params": params} for one in numbers])
 
     await seconds_for(-(-instances // BATCH), 8, batch)
+
+
+async def create_in_turn(binding: Any, instances: int, prefix: str, params: dict[str, Any]) -> None:
+    """Create many instances one by one, so many a second.
+
+    At full speed, how late they wake would be how much dearer waking is than creating: `due_at_once` is about that.
+    """
+    began = time.perf_counter()
+
+    async def one(number: int) -> None:
+        await asyncio.sleep(began + number / PER_SECOND - time.perf_counter())
+        await binding.create(id=f"{prefix}-{number}", params=params)
+
+    await asyncio.gather(*map(one, range(instances)))
 
 
 async def _waiting(es: Everstep, instances: int) -> bool:

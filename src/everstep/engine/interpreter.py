@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 _SWITCH_SECONDS = 0.000_5
-_THRESHOLDS = (50_000, 20, 100)
+_THRESHOLDS = (10_000, 20, 100)
 
 
 @contextlib.contextmanager

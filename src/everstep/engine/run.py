@@ -183,7 +183,7 @@ class Run:
             hush(asyncio.current_task())
             raise
         finally:
-            del self.waits[record.seq]
+            del self.waits[record.seq], wait  # it holds the error, whose traceback holds this frame: no cycle of them
             if self.waits:
                 self._settle_soon()
 
