@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from databases import Database, SqliteFile
 
 SHOP = Path(__file__).with_name("shop.py")
+LEASE = "30 seconds"
+"""Longer than any test: whose lease is over is said by tests, not by the clock."""
 
 
 def free_port() -> int:
@@ -25,13 +28,16 @@ def free_port() -> int:
 class DevProcess:
     """One project folder and the process that serves it, again and again on the same port."""
 
-    def __init__(self, folder: Path, source: Path = SHOP) -> None:
+    def __init__(self, folder: Path, source: Path = SHOP, *, database: Database | None = None) -> None:
         self.folder = folder
+        self._database = database or SqliteFile(folder / ".everstep" / "state.db")
         self.port = free_port()
         self.effects = folder / "effects"
         self.log = folder / "dev.log"
         (folder / "shop.py").write_text(source.read_text())
-        (folder / "everstep.toml").write_text('name = "shop"\nmain = "shop.py"\n')
+        (folder / "everstep.toml").write_text(
+            f'name = "shop"\nmain = "shop.py"\ndatabase = "{self._database.url}"\nlease = "{LEASE}"\n'
+        )
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -61,6 +67,7 @@ class DevProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+        self._database.died()
 
     def stop(self) -> int:
         assert self._process is not None

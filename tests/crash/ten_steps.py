@@ -1,23 +1,22 @@
 """A program for the crash tests: one instance of ten steps, in a process that may kill itself at a commit.
 
-    python ten_steps.py DIR [before|after|inside|between] [N]
+    python ten_steps.py DIR DATABASE [MOMENT] [N]
 
-It dies by SIGKILL at its N-th commit: before it, after it was written but before anybody heard of it, inside the
-transaction, or as soon as a waiter did hear of it. Every side effect is a line in DIR/effects, flushed to disk.
+It dies by SIGKILL at its N-th commit; `dying.py` has the moments. Every side effect is a line in DIR/effects, flushed
+to disk.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dying import Death, dying_store
+
 from everstep import Everstep, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
-from everstep.store.sqlite import SqliteStore
 
 RETRY = {"retries": {"limit": 5, "delay": "0.05 seconds", "backoff": "constant"}}
 
@@ -73,41 +72,15 @@ def record(line: str) -> None:
     os.close(file)
 
 
-class DyingStore(SqliteStore):
-    """A store whose process dies at one of its commits."""
-
-    moment = sys.argv[2] if len(sys.argv) > 2 else ""
-    number = int(sys.argv[3]) if len(sys.argv) > 3 else 0
-    commits = 0
-
-    def _commit(self, operations: Sequence[Any]) -> list[Any]:
-        self.commits += 1
-        if self.commits != self.number:
-            return super()._commit(operations)
-        if self.moment == "before":
-            die()
-        if self.moment == "inside":
-            super()._commit([*operations, lambda _: die()])
-        answers = super()._commit(operations)
-        if self.moment == "after":
-            die()
-        self._group._loop.call_soon_threadsafe(self._group._loop.call_soon, die)
-        return answers
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 async def main() -> None:
-    store = DyingStore(Path(sys.argv[1]) / "state.db")
-    async with Everstep([TenSteps], store=store) as es:
+    death = Death(*sys.argv[3:4], *map(int, sys.argv[4:]))
+    async with Everstep([TenSteps], store=dying_store(sys.argv[2], death)) as es:
         binding = es.workflow(TenSteps)
         instance = await binding.get_or_create(id="one")
         if not (Path(sys.argv[1]) / "sent").exists():
             await instance.send_event(type="go", payload={"number": 8})
             (Path(sys.argv[1]) / "sent").touch()
-        print(await instance.result("20 seconds"), store.commits, flush=True)
+        print(await instance.result("20 seconds"), death.commits, flush=True)
 
 
 asyncio.run(main())

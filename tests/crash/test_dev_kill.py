@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
-import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
+from databases import Database
 from dev_process import DevProcess
 
 pytestmark = pytest.mark.crash
@@ -31,10 +29,12 @@ def ended_steps(dev: DevProcess, orders: list[str]) -> set[tuple[str, str]]:
     return {(id, step["name"]) for id in orders for step in dev.status(id)["steps"] if step["status"] == "complete"}
 
 
-def test_ten_kills_lose_nothing_repeat_no_completed_step_and_keep_every_backoff(tmp_path: Path) -> None:
+def test_ten_kills_lose_nothing_repeat_no_completed_step_and_keep_every_backoff(
+    tmp_path: Path, database: Database
+) -> None:
     chance = random.Random(2026)
     orders = [f"plain-{n}" for n in range(12)] + [f"{n}-flaky" for n in range(6)] + [f"wait-{n}" for n in range(6)]
-    with DevProcess(tmp_path) as dev:
+    with DevProcess(tmp_path, database=database) as dev:
         dev.start()
         for id in orders:
             dev.create(id, charge_seconds=chance.choice([0.05, 0.3, 0.6]), approve=id.startswith("wait"))
@@ -78,8 +78,8 @@ def test_ten_kills_lose_nothing_repeat_no_completed_step_and_keep_every_backoff(
         assert {step["name"] for step in still_paused["steps"]} <= {"validate", "charge"}
 
 
-def test_five_hundred_orders_in_flight_go_on_by_themselves(tmp_path: Path) -> None:
-    with DevProcess(tmp_path) as dev:
+def test_five_hundred_orders_in_flight_go_on_by_themselves(tmp_path: Path, database: Database) -> None:
+    with DevProcess(tmp_path, database=database) as dev:
         dev.start("--quiet")
         for n in range(500):
             dev.create(f"order-{n}", charge_seconds=1.0)
