@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import asyncpg
 import pytest
 
+from everstep.store.driver import StoreUnavailableError
 from everstep.store.postgres import link
 from everstep.store.postgres.store import PostgresStore
 from everstep.store.protocol import Change
@@ -64,6 +65,8 @@ async def wired(postgres_server: PostgresServer) -> AsyncIterator[Wired]:
 
 # An outcome that nobody knows is found out by reading
 
+_MOMENTS = ["before it is passed over", "after it was passed over", "after the second try"]
+
 
 @pytest.mark.parametrize("how", ["drop", "answer"])
 async def test_an_event_is_sent_once_when_the_connection_is_lost_in_mid_commit(wired: Wired, how: str):
@@ -111,6 +114,42 @@ async def test_a_child_that_ends_wakes_its_parent_once(wired: Wired, how: str):
     await wired.store.write(Change(pk, instance=ended(parent=parent)))
     assert broken() == 1
     assert (await instance(wired.store, "parent")).due_at == 0
+
+
+@pytest.mark.parametrize("when", _MOMENTS)
+async def test_what_comes_late_is_found_or_comes_to_nothing(wired: Wired, when: str, monkeypatch: pytest.MonkeyPatch):
+    pk = await owned_instance(wired.store)
+    await wired.store.write(Change(pk, [do(1)]))
+    worker, fetch, late = wired.store.health().worker, link.Link.fetch, []
+    tried: list[str] = []
+
+    async def lossy(self: link.Link, sql: str, *arguments: object) -> list[object]:
+        [name] = [name for name, one in wired.store._queries.items() if one == sql]
+        if name == "write_steps" and not tried:
+            late.append((sql, arguments))
+            self.drop()
+            tried.append(name)
+            raise StoreUnavailableError("lost, for a test")
+        rows = await fetch(self, sql, *arguments)
+        tried.append(name)
+        reached = {"receipt": 0, "pass_over": 1, "write_steps": 2}
+        if late and reached.get(name) == _MOMENTS.index(when):
+            await arrived(*late.pop())
+        return rows
+
+    async def arrived(sql: str, arguments: tuple[object, ...]) -> None:
+        connection = await asyncpg.connect(wired.url.split("?", maxsplit=1)[0])
+        await connection.fetch(sql, *arguments)
+        await connection.close()
+
+    monkeypatch.setattr(link.Link, "fetch", lossy)
+    await wired.store.write(Change(pk, [do(2)]))
+    await wired.store.write(Change(pk, [do(3)]))
+    monkeypatch.undo()
+    assert not late
+    assert wired.store.health().worker == worker, f"it takes itself for expelled: {tried}"
+    happened = [one.step.seq for one in await wired.store.happenings(pk, after=0) if one.what == "step" and one.step]
+    assert happened == [1, 2, 3]
 
 
 # What a second try solves

@@ -41,8 +41,8 @@ class Pass(Struct, frozen=True):
 class Lane:
     """One writing connection.
 
-    A transaction whose connection was lost is tried again under the same number; if the lane's row says that number was
-    committed, it is not carried out again.
+    Of a transaction whose connection was lost, the lane's row says whether its number was committed. If not, the number
+    is passed over before anything is tried again: what may still be under way finds it gone.
     """
 
     def __init__(self, number: int, link: Link, queries: Mapping[str, str]) -> None:
@@ -78,8 +78,8 @@ class Lane:
         if committed and doubted is of:
             answer = await recall(self.link, shown)
         else:
-            if committed:  # nobody waits for it any more
-                self._receipt += 1
+            if doubted is not None:  # its own number, if nobody waits for it any more, or the one that passed it over
+                self._receipt += 1 if committed else 2
                 shown = Pass(identity.worker, self.number, identity.epoch, self._receipt + 1)
             self._in_doubt = None
             answer = await self._tried(work, shown, of)
@@ -138,11 +138,16 @@ class Lane:
             await self.link.script("rollback")
 
     async def _was_committed(self, shown: Pass) -> bool:
-        # Waits for the lost connection's transaction, should it still be under way; one that has not begun is
-        # refused by the number once ours has taken it.
-        rows = await self.link.fetch(self._queries["receipt"], shown.worker, shown.lane)
-        if rows and rows[0]["receipt"] == shown.receipt:
-            return True  # also when the lease was lost since
-        if not rows or rows[0]["epoch"] != shown.epoch:
-            raise LeaseLostError("this worker's lease is over: another worker has its instances")
+        """Find out what became of a number, and see to it that nothing more can become of it."""
+        passed_over = False
+        while not passed_over:
+            # Waits for the lost connection's transaction, should it still be under way.
+            rows = await self.link.fetch(self._queries["receipt"], shown.worker, shown.lane)
+            if rows and rows[0]["receipt"] == shown.receipt:
+                return True  # also when the lease was lost since
+            if not rows or rows[0]["epoch"] != shown.epoch:
+                raise LeaseLostError("this worker's lease is over: another worker has its instances")
+            passed_over = rows[0]["receipt"] > shown.receipt
+            if not passed_over:  # one that has not begun may begin now: it comes before this, or not at all
+                passed_over = bool(await self.link.fetch(self._queries["pass_over"], *shown.arguments))
         return False

@@ -213,6 +213,13 @@ update everstep.lane
 -- What the lane's last transaction was; waits for one that is still under way.
 select epoch, receipt from everstep.lane where worker = $1 and number = $2 for update
 
+-- name: pass_over
+-- Take the number after one that was not committed, so that it never will be.
+update everstep.lane
+   set receipt = $4 + 1
+ where worker = $1 and number = $2 and epoch = $3 and receipt < $4
+returning receipt
+
 -- name: register_worker
 -- Begin a life; ids are never used again.
 insert into everstep.worker (lease_until, host, pid, version)
