@@ -366,6 +366,18 @@ async def test_what_a_full_disk_held_up_is_written_once_there_is_room(path: Path
         assert (await instance(store, "two")).status == "queued"
 
 
+async def test_a_child_is_created_in_the_end_however_long_the_disk_is_full(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("everstep.store.group.PATIENCE_SECONDS", 0.05)
+    async with opened(path) as store:
+        pk = await owned_instance(store)
+        full = StoreUnavailableError("the database has no room left: the disk is full")
+        store._writer = FailingConnection(store._writer, error=full, failures=4, at="commit")
+        asked = [store.create(new_instance("asked for")), store.create(new_instance("child", parent=pk))]
+        refused, created = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(refused, StoreUnavailableError)
+        assert created == (await instance(store, "child")).pk
+
+
 async def test_a_group_that_failed_leaves_nothing_behind(path: Path):
     async with opened(path) as store:
         pk = await owned_instance(store)

@@ -98,6 +98,46 @@ async def test_everything_is_done_once_whatever_happens_to_the_database(
             assert Counter(event.type for event in events)["workflow_completed"] == 1
 
 
+class Caught(WorkflowEntrypoint[Any, Any]):
+    """Goes on whatever its children and streams raise, as a workflow may."""
+
+    async def run(self, event: Any, step: Any) -> Any:
+        told = []
+        for number in range(30):
+            try:
+                told.append(await step.run_workflow(f"child-{number}", Worked, number))
+                stream = await step.do(f"stream-{number}", self.streamed)
+                told.append(b"".join([piece async for piece in stream]).decode())
+            except Exception as error:
+                told.append(repr(error))
+        return told
+
+    async def streamed(self) -> AsyncIterator[bytes]:
+        yield b"abc"
+
+
+class Worked(WorkflowEntrypoint[Any, Any]):
+    async def run(self, event: Any, step: Any) -> Any:
+        return await step.do("work", lambda: event.payload)
+
+
+async def test_no_code_hears_of_an_outage_that_is_longer_than_the_patience_of_those_outside(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+):
+    for module in ("road", "readers"):
+        monkeypatch.setattr(f"everstep.store.postgres.{module}.PATIENCE_SECONDS", 0.1)
+    async with Everstep([Caught, Worked], database=server.url) as es:
+        instances = [await es.workflow(Caught).create() for _ in range(8)]
+        for _ in range(2):
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(server.stop)
+            await asyncio.sleep(0.7)
+            await asyncio.to_thread(server.start)
+        expected = [told for number in range(30) for told in (number, "abc")]
+        async with asyncio.timeout(40):
+            assert [await one.result() for one in instances] == [expected] * 8
+
+
 async def sent(instance: Any, payload: Any) -> None:
     """Send an event until it is acknowledged: whoever asks from outside hears of trouble that lasts."""
     while True:

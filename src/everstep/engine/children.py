@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from typing import Any
 
 from everstep.core import codec
-from everstep.core.errors import InstanceExistsError, InstanceTerminatedError
+from everstep.core.errors import InstanceExistsError, InstanceNotFoundError, InstanceTerminatedError
 from everstep.core.journal import StepRecord
 from everstep.core.names import check_instance_id, time_ordered_id
 from everstep.core.stored_error import decode_error, encode_error
 from everstep.engine import values
 from everstep.engine.branch import NEVER
 from everstep.engine.guard import check_limits, check_new
+from everstep.engine.patience import patiently
 from everstep.engine.run import Run
 from everstep.store.protocol import InstanceRecord
 
@@ -65,7 +67,8 @@ async def _create(run: Run, record: StepRecord, params: str | None, *, new: bool
         if child is None or child.parent != run.pk or another:
             await _fail(run, record, error)
         elif new and child.ended:  # from before this instance was restarted
-            await run.host.store.delete(workflow, id)
+            with contextlib.suppress(InstanceNotFoundError):  # deleted already, and the answer was lost
+                await patiently(lambda: run.host.store.delete(workflow, id))
             await _create_child(run, workflow, id, params)
 
 
@@ -100,7 +103,7 @@ async def _fail(run: Run, record: StepRecord, error: Exception, *, stop: bool = 
 
 
 async def _child(run: Run, record: StepRecord) -> InstanceRecord | None:
-    return await run.host.store.find(*_names(record))
+    return await patiently(lambda: run.host.store.find(*_names(record)))
 
 
 def _names(record: StepRecord) -> tuple[str, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
+from functools import partial
 from typing import Any
 
 from everstep.core.errors import NotSerializableError, StorageLimitError, StoredValueError
 from everstep.core.journal import StepRecord
 from everstep.core.limits import MIB, STORED_BYTES
+from everstep.engine.patience import patiently
 from everstep.engine.run import Run
 from everstep.engine.stream_summary import PREVIEW_CHARS, StreamSummary, preview_of
 from everstep.store.protocol import Store
@@ -34,14 +36,15 @@ class StoredStream:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         number, read = 0, 0
         while number < self._summary.pieces:
-            pieces = await self._store.chunks(
-                self._pk, self._seq, self._summary.attempt, after=number, limit=_READ_AHEAD
-            )
+            pieces = await patiently(partial(self._read, number))
             if not pieces:
                 raise StoredValueError(f"the stored stream ends after {read} of {self._summary.bytes} bytes")
             for piece in pieces:
                 yield piece
                 number, read = number + 1, read + len(piece)
+
+    async def _read(self, after: int) -> list[bytes]:
+        return await self._store.chunks(self._pk, self._seq, self._summary.attempt, after=after, limit=_READ_AHEAD)
 
     def __repr__(self) -> str:
         return f"<StoredStream of {self.size} bytes>"

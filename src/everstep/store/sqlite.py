@@ -82,9 +82,7 @@ class SqliteStore:
         except BaseException:
             self._release()
             raise
-        self._group = GroupCommit(
-            self._commit, retryable=StoreUnavailableError, kept=lambda operation: type(operation) is Rows
-        )
+        self._group = GroupCommit(self._commit, retryable=StoreUnavailableError, kept=_is_kept)
 
     async def close(self) -> None:
         """Finish what was asked for and let go of the file."""
@@ -347,6 +345,13 @@ def _migrate(connection: Connection, path: Path) -> None:
         )
     for number in range(version, len(scripts)):
         connection.script(f"begin immediate; {scripts[number]}; pragma user_version = {number + 1}; commit")
+
+
+def _is_kept(operation: Any) -> bool:
+    """Whether it is the engine's own affair: an instance's code never hears of trouble that passes."""
+    if type(operation) is NewInstance:
+        return operation.parent is not None
+    return type(operation) is Rows
 
 
 def _execute(connection: Connection, statements: Sequence[Statement]) -> list[Any]:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from everstep.core.errors import LeaseLostError, StoreError
 from everstep.store.driver import StoreUnavailableError
 from everstep.store.group import PATIENCE_SECONDS
-from everstep.store.postgres.rows import Rows
+from everstep.store.postgres.rows import Birth, Rows
 
 log = logging.getLogger("everstep.store")
 
@@ -239,6 +239,9 @@ def _is_harmless_twice(operation: Any) -> bool:
 
 
 def _is_kept(operation: Any) -> bool:
+    """Whether it is the engine's own affair: an instance's code never hears of trouble that passes."""
+    if type(operation) is Birth:
+        return operation.new.parent is not None
     return type(operation) is Rows or (type(operation) is Verb and operation.kept)
 
 
