@@ -10,8 +10,9 @@ from everstep.core.errors import EverstepError
 from everstep.core.types import TERMINAL
 from everstep.engine.options import EngineOptions
 
+from .postgres import PostgresDisk
 from .programs import PROGRAMS, Catch, Child, Do, Parallel, Sleep, Wait
-from .store import SeededFaults
+from .store import Disk, SeededFaults
 from .witness import ViolationError
 from .world import NAME, Life, World
 
@@ -20,14 +21,15 @@ _MOST_LIVES = 12
 _LONGEST_PEACE = 400
 
 
-def simulate(seed: int) -> list[str]:
+def simulate(seed: int, disk: Disk | PostgresDisk | None = None) -> list[str]:
     """Run one seed to its end and return what happened. Raises ViolationError for what must never be."""
     rng = random.Random(seed)
-    faults = SeededFaults(rng)
+    disk = disk or Disk()
+    faults = disk.seeded_faults(rng)
     options = EngineOptions(
         resident=rng.choice((0, 1, 1_000)), running=rng.choice((1, 2, 10_000, 10_000)), drain_ms=rng.choice((0, 2_000))
     )
-    world = World(str(seed), faults, options=options, concurrency=rng.choice((None, None, 1, 2)))
+    world = World(str(seed), faults, options=options, concurrency=rng.choice((None, None, 1, 2)), disk=disk)
     Clients(seed, rng, world, faults).run()
     return world.trace
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections import deque
@@ -24,6 +25,7 @@ class Faults:
 
     def __init__(self) -> None:
         self.commits = 0
+        self.peace = False
 
     def verb(self) -> CutAt | None:
         """Whether a verb that a client asked for fails, and whether it has happened all the same."""
@@ -48,7 +50,6 @@ class SeededFaults(Faults):
     def __init__(self, rng: random.Random) -> None:
         super().__init__()
         self._rng = rng
-        self.peace = False
         self._failing = rng.choice((0.0, 0.1, 0.3))
         self._cutting = rng.choice((0.0, 0.03, 0.1))
         self._slow = rng.choice((0.0, 0.2, 0.5))
@@ -87,6 +88,18 @@ class Disk:
         """Look at what is written."""
         return self.connection.execute(sql, arguments)
 
+    def seeded_faults(self, rng: random.Random) -> SeededFaults:
+        return SeededFaults(rng)
+
+    def store(
+        self, faults: Faults, *, committed: Callable[[list[str]], None], cut_off: Callable[[], None]
+    ) -> SimulatedStore:
+        """Return the store that a machine has on this disk."""
+        return SimulatedStore(self, faults, committed=committed, cut_off=cut_off)
+
+    def died(self) -> None:
+        """See to what is known of a machine that is off, before the next one starts."""
+
 
 class SimulatedStore(SqliteStore):
     """The SQLite store as one engine has it, with a queue of its own in place of the writer thread.
@@ -111,6 +124,12 @@ class SimulatedStore(SqliteStore):
         self._committing = self._answering = False
         self._asked = ""
         self.off = False
+        self.released = True
+
+    @contextlib.contextmanager
+    def alive(self, _: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Be used for as long as its machine lives."""
+        yield
 
     @property
     def idle(self) -> bool:

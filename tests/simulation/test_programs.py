@@ -17,6 +17,7 @@ from everstep.core.errors import InstanceStateError
 from everstep.core.stored_error import error_info
 from everstep.core.types import TERMINAL
 
+from .postgres import PostgresDisk
 from .programs import PROGRAMS, Catch, Child, Do, Expected, Parallel, Sleep, Wait, interpret, nodes_of
 from .store import CutAt, Faults
 from .world import NAME, Life, World
@@ -110,11 +111,13 @@ def test_programs_end_as_the_interpreter_says_however_often_they_are_crashed(
     run(program, seed, CutAtOne(every, cut, every=True))
 
 
-def run(program: tuple[Any, ...], seed: int, faults: Faults) -> int:
+def run(program: tuple[Any, ...], seed: int, faults: Faults, schema: PostgresDisk | None = None) -> int:
     """Run a program to its end, compare it with what the interpreter says, and return how many commits it took."""
     PROGRAMS.clear()
     PROGRAMS["p"] = program
-    world = World(str(seed), faults)
+    if schema is not None:
+        schema.clear()
+    world = World(str(seed), faults, disk=schema)
     sent: set[str] = set()
     while not world.live(lambda life: _carry_out(life, world, sent)):
         pass

@@ -11,10 +11,12 @@ from everstep.engine.control import LocalControl
 from everstep.engine.engine import Engine
 from everstep.engine.options import EngineOptions
 from everstep.engine.program import Program, define
+from everstep.store.driver import StoreUnavailableError
 
 from .loop import SimulatedClock, SimulatedLoop
+from .postgres import PostgresDisk
 from .programs import workflow
-from .store import Disk, Faults, SimulatedStore
+from .store import Disk, Faults
 from .witness import ViolationError, Witness
 
 NAME = "told"
@@ -29,6 +31,7 @@ class World:
         faults: What goes wrong with the store.
         options: The engine's.
         concurrency: How many instances may be at work.
+        disk: What survives a crash, and makes stores; an empty SQLite database if omitted.
     """
 
     def __init__(
@@ -38,9 +41,10 @@ class World:
         *,
         options: EngineOptions | None = None,
         concurrency: int | None = None,
+        disk: Disk | PostgresDisk | None = None,
     ) -> None:
         self.trace: list[str] = []
-        self.disk = Disk()
+        self.disk = disk or Disk()
         self.witness = Witness(self.disk)
         self.lives = 0
         self._seed = seed
@@ -56,6 +60,7 @@ class World:
         self.note(f"life {self.lives}")
         life = Life(self, self._faults)
         ended = life.run(main)
+        self.disk.died()
         self._seconds = life.loop.time()
         if self._problem is not None:
             raise ViolationError(f"{self._problem}\n" + "\n".join(self.trace[-60:])) from self._problem
@@ -83,14 +88,18 @@ class Life:
         order = random.Random(f"{world._seed}/{world.lives}")
         self.loop = SimulatedLoop(order, seconds=world._seconds, before_time_passes=self._at_rest)
         self.loop.set_exception_handler(self._unhandled)
-        self._store = SimulatedStore(world.disk, faults, committed=self._committed, cut_off=self._cut_off)
+        self._store = world.disk.store(faults, committed=self._committed, cut_off=self._cut_off)
         self._alive = True
-        self._cut = False
+        self._cut = self._started = False
         self.engine: Engine
         self.control: LocalControl
 
     def run(self, main: Callable[[Life], Awaitable[None]]) -> bool:
         """Run to the end of `main`, or of the machine."""
+        with self._store.alive(self.loop):
+            return self._run(main)
+
+    def _run(self, main: Callable[[Life], Awaitable[None]]) -> bool:
         task = self.loop.create_task(self._main(main))
         task.add_done_callback(lambda _: self.loop.stop())
         try:
@@ -103,18 +112,32 @@ class Life:
         return not self._cut
 
     async def _main(self, main: Callable[[Life], Awaitable[None]]) -> None:
+        try:
+            await self._start()
+        except StoreUnavailableError as error:
+            self._store.off = True
+            self.note(f"leaves at its start: {error}")
+            await asyncio.sleep(1)
+            self._cut = True
+            return
+        await main(self)
+
+    async def _start(self) -> None:
         await self._store.open()
         program = self._world.define(self)
         clock = SimulatedClock(self.loop)
         self.engine = Engine(self._store, program, clock=clock, options=self._world._options)
+        self.engine.dispatcher._chance.seed(self._world.lives)
         program.bind_env({})
         self.control = LocalControl(self.engine)
         await self.engine.start()
-        await main(self)
+        self._started = True
 
     async def stop(self) -> None:
         """End cleanly."""
         await self.engine.stop()
+        if not self._store.released:
+            return
         for one in self._world.witness.instances():
             if one.status == "running" and one.due_at is None:
                 raise ViolationError(f"not given back by a clean stop: {one}")
@@ -137,7 +160,7 @@ class Life:
 
     def _committed(self, asked: list[str]) -> None:
         self.note("on disk: " + "; ".join(asked))
-        self._watched(lambda: self._world.witness.look(asked, self.engine.clock.now()))
+        self._watched(lambda: self._world.witness.look(asked, SimulatedClock(self.loop).now()))
 
     def _cut_off(self) -> None:
         self.note("the machine dies")
@@ -145,12 +168,7 @@ class Life:
         self.loop.stop()
 
     def _at_rest(self) -> None:
-        if (
-            self._alive
-            and self._store.idle
-            and hasattr(self, "engine")
-            and not (self._store.off or self.engine._draining)
-        ):
+        if self._alive and self._store.idle and self._started and not (self._store.off or self.engine._draining):
             self._watched(lambda: self._world.witness.look_around(self.engine))
 
     def _watched(self, look: Callable[[], None]) -> None:
