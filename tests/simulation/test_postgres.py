@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from postgres_server import PostgresServer
 
 from .clients import simulate
 from .postgres import PostgresDisk
+from .programs import Child, Do, Parallel, Sleep, Wait
 from .store import CutAt, Faults
 from .test_programs import EXAMPLES, CutAtOne, programs, run
 
@@ -20,7 +21,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited"),  # the crashed engines'
     pytest.mark.usefixtures("quiet"),
 ]
-EXAMPLES_ON_POSTGRESQL = max(1, EXAMPLES // 12)
+EXAMPLES_ON_POSTGRESQL = max(2, EXAMPLES // 6)
+"""Besides one that has a bit of everything: the first that is drawn is always next to nothing."""
+_EVERYTHING = (
+    Do("n0", 1, spare=14, undo="works"),
+    Child("n1", (Sleep("n2", 1_000), Do("n3", takes_ms=30))),
+    Parallel(((Wait("n4", True, "type.n4"),), (Do("n5", 1, spare=14, undo="works"), Do("n6", dies=True, undo="none")))),
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +71,14 @@ def test_seeds_meet_every_kind_of_trouble_on_postgresql(disk: PostgresDisk):
 
 _SETTINGS: dict[str, Any] = {
     "deadline": None,
-    "phases": [Phase.reuse, Phase.generate],  # looking for a shorter one would take minutes
+    "phases": [Phase.explicit, Phase.reuse, Phase.generate],  # looking for a shorter one would take minutes
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 }
 
 
 @settings(max_examples=EXAMPLES_ON_POSTGRESQL, **_SETTINGS)
 @given(programs(), st.integers(0, 1_000_000))
+@example(_EVERYTHING, 0)
 def test_programs_end_as_the_interpreter_says_wherever_they_are_crashed_on_postgresql(
     schema: PostgresDisk, program: tuple[Any, ...], seed: int
 ):
@@ -82,6 +90,7 @@ def test_programs_end_as_the_interpreter_says_wherever_they_are_crashed_on_postg
 
 @settings(max_examples=4 * EXAMPLES_ON_POSTGRESQL, **_SETTINGS)
 @given(programs(), st.integers(0, 1_000_000), st.integers(5, 9), st.sampled_from(("before", "after")))
+@example(_EVERYTHING, 0, 7, "after")
 def test_programs_end_as_the_interpreter_says_however_often_they_are_crashed_on_postgresql(
     schema: PostgresDisk, program: tuple[Any, ...], seed: int, every: int, cut: CutAt
 ):
