@@ -76,20 +76,20 @@ class Batches:
 
     def follows(self, rows: Rows) -> bool:
         """Whether `rows` belong to an instance that was moved or woken: what comes after that is written after it."""
-        return rows.pk in self._instances or rows.pk in self._parents
+        moved = self._instances
+        return bool(moved) and (rows.pk in moved or rows.pk in self._parents)
 
     def add(self, rows: Rows) -> None:
         """Take the rows of one change."""
         positions = self._positions
-        began = [next(positions) for _ in rows.steps] if rows.steps else ()
-        for attempt in rows.attempts:  # a step's last attempt fails after the step began and before it ends
-            self._attempts.append((*attempt, next(positions)))
-        for step, position in zip(rows.steps, began, strict=True):
-            # A later state of the same step replaces the earlier one, but not the position where it began.
-            key = step[:2]
-            known = self._steps.get(key)
-            first = position if known is None else known[-2]
-            self._steps[key] = (*step, first, next(positions) if step[_STATE] in FINAL else None)
+        if len(rows.steps) == 1 and not rows.attempts:
+            self._add_step(rows.steps[0], next(positions))
+        else:
+            began = [next(positions) for _ in rows.steps]
+            for attempt in rows.attempts:  # a step's last attempt fails after the step began and before it ends
+                self._attempts.append((*attempt, next(positions)))
+            for step, position in zip(rows.steps, began, strict=True):
+                self._add_step(step, position)
         if rows.consumed:
             self._consumed += rows.consumed
         if rows.instance:
@@ -106,6 +106,13 @@ class Batches:
         [step], positions = rows.steps, self._positions
         row = (*step, next(positions), next(positions) if step[_STATE] in FINAL else None)
         return self._many.text("write_steps", 1, len(row)), row
+
+    def _add_step(self, step: Row, position: int) -> None:
+        # A later state of the same step replaces the earlier one, but not the position where it began.
+        key = step[:2]
+        known = self._steps.get(key)
+        first = position if known is None else known[-2]
+        self._steps[key] = (*step, first, next(self._positions) if step[_STATE] in FINAL else None)
 
     def take(self) -> list[Statement]:
         """Return the statements that write what was added, steps before the instances they belong to; start anew."""
