@@ -25,6 +25,10 @@ class ComparedPostgresStore(PostgresStore):
         # One after another: the model numbers events across instances.
         return await self._do(None, "send_event", workflow, id, **named)
 
+    async def delete(self, workflow: str, id: str) -> Any:
+        # It may wake the parent, whose own change may travel beside it: either order would be right.
+        return await self._do(None, "delete", workflow, id)
+
     async def all_events(self) -> list[tuple[Any, ...]]:
         table = f"{self._address.schema}.event"
         rows = await self._pulse.fetch(f"select instance, id, type, payload, created_at from {table} order by id")

@@ -50,9 +50,11 @@ class SharedClock:
         self._latest = 0
 
     def now(self) -> int:
-        # Never backwards: a machine's own moments stay in their order when it is corrected.
-        self._latest = max(self._latest, int(time.monotonic() * 1000 + self._offset_ms))
-        return self._latest
+        now = int(time.monotonic() * 1000 + self._offset_ms)
+        if now < self._latest:  # never backwards: a machine's own moments stay in their order when it is corrected
+            return self._latest
+        self._latest = now
+        return now
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         seconds = min(max(0.0, (when - self.now()) / 1000), LONGEST_TIMER_SECONDS)

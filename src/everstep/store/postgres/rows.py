@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from msgspec import structs
 
 from everstep.core.errors import InstanceExistsError, InstanceLostError, LeaseLostError
-from everstep.core.journal import StepRecord
+from everstep.core.journal import FINAL, StepRecord
 from everstep.store.postgres.lane import Pass
 from everstep.store.postgres.link import Link
 from everstep.store.protocol import Change, NewInstance
@@ -22,6 +22,9 @@ USUAL = {"kind": "do", "count": 1, "state": "complete", "attempt": 1} | dict.fro
 """What most steps have: a column in which all do is not sent, and the statement fills it in."""
 _STEP_COLUMNS = [None, *(USUAL.get(name) for name in StepRecord.__struct_fields__), None, None]
 _ATTEMPT_COLUMNS, _MOVE_COLUMNS, _NEW_COLUMNS = 8, 10, 12
+_STATE = 1 + StepRecord.__struct_fields__.index("state")
+
+Row: TypeAlias = tuple[Any, ...]
 
 
 class Rows:
@@ -31,11 +34,11 @@ class Rows:
 
     def __init__(self, change: Change) -> None:
         self.pk = pk = change.pk
-        self.steps = [((pk, *structs.astuple(step)), step.final) for step in change.steps]
-        self.attempts = [(pk, *structs.astuple(attempt)) for attempt in change.attempts]
+        self.steps = [(pk, *structs.astuple(step)) for step in change.steps] if change.steps else ()
+        self.attempts = [(pk, *structs.astuple(attempt)) for attempt in change.attempts] if change.attempts else ()
         self.consumed = change.consumed
         at = change.instance
-        self.move: tuple[Any, ...] | None = None
+        self.move: Row | None = None
         self.parent: int | None = None
         if at is not None:
             self.parent = at.parent
@@ -67,10 +70,10 @@ class Group:
     def __init__(self, queries: dict[str, str], operations: Sequence[Rows | Birth]) -> None:
         self._queries = queries
         self._operations = operations
-        self._steps: dict[tuple[int, int], tuple[Any, ...]] = {}
-        self._attempts: dict[tuple[int, int, int], tuple[Any, ...]] = {}
-        self._consumed: list[tuple[int, int]] = []
-        self._moves: list[tuple[Any, ...]] = []
+        self._steps: dict[Row, Row] = {}  # by instance and seq
+        self._attempts: dict[Row, Row] = {}  # by instance, seq and attempt
+        self._consumed: list[Row] = []
+        self._moves: list[Row] = []
         self._births: list[Birth] = []
         self._parents: set[int] = set()
         self._position = 0
@@ -117,20 +120,27 @@ class Group:
         return {row["nonce"]: row["pk"] for row in await link.fetch(self._queries["recall_created"], *names)}
 
     def _add(self, rows: Rows) -> None:
-        began = [self._next() for _ in rows.steps]
-        for attempt in rows.attempts:  # a step's last attempt fails after the step began and before it ends
-            self._attempts[attempt[0], attempt[1], attempt[2]] = (*attempt, self._next())
-        for (step, final), position in zip(rows.steps, began, strict=True):
-            # A later state of the same step replaces the earlier one, but not the position where it began.
-            key = step[0], step[1]
-            known = self._steps.get(key)
-            first = position if known is None else known[-2]
-            self._steps[key] = (*step, first, self._next() if final else None)
-        self._consumed += [(rows.pk, event) for event in rows.consumed]
+        if len(rows.steps) == 1 and not rows.attempts:
+            self._add_step(rows.steps[0], self._next())
+        else:
+            began = [self._next() for _ in rows.steps]
+            for attempt in rows.attempts:  # a step's last attempt fails after the step began and before it ends
+                self._attempts[attempt[:3]] = (*attempt, self._next())
+            for step, position in zip(rows.steps, began, strict=True):
+                self._add_step(step, position)
+        if rows.consumed:
+            self._consumed += [(rows.pk, event) for event in rows.consumed]
         if rows.move is not None:
             self._moves.append((*rows.move[:-1], self._next(), rows.move[-1]))
         if rows.parent is not None:
             self._parents.add(rows.parent)
+
+    def _add_step(self, step: Row, position: int) -> None:
+        # A later state of the same step replaces the earlier one, but not the position where it began.
+        key = step[:2]
+        known = self._steps.get(key)
+        first = position if known is None else known[-2]
+        self._steps[key] = (*step, first, self._next() if step[_STATE] in FINAL else None)
 
     def _next(self) -> int:
         self._position += 1
