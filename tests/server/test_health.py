@@ -1,4 +1,4 @@
-"""`GET /__workflows/health` and the inspector's page say what keeps the engine from working, and when that is over."""
+"""`GET /__workflows/-/health` and the inspector's page say what keeps the engine from working, and when that is over."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FULL = "the database has no room left: the disk is full"
 
 
 async def test_an_engine_that_works_is_healthy(server: Server):
-    answer = await server.http.get("/__workflows/health")
+    answer = await server.http.get("/__workflows/-/health")
     assert answer.status_code == 200
     assert answer.json() == {"ok": True, "trouble": None, "database": "sqlite", "in_memory": 0, "worker": None}
     assert (await server.http.get("/__workflows?format=json")).json()["trouble"] is None
@@ -28,10 +28,10 @@ async def test_a_full_disk_is_told_until_there_is_room(server: Server, monkeypat
 
         full.setattr(group, "_commit", refuse)
         created = asyncio.create_task(server.es.workflow("echo").create(id="e"))
-        while (answer := await server.http.get("/__workflows/health")).status_code == 200:
+        while (answer := await server.http.get("/__workflows/-/health")).status_code == 200:
             await asyncio.sleep(0.01)
         assert (answer.status_code, answer.json()["ok"], answer.json()["trouble"]) == (503, False, FULL)
         shown = (await server.http.get("/__workflows")).text
         assert f"Nothing is written at the moment: </strong>{FULL}" in shown
     await created
-    assert (await server.http.get("/__workflows/health")).status_code == 200
+    assert (await server.http.get("/__workflows/-/health")).status_code == 200

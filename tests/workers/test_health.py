@@ -32,7 +32,7 @@ async def test_a_worker_says_who_it_is_and_when_its_database_is_away(server: Pos
     async with Everstep(WORKFLOWS, database=server.url, lease="6 seconds") as es:
         transport = httpx.ASGITransport(Starlette(routes=inspector_routes(es.control)))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
-            answer = await http.get("/__workflows/health")
+            answer = await http.get("/__workflows/-/health")
             assert answer.status_code == 200
             worker = answer.json()["worker"]
             assert worker | {"epoch": 1, "lease_ms": 6000, "lanes": 3} == worker
@@ -41,14 +41,14 @@ async def test_a_worker_says_who_it_is_and_when_its_database_is_away(server: Pos
 
             await asyncio.to_thread(server.stop)
             async with asyncio.timeout(10):
-                while (answer := await http.get("/__workflows/health")).status_code == 200:
+                while (answer := await http.get("/__workflows/-/health")).status_code == 200:
                     await asyncio.sleep(0.05)
             assert answer.status_code == 503
             assert "the database" in answer.json()["trouble"]
 
             await asyncio.to_thread(server.start)
             async with asyncio.timeout(10):
-                while (await http.get("/__workflows/health")).status_code == 503:
+                while (await http.get("/__workflows/-/health")).status_code == 503:
                     await asyncio.sleep(0.05)
 
 

@@ -39,7 +39,7 @@ def inspector_routes(control: LocalControl) -> list[Route]:
     views = _Views(control)
     return [
         Route("/__workflows", _page(views.workflows)),
-        Route("/__workflows/health", _health(control)),
+        Route("/__workflows/-/health", _health(control)),
         *(_static(name, kind) for name, kind in _STATIC.items()),
         Route("/__workflows/{name}", _page(views.workflow)),
         Route("/__workflows/{name}/{id}", _page(views.instance)),
