@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeAlias
 
@@ -69,7 +69,7 @@ class Road:
         self._loop = asyncio.get_running_loop()
         self._free = list(range(lanes, 0, -1))
         self._pending: deque[_Entry] = deque()
-        self._in_flight: Counter[Hashable] = Counter()
+        self._in_flight: dict[Hashable, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._groups = 0
         self._verbs = 0
@@ -116,8 +116,10 @@ class Road:
                 return
             self._verbs -= type(entries[0].operation) is Verb
             lane = self._free.pop()
+            in_flight = self._in_flight
             for entry in entries:
-                self._in_flight.update(entry.keys)
+                for key in entry.keys:
+                    in_flight[key] = in_flight.get(key, 0) + 1
             task = self._loop.create_task(self._travel(lane, entries))
             self._tasks.add(task)
 
@@ -138,8 +140,8 @@ class Road:
                 break
             pending.popleft()
             keys, verb = entry.keys, type(entry.operation) is Verb
-            waits = (taken if verb else groups_full) or any(key in in_flight or key in blocked for key in keys)
-            if waits:
+            waits = taken if verb else groups_full
+            if waits or not (blocked.isdisjoint(keys) and in_flight.keys().isdisjoint(keys)):
                 skipped.append(entry)
                 blocked.update(keys)
                 if len(skipped) > MAX_GROUP:
@@ -163,8 +165,9 @@ class Road:
             await self._carry_persistently(lane, entries)
         finally:
             for key in keys:
-                self._in_flight[key] -= 1
-                if self._in_flight[key] <= 0:
+                if (others := self._in_flight[key] - 1) > 0:
+                    self._in_flight[key] = others
+                else:
                     del self._in_flight[key]
             self._groups -= group
             self._alone = self._alone and not alone
