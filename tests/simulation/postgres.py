@@ -158,7 +158,7 @@ def _in_words(operation: Any) -> str:
     if isinstance(operation, Birth):
         return f"create {operation.new.id}"
     if isinstance(operation, Rows):
-        steps = [f"{row[2]} {row[3]} {row[5]}#{row[7]}" for row, _ in operation.steps]
+        steps = [f"{row[2]} {row[3]} {row[5]}#{row[6]}" for row in operation.steps]
         moved = [f"{operation.move[1]} due {operation.move[2]}"] if operation.move else []
         return f"write {operation.pk}: " + ", ".join(steps + moved)
     return getattr(operation.work, "asked", "something")
