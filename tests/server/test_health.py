@@ -1,4 +1,4 @@
-"""`GET /__workflows/-/health` and the inspector's page say what keeps the engine from working, and when that is over."""
+"""`GET /__workflows/-/health` and the inspector say what keeps the engine from working, and when that is over."""
 
 from __future__ import annotations
 

@@ -11,12 +11,16 @@ import msgspec
 from everstep.core.errors import StoreError
 from everstep.engine.metrics import Load
 from everstep.engine.params import created
+from everstep.engine.places import Places
 from everstep.engine.run import Run
 from everstep.store.protocol import NewInstance
 from everstep.telemetry import events as happened
 
 if TYPE_CHECKING:
     from everstep.engine.engine import Engine
+
+FROM_LINE = 128
+"""Of more creations than there are places for, so many are under way at a time, lest steps wait for all of them."""
 
 
 class Creations:
@@ -30,13 +34,12 @@ class Creations:
         self._doubting: set[asyncio.Task[None]] = set()
         self._under_way: dict[tuple[str, str], list[asyncio.Future[int]]] = {}
         self._limit = engine.options.creating
-        self._places = asyncio.Semaphore(self._limit)
-        self._waiting = 0
+        self._places = Places(self._limit, from_line=FROM_LINE)
 
     @property
     def load(self) -> Load:
         """How many are under way, and wait for their turn."""
-        return Load(sum(map(len, self._under_way.values())), self._limit, self._waiting)
+        return Load(sum(map(len, self._under_way.values())), self._limit, self._places.waiting)
 
     async def create(self, new: NewInstance) -> None:
         """Create an instance and start it, now if there is room. Raises InstanceExistsError.
@@ -45,20 +48,13 @@ class Creations:
         at work are written in between.
         """
         engine = self._engine
-        if self._places.locked():
-            self._waiting += 1
-            try:
-                await self._places.acquire()
-            finally:
-                self._waiting -= 1
-        else:
-            await self._places.acquire()  # does not wait
+        await self._places.take()
         new = msgspec.structs.replace(new, owned=engine.reserve(new.workflow))
         answered: asyncio.Future[None] = engine.loop.create_future()
         try:
             creating = asyncio.ensure_future(engine.store.create(new))
         except StoreError:  # it is closed
-            self._places.release()
+            self._places.give_back()
             if new.owned:
                 engine.unreserve(new.workflow)
             raise
@@ -94,7 +90,7 @@ class Creations:
 
     def _created(self, new: NewInstance, answered: asyncio.Future[None], creating: asyncio.Future[int]) -> None:
         engine, key = self._engine, (new.workflow, new.id)
-        self._places.release()
+        self._places.give_back()
         self._under_way[key].remove(creating)
         if not self._under_way[key]:
             del self._under_way[key]
