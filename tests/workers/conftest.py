@@ -21,6 +21,15 @@ from .program import WORKFLOWS
 _PROGRAM = Path(__file__).with_name("program.py")
 
 
+@pytest.fixture
+async def server() -> AsyncIterator[PostgresServer]:
+    """A server of a test's own, to be stopped and ill-treated."""
+    server = PostgresServer()
+    server.start()
+    yield server
+    server.remove()
+
+
 class Fleet:
     """Processes that work on the same database."""
 

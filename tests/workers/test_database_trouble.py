@@ -35,15 +35,6 @@ class Steady(WorkflowEntrypoint[Any, Any]):
         await asyncio.sleep(0.01)
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[PostgresServer]:
-    """A server of this test's own, to be ill-treated."""
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.remove()
-
-
 async def restarted(server: PostgresServer) -> None:
     await asyncio.to_thread(server.stop)
     await asyncio.sleep(0.3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -16,15 +15,6 @@ from postgres_server import PostgresServer
 from .program import WORKFLOWS
 
 pytestmark = pytest.mark.crash
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[PostgresServer]:
-    """A server of this test's own, to be stopped."""
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.remove()
 
 
 async def test_a_worker_says_who_it_is_and_when_its_database_is_away(server: PostgresServer, caplog):

@@ -18,10 +18,9 @@ class Place:
     __slots__ = ("outer", "over", "record")
 
     def __init__(self, record: Any, *, over: bool) -> None:
-        here = place.get()
         self.record = record
         self.over = over
-        self.outer: Place | None = None if here is None or (here.over and here.outer is None) else innermost()
+        self.outer = innermost()
 
     def context(self) -> StepContext:
         """Return what the function of the step may know of the attempt."""

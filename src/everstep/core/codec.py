@@ -20,7 +20,7 @@ from everstep.core.plain import plain, plain_json
 from everstep.core.refusal import RefusedError
 from everstep.core.tagged import NESTING, TAG, Decoder, Encoder
 
-__all__ = ["decode", "encode", "encode_plain", "plain", "plain_json", "restore", "restore_result"]
+__all__ = ["decode", "encode", "encode_plain", "encode_tagged", "plain", "plain_json", "restore", "restore_result"]
 
 _TAG_IN_TEXT = f'"{TAG}"'
 _TAG_IN_BYTES = _TAG_IN_TEXT.encode()
@@ -48,7 +48,7 @@ def encode(value: object, *, where: str, declared: object = Any, limit_bytes: in
         >>> encode({"total": 3, "parts": (1, 2)}, where="the result of step 'sum'")
         ('{"total":3,"parts":{"$":"tuple","v":[1,2]}}', {'total': 3, 'parts': (1, 2)})
     """
-    return encode_plain(value, limit_bytes) or _encode_tagged(value, where, declared, limit_bytes)
+    return encode_plain(value, limit_bytes) or encode_tagged(value, where, declared, limit_bytes)
 
 
 def decode(text: str, declared: object = Any, *, where: str = "a stored value") -> Any:
@@ -74,7 +74,7 @@ def decode(text: str, declared: object = Any, *, where: str = "a stored value") 
 
 
 def encode_plain(value: Any, limit_bytes: int = VALUE_BYTES) -> tuple[str, Any] | None:
-    """Write and read a value that is nothing but plain JSON, and not too large; None for any other: `encode` takes it.
+    """Write and read a value that is nothing but plain JSON, and not too large; None for others (`encode_tagged`).
 
     orjson alone would turn tuples into lists, NaN into null and enum members into their values. marshal refuses every
     subclass and every foreign type; reading back and comparing finds the rest. Equality cannot be fooled by 1 == True,
@@ -91,7 +91,8 @@ def encode_plain(value: Any, limit_bytes: int = VALUE_BYTES) -> tuple[str, Any] 
     return (data.decode(), copy) if copy == value else None
 
 
-def _encode_tagged(value: object, where: str, declared: object, limit_bytes: int) -> tuple[str, Any]:
+def encode_tagged(value: object, where: str, declared: object = Any, limit_bytes: int = VALUE_BYTES) -> tuple[str, Any]:
+    """Write and read a value that `encode_plain` does not take; arguments and errors are those of `encode`."""
     encoder = Encoder(declared)
     try:
         text = _dump(encoder.encode(value))

@@ -134,7 +134,7 @@ class Journal:
         """Begin the step that `find` did not find."""
         count = self._counts[kind + name] = self.next_count(kind, name)
         self.last_seq += 1
-        record = StepRecord(self.last_seq, kind, name, count, "running", 0, now)
+        record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now)
         self._steps[key_of(kind, name, count)] = record
         return record
 

@@ -199,8 +199,7 @@ def _without_stop_iteration(function: Callable[[], Any]) -> Any:
 def _takes_ctx(fn: Callable[..., Any]) -> bool:
     code: CodeType | None = getattr(fn, "__code__", None)
     if code is not None:
-        named = code.co_argcount + code.co_kwonlyargcount
-        return named > 0 and "ctx" in code.co_varnames[:named]
+        return "ctx" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     try:
         return "ctx" in inspect.signature(fn).parameters
     except (TypeError, ValueError):  # builtins without a signature

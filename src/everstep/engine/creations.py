@@ -39,7 +39,7 @@ class Creations:
     @property
     def load(self) -> Load:
         """How many are under way, and wait for their turn."""
-        return Load(sum(map(len, self._under_way.values())), self._limit, self._places.waiting)
+        return Load(self._places.taken, self._limit, self._places.waiting)
 
     async def create(self, new: NewInstance) -> None:
         """Create an instance and start it, now if there is room. Raises InstanceExistsError.

@@ -154,9 +154,8 @@ def _encoded(record: StepRecord, declared: Any, result: Any) -> tuple[str, Any]:
         return "null", None
     if isinstance(result, StreamSummary):
         return encoded(result), msgspec.UNSET
-    return codec.encode_plain(result) or codec.encode(
-        result, where=f"the result of step {record.name!r}", declared=declared
-    )
+    # In two, so that what messages call it is written only where there may be one.
+    return codec.encode_plain(result) or codec.encode_tagged(result, f"the result of step {record.name!r}", declared)
 
 
 def _restored(run: Run, record: StepRecord, declared: Any, value: Any = msgspec.UNSET) -> Any:

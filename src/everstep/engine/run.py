@@ -90,8 +90,8 @@ class Run:
         self.compensations: dict[int, Compensation] = {}
         definition = host.definition(instance.workflow)
         self.step_limit, self.relaxed = definition.step_limit, definition.durability == "relaxed"
-        self.steps_asked = len([step for step in steps if step.kind in ("do", "wait", "child")])
-        self.stored_bytes = sum([stored_bytes(step) for step in steps])
+        self.steps_asked = sum(step.kind in ("do", "wait", "child") for step in steps)
+        self.stored_bytes = sum(stored_bytes(step) for step in steps)
         self.task: asyncio.Task[None] | None = None
         self.on_paused: Callable[[], None] | None = None
         self._gated: list[asyncio.Future[None]] = []
@@ -142,7 +142,7 @@ class Run:
             # In the first turns of a life after a crash not at once: the other branches come back to their steps first.
             awaited = not self.unseen_cuts.count
             await self.host.store.write(self._change(step, attempt, consumed), awaited=awaited)
-            if step.final and not awaited:
+            if step.final:
                 self.unseen_cuts.ended(step)
             self.host.watchers.tell_change(self.pk)
         except (InstanceLostError, LeaseLostError):
@@ -150,8 +150,7 @@ class Run:
             raise Suspended from None
         finally:
             self.active -= 1
-            if self.waits or self.paused_since is not None:
-                self.settle()
+            self.settle()
 
     def write_soon(self, step: StepRecord, *, attempt: AttemptRecord | None = None) -> None:
         """Record a step with whatever is written next; nobody waits for it."""
@@ -159,8 +158,7 @@ class Run:
         self.host.store.write(self._change(step, attempt, ())).add_done_callback(self.host.check_write)
 
     def _change(self, step: StepRecord, attempt: AttemptRecord | None, consumed: Sequence[int]) -> Change:
-        if self.parked:
-            self._unpark()
+        self._unpark()
         if step.final:
             self.stored_open.pop(step.seq, None)
             self.stored_bytes += stored_bytes(step)

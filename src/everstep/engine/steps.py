@@ -53,8 +53,7 @@ class Steps:
         cuts = run.unseen_cuts.of(values.last_asked()) if run.unseen_cuts.count else 0
         if record.attempt or cuts:  # there may be no attempt any more that would note it
             values.asked(record)
-        if policy.rollback is not None:
-            self._register(record, call, policy)
+        self._register(record, call, policy)
         run.enter()
         return await carry_out(run, record, call, policy, cuts)
 

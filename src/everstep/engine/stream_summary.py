@@ -54,5 +54,5 @@ def stored_bytes(step: StepRecord) -> int:
     text = step.result
     if text is None:
         return 0
-    summary = summary_of(text) if text.startswith(_PREFIX) else None
+    summary = summary_of(text)
     return len(text) + (0 if summary is None else summary.bytes)

@@ -14,7 +14,6 @@ class Watchers:
     def __init__(self) -> None:
         self._watchers: dict[int, list[asyncio.Future[InstanceChange | None]]] = {}
         self._changes: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
-        self._followed = False  # whether somebody may be there to be told of changes
 
     def watch(self, pk: int) -> asyncio.Future[InstanceChange | None]:
         """Return a future that is done when the instance ends, here, with how it ended where that is known."""
@@ -39,16 +38,12 @@ class Watchers:
         event = self._changes.get(pk)
         if event is None:
             event = self._changes[pk] = asyncio.Event()
-            self._followed = True
         return event
 
     def tell_change(self, pk: int) -> None:
         """Wake those who follow an instance."""
-        if not self._followed:
-            return
-        if (event := self._changes.pop(pk, None)) is not None:
+        if self._changes and (event := self._changes.pop(pk, None)) is not None:
             event.set()
-        self._followed = len(self._changes) > 0
 
     def tell_end(self, pk: int, outcome: InstanceChange | None = None) -> None:
         """Wake those who wait for an instance's end, and those who follow it."""

@@ -118,7 +118,9 @@ class GroupCommit:
         if not self._turn_seconds:
             self._loop.call_soon(self._turned)
         self._waiters = 0
-        self._turn_seconds += self._commit_on_loop()
+        began = time.perf_counter()
+        self._commit_on_loop()
+        self._turn_seconds += time.perf_counter() - began
 
     def _turned(self) -> None:
         self._turn_seconds = 0.0
@@ -138,23 +140,19 @@ class GroupCommit:
         self._thread_busy = True
         self._handover.put(True)
 
-    def _commit_on_loop(self) -> float:
-        """Commit what is queued; return how many seconds the loop had to wait."""
-        group = [self._pending.popleft()] if len(self._pending) == 1 else self._take()
-        began = time.perf_counter()
+    def _commit_on_loop(self) -> None:
+        """Commit everything that is queued: it is little."""
+        group = self._take()
         try:
-            answers = self._commit([operation for operation, _ in group])
+            answers = self._timed_commit(group)
         except self._retryable:
             # The disk is in trouble: the thread waits for it, the loop does not.
             self._pending.extendleft(reversed(group))
             self._hand_over()
-            return time.perf_counter() - began
+            return
         except Exception as error:  # noqa: BLE001  # every waiter hears of it
             answers = [error] * len(group)
-        took = time.perf_counter() - began
-        self._commit_seconds += 0.1 * (took - self._commit_seconds)
         _answer(group, answers)
-        return took
 
     def _run_thread(self) -> None:
         while self._handover.get():
@@ -174,10 +172,7 @@ class GroupCommit:
         delay = 0.05
         while group:
             try:
-                began = time.perf_counter()
-                answers = self._commit([operation for operation, _ in group])
-                if len(group) <= INLINE_GROUP:
-                    self._commit_seconds += 0.1 * (time.perf_counter() - began - self._commit_seconds)
+                answers = self._timed_commit(group)
             except self._retryable as error:
                 self.trouble = str(error)
                 log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again in %.2g s", error, delay)
@@ -206,6 +201,13 @@ class GroupCommit:
         self._pending.extendleft(entry for entry in reversed(waiting) if self._kept(entry[0]))
         self._loop.call_soon_threadsafe(_answer, withdrawn, [error] * len(withdrawn))
         return self._leaving
+
+    def _timed_commit(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:
+        began = time.perf_counter()
+        answers = self._commit([operation for operation, _ in group])
+        if len(group) <= INLINE_GROUP:
+            self._commit_seconds += 0.1 * (time.perf_counter() - began - self._commit_seconds)
+        return answers
 
     def _take(self) -> list[tuple[Any, asyncio.Future[Any]]]:
         return [self._pending.popleft() for _ in range(min(len(self._pending), MAX_GROUP))]
