@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
 
 import orjson
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from everstep.core.journal import FINAL, StepRecord
+from everstep.store.gathered import Gathered, Row, rows_under
 from everstep.store.many import ManyRows, Statement
 from everstep.store.protocol import Change
-
-Row: TypeAlias = tuple[Any, ...]
 
 
 class Rows(Struct, gc=False, frozen=True):
@@ -36,8 +33,7 @@ class Rows(Struct, gc=False, frozen=True):
 def rows_of(change: Change) -> Rows:
     """Write a change as rows."""
     pk, moved = change.pk, change.instance
-    steps = [(pk, *structs.astuple(step)) for step in change.steps] if change.steps else ()
-    attempts = [(pk, *structs.astuple(attempt)) for attempt in change.attempts] if change.attempts else ()
+    steps, attempts = rows_under(pk, change.steps), rows_under(pk, change.attempts)
     if moved is None:
         return Rows(pk, steps, attempts, change.consumed, change.relaxed)
     ends = (moved.output, moved.error, moved.ended_at, moved.expires_at, moved.rollback)
@@ -46,10 +42,6 @@ def rows_of(change: Change) -> Rows:
 
 
 _MILESTONES = {"waiting": "workflow_waiting", "running": "workflow_running", "paused": "workflow_paused"}
-
-
-_STATE = 1 + StepRecord.__struct_fields__.index("state")
-"""Where a step's state is in its row."""
 
 
 class Batches:
@@ -67,29 +59,31 @@ class Batches:
 
     def clear(self) -> None:
         """Forget what was added."""
-        self._steps: dict[Row, Row] = {}  # by instance and seq
-        self._attempts: list[Row] = []
+        self._gathered = Gathered(self._positions)
         self._consumed: list[int] = []
         self._instances: dict[int, Row] = {}
         self._milestones: list[Row] = []
         self._parents: set[int] = set()
 
+    def statements(self, changes: Sequence[Rows]) -> list[Statement]:
+        """Return the statements that write changes, in their order."""
+        if len(changes) == 1 and (alone := self.alone(changes[0])) is not None:
+            return [alone]
+        statements: list[Statement] = []
+        for rows in changes:
+            if self.follows(rows):
+                statements += self.take()
+            self.add(rows)
+        return statements + self.take()
+
     def follows(self, rows: Rows) -> bool:
         """Whether `rows` belong to an instance that was moved or woken: what comes after that is written after it."""
-        moved = self._instances
-        return bool(moved) and (rows.pk in moved or rows.pk in self._parents)
+        return rows.pk in self._instances or rows.pk in self._parents
 
     def add(self, rows: Rows) -> None:
         """Take the rows of one change."""
         positions = self._positions
-        if len(rows.steps) == 1 and not rows.attempts:
-            self._add_step(rows.steps[0], next(positions))
-        else:
-            began = [next(positions) for _ in rows.steps]
-            for attempt in rows.attempts:  # a step's last attempt fails after the step began and before it ends
-                self._attempts.append((*attempt, next(positions)))
-            for step, position in zip(rows.steps, began, strict=True):
-                self._add_step(step, position)
+        self._gathered.add(rows.steps, rows.attempts)
         if rows.consumed:
             self._consumed += rows.consumed
         if rows.instance:
@@ -103,25 +97,17 @@ class Batches:
         """Return the statement that writes `rows` where they are one step and nothing else, as most are."""
         if len(rows.steps) != 1 or rows.attempts or rows.consumed or rows.instance:
             return None
-        [step], positions = rows.steps, self._positions
-        row = (*step, next(positions), next(positions) if step[_STATE] in FINAL else None)
+        row = self._gathered.placed(rows.steps[0], next(self._positions))
         return self._many.text("write_steps", 1, len(row)), row
-
-    def _add_step(self, step: Row, position: int) -> None:
-        # A later state of the same step replaces the earlier one, but not the position where it began.
-        key = step[:2]
-        known = self._steps.get(key)
-        first = position if known is None else known[-2]
-        self._steps[key] = (*step, first, next(self._positions) if step[_STATE] in FINAL else None)
 
     def take(self) -> list[Statement]:
         """Return the statements that write what was added, steps before the instances they belong to; start anew."""
         queries, many = self._queries, self._many.statements
-        statements = [*many("write_steps", list(self._steps.values()))]
-        if self._attempts:
-            statements += many("write_attempts", self._attempts)
+        statements = [*many("write_steps", list(self._gathered.steps.values()))]
+        if attempts := self._gathered.attempts:
+            statements += many("write_attempts", list(attempts.values()))
             # What a failed attempt left of a stream is of no use.
-            statements += [(queries["drop_chunks_of"], attempt[:3]) for attempt in self._attempts]
+            statements += [(queries["drop_chunks_of"], attempt) for attempt in attempts]
         if self._consumed:
             statements.append((queries["delete_events"], (orjson.dumps(self._consumed).decode(),)))
         if self._instances:

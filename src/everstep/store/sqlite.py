@@ -242,15 +242,7 @@ class SqliteStore:
 
     def _commit_rows(self, operations: Sequence[Rows]) -> list[None]:
         """Carry out a group of changes; if that takes one statement, it is a transaction by itself."""
-        statements: list[Statement] = []
-        if len(operations) == 1 and (alone := self._batches.alone(operations[0])) is not None:
-            statements.append(alone)
-        else:
-            for rows in operations:
-                if self._batches.follows(rows):
-                    statements += self._batches.take()
-                self._batches.add(rows)
-            statements += self._batches.take()
+        statements = self._batches.statements(operations)
         if len(statements) == 1:
             self._writing.execute(*statements[0])
         else:
@@ -273,22 +265,16 @@ class SqliteStore:
 
     def _carry_out(self, connection: Connection, operations: Sequence[Any]) -> list[Any]:
         """Carry out operations in order; changes in a row are written together, and so are creations."""
-        batches = self._batches
         answers: list[Any] = []
         for kind, run in itertools.groupby(operations, type):
             if kind is Rows:
-                for rows in run:
-                    if batches.follows(rows):
-                        _execute(connection, batches.take())
-                    batches.add(rows)
-                    answers.append(None)
-                continue
-            _execute(connection, batches.take())
-            if kind is NewInstance:
+                changes = list(run)
+                _execute(connection, self._batches.statements(changes))
+                answers += [None] * len(changes)
+            elif kind is NewInstance:
                 answers += self._creations.insert(connection, list(run))
             else:
                 answers += [_answer_of(verb, connection) for verb in run]
-        _execute(connection, batches.take())
         return answers
 
     def _carry_out_apart(self, connection: Connection, operations: Sequence[Any]) -> list[Any]:

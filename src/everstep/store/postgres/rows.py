@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import orjson
-from msgspec import structs
 
 from everstep.core.errors import InstanceExistsError, InstanceLostError, LeaseLostError
-from everstep.core.journal import FINAL, StepRecord
+from everstep.core.journal import StepRecord
+from everstep.store.gathered import Gathered, Row, rows_under
 from everstep.store.postgres.lane import Pass
 from everstep.store.postgres.link import Link
 from everstep.store.protocol import Change, NewInstance
@@ -22,9 +23,6 @@ USUAL = {"kind": "do", "count": 1, "state": "complete", "attempt": 1} | dict.fro
 """What most steps have: a column in which all do is not sent, and the statement fills it in."""
 _STEP_COLUMNS = [None, *(USUAL.get(name) for name in StepRecord.__struct_fields__), None, None]
 _ATTEMPT_COLUMNS, _MOVE_COLUMNS, _NEW_COLUMNS = 8, 10, 12
-_STATE = 1 + StepRecord.__struct_fields__.index("state")
-
-Row: TypeAlias = tuple[Any, ...]
 
 
 class Rows:
@@ -34,8 +32,7 @@ class Rows:
 
     def __init__(self, change: Change) -> None:
         self.pk = pk = change.pk
-        self.steps = [(pk, *structs.astuple(step)) for step in change.steps] if change.steps else ()
-        self.attempts = [(pk, *structs.astuple(attempt)) for attempt in change.attempts] if change.attempts else ()
+        self.steps, self.attempts = rows_under(pk, change.steps), rows_under(pk, change.attempts)
         self.consumed = change.consumed
         at = change.instance
         self.move: Row | None = None
@@ -70,13 +67,12 @@ class Group:
     def __init__(self, queries: dict[str, str], operations: Sequence[Rows | Birth]) -> None:
         self._queries = queries
         self._operations = operations
-        self._steps: dict[Row, Row] = {}  # by instance and seq
-        self._attempts: dict[Row, Row] = {}  # by instance, seq and attempt
+        self._positions = itertools.count(1)
+        self._gathered = Gathered(self._positions)
         self._consumed: list[Row] = []
         self._moves: list[Row] = []
         self._births: list[Birth] = []
         self._parents: set[int] = set()
-        self._position = 0
         for operation in operations:
             if type(operation) is Rows:
                 self._add(operation)
@@ -120,43 +116,25 @@ class Group:
         return {row["nonce"]: row["pk"] for row in await link.fetch(self._queries["recall_created"], *names)}
 
     def _add(self, rows: Rows) -> None:
-        if len(rows.steps) == 1 and not rows.attempts:
-            self._add_step(rows.steps[0], self._next())
-        else:
-            began = [self._next() for _ in rows.steps]
-            for attempt in rows.attempts:  # a step's last attempt fails after the step began and before it ends
-                self._attempts[attempt[:3]] = (*attempt, self._next())
-            for step, position in zip(rows.steps, began, strict=True):
-                self._add_step(step, position)
+        self._gathered.add(rows.steps, rows.attempts)
         if rows.consumed:
             self._consumed += [(rows.pk, event) for event in rows.consumed]
         if rows.move is not None:
-            self._moves.append((*rows.move[:-1], self._next(), rows.move[-1]))
+            self._moves.append((*rows.move[:-1], next(self._positions), rows.move[-1]))
         if rows.parent is not None:
             self._parents.add(rows.parent)
-
-    def _add_step(self, step: Row, position: int) -> None:
-        # A later state of the same step replaces the earlier one, but not the position where it began.
-        key = step[:2]
-        known = self._steps.get(key)
-        first = position if known is None else known[-2]
-        self._steps[key] = (*step, first, self._next() if step[_STATE] in FINAL else None)
-
-    def _next(self) -> int:
-        self._position += 1
-        return self._position
 
     def _pks(self) -> list[int]:
         # Sorted: whoever locks several rows locks them in this order.
         return sorted({operation.pk for operation in self._operations if type(operation) is Rows})
 
     async def _write(self, link: Link, shown: Pass) -> list[Any]:
-        arguments = [*shown.arguments, self._pks(), *_step_columns(self._steps.values())]
-        if not (self._attempts or self._consumed or self._moves or self._births):
+        arguments = [*shown.arguments, self._pks(), *_step_columns(self._gathered.steps.values())]
+        if not (self._gathered.attempts or self._consumed or self._moves or self._births):
             [row] = await link.fetch(self._queries["write_steps"], *arguments)
             created = {}
         else:
-            arguments += _columns(self._attempts.values(), _ATTEMPT_COLUMNS)
+            arguments += _columns(self._gathered.attempts.values(), _ATTEMPT_COLUMNS)
             arguments += _columns(self._consumed, 2)
             arguments += _columns(self._moves, _MOVE_COLUMNS)
             arguments += _columns([birth.row for birth in self._births], _NEW_COLUMNS)

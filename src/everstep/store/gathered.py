@@ -1,0 +1,46 @@
+"""The rows of steps and failed attempts of a group, each with the position at which it is seen. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+from msgspec import structs
+
+from everstep.core.journal import FINAL, AttemptRecord, StepRecord
+
+Row: TypeAlias = tuple[Any, ...]
+
+_STATE = 1 + StepRecord.__struct_fields__.index("state")
+
+
+def rows_under(pk: int, records: Sequence[StepRecord] | Sequence[AttemptRecord]) -> Sequence[Row]:
+    """Write records as rows of an instance, as they are now: they go on changing."""
+    return [(pk, *structs.astuple(record)) for record in records] if records else ()
+
+
+class Gathered:
+    """What a group writes of steps: the latest state of each. Both stores gather alike and write in their own way.
+
+    Args:
+        positions: Where the next positions come from; they rise.
+    """
+
+    def __init__(self, positions: Iterator[int]) -> None:
+        self._positions = positions
+        self.steps: dict[Row, Row] = {}  # by instance and seq
+        self.attempts: dict[Row, Row] = {}  # by instance, seq and attempt
+
+    def add(self, steps: Sequence[Row], attempts: Sequence[Row]) -> None:
+        """Take the rows of one change."""
+        began = [next(self._positions) for _ in steps]
+        for attempt in attempts:  # a step's last attempt fails after the step began and before it ends
+            self.attempts[attempt[:3]] = (*attempt, next(self._positions))
+        for step, position in zip(steps, began, strict=True):
+            # A later state of the same step replaces the earlier one, but not the position where it began.
+            known = self.steps.get(step[:2])
+            self.steps[step[:2]] = self.placed(step, position if known is None else known[-2])
+
+    def placed(self, step: Row, began: int) -> Row:
+        """Return a step's row with its positions: where it began, and where it ended if it has."""
+        return (*step, began, next(self._positions) if step[_STATE] in FINAL else None)
