@@ -845,7 +845,7 @@ class TestRestore:
 
 
 class TestRestoreResult:
-    @pytest.mark.parametrize("declared", [Line, Line | None, Annotated[Line, "x"], Line | int])
+    @pytest.mark.parametrize("declared", [Line, Line | None, Annotated[Line, "x"], Annotated[Line, []], Line | int])
     def test_a_dict_becomes_the_declared_class(self, declared):
         assert restore_result({"sku": "a", "quantity": 1}, declared) == Line("a", 1)
 

@@ -11,6 +11,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, Flag
+from functools import lru_cache
 from inspect import Parameter
 from types import GenericAlias, UnionType
 from typing import Any
@@ -65,16 +66,26 @@ def restore_result(value: object, declared: object) -> Any:
         >>> restore_result({"status": "ok"}, int)
         {'status': 'ok'}
     """
-    if type(value) is not dict:
-        return value
-    arms = [_origin(arm) for arm in _arms(declared)]
-    records = [arm for arm in arms if is_record(arm)]
-    if not records or any(_takes_dicts(arm) for arm in arms):
+    if type(value) is not dict or not _stands_for_record(declared):
         return value
     try:
         return _restored(value, declared)
     except MisfitError:
         return value
+
+
+@lru_cache(maxsize=1024)
+def _named_record(declared: object) -> bool:
+    arms = [_origin(arm) for arm in _arms(declared)]
+    return any(is_record(arm) for arm in arms) and not any(_takes_dicts(arm) for arm in arms)
+
+
+def _stands_for_record(declared: object) -> bool:
+    """Whether a plain dict is to be read as a class with fields; asked at every step, so it is remembered by type."""
+    try:
+        return _named_record(declared)
+    except TypeError:  # annotated with something that has no hash
+        return _named_record.__wrapped__(declared)
 
 
 def _restored(value: object, declared: object) -> Any:

@@ -114,13 +114,12 @@ class GroupCommit:
         return len(self._pending) <= INLINE_GROUP and self._commit_seconds <= INLINE_SECONDS
 
     def _commit_here(self) -> None:
-        """Commit before the caller goes on, and keep account of how long the loop had to wait."""
+        """Commit before the caller goes on, and keep account of how long the loop has to wait."""
         if not self._turn_seconds:
             self._loop.call_soon(self._turned)
         self._waiters = 0
-        began = time.perf_counter()
         self._commit_on_loop()
-        self._turn_seconds += time.perf_counter() - began
+        self._turn_seconds += self._commit_seconds
 
     def _turned(self) -> None:
         self._turn_seconds = 0.0

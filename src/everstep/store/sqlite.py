@@ -41,6 +41,7 @@ from everstep.store.wal import reserve_log
 T = TypeVar("T")
 
 _SQL = verbs.SQL
+_ONLY_ROWS = {Rows}
 
 
 class SqliteStore:
@@ -216,8 +217,8 @@ class SqliteStore:
 
     def _commit(self, operations: Sequence[Any]) -> list[Any]:
         """Carry out a group in one transaction. One that cannot be carried out fails alone, not its group."""
-        only_rows = {type(operation) for operation in operations} == {Rows}
-        self._synchronise(relaxed=only_rows and all(rows.relaxed for rows in operations))
+        only_rows = set(map(type, operations)) == _ONLY_ROWS
+        self._synchronise(relaxed=only_rows and operations[0].relaxed and all(rows.relaxed for rows in operations))
         try:
             if only_rows:
                 return self._commit_rows(operations)
