@@ -515,8 +515,10 @@ BY_INDEX = {
     "expired": "instance_expiry (expires_at<?)",
     "recover_pausing": "instance_owned (status=?)", "release_running": "instance_owned (status=?)",
     "list_instances": "instance_listed (workflow=? AND rowid<?)",
+    "write_instances": "step_open (instance=?)", "wake_for_event": "step_open (instance=?)",
+    "shift_timers": "step_open (instance=?)", "cancel_open_steps": "step_open (instance=?)",
 }  # fmt: skip
-"""Which index leads to the instances that a statement is about, and to no others."""
+"""Which index leads to the instances or the steps that a statement is about, and to no others."""
 
 
 @pytest.mark.parametrize("query", sqlite_store._SQL)
@@ -536,6 +538,15 @@ async def test_no_statement_looks_at_more_rows_than_it_is_about(path: Path, each
     assert any(f"INDEX {BY_INDEX[query]}" in line for line in lines) if query in BY_INDEX else True, lines
     if query in ("due_instances", "next_due", "list_instances"):  # read in their order, and no further than the limit
         assert not [line for line in lines if "ORDER BY" in line], lines
+
+
+async def test_a_step_is_written_without_a_table_for_it_alone(path: Path, each_driver: str):
+    columns = ", ".join("?" * WIDTHS["write_steps"])
+    sql = sqlite_store._SQL["write_steps"].replace("{rows}", f"({columns})")
+    async with opened(path) as store:
+        operations = [row[1] for row in store._writer.execute(f"explain {sql}", [None] * WIDTHS["write_steps"])]
+    assert "IdxInsert" in operations
+    assert "OpenEphemeral" not in operations
 
 
 async def test_the_log_has_its_size_from_the_start_and_the_database_none_of_it(tmp_path):

@@ -242,11 +242,11 @@ update instance
          when v.status = 'waiting' and exists (
                 select 1
                   from event as e join step as s on s.instance = e.instance and s.event_type = e.type
-                 where e.instance = v.pk and s.state in ('running', 'retrying', 'waiting') and s.kind = 'wait') then 0
+                 where e.instance = v.pk and {open} and s.kind = 'wait') then 0
          when v.status = 'waiting' and exists (
                 select 1
                   from step as s join instance as c on c.parent = s.instance and c.workflow || '/' || c.id = s.child
-                 where s.instance = v.pk and s.state in ('running', 'retrying', 'waiting') and s.kind = 'child'
+                 where s.instance = v.pk and {open} and s.kind = 'child'
                    and c.ended_at is not null) then 0
          else v.due_at
        end,
@@ -273,7 +273,7 @@ update instance
  where pk = ?1 and status = 'waiting'
    and exists (select 1
                  from step
-                where instance = ?1 and state in ('running', 'retrying', 'waiting')
+                where instance = ?1 and {open}
                   and kind = 'wait' and event_type = ?3)
 returning pk
 
@@ -288,7 +288,7 @@ update instance
 -- Move what was still to come by the time spent paused; a sleep until a moment stays where it is.
 update step
    set wake_at = wake_at + ?2
- where instance = ?1 and state in ('running', 'retrying', 'waiting') and absolute = 0 and wake_at > ?3
+ where instance = ?1 and {open} and absolute = 0 and wake_at > ?3
 
 -- name: resume_instance
 update instance
@@ -309,7 +309,7 @@ update instance
 -- name: cancel_open_steps
 update step
    set state = 'cancelled', ended_at = ?2
- where instance = ?1 and state in ('running', 'retrying', 'waiting')
+ where instance = ?1 and {open}
 
 -- name: forget_steps
 delete from step where instance = ?
