@@ -366,6 +366,77 @@ async def test_children_of_children_end_with_their_grandparent(running):
     assert (await machine.handle(Ship, "c").status()).status == "terminated"
 
 
+@pytest.mark.parametrize("verb", ["terminate", "delete", "restart"])
+async def test_a_child_begun_while_its_parent_is_ended_is_not_left_behind(running, monkeypatch, verb):
+    @flow
+    async def order(event, step):
+        await step.wait_for_event("go", type="go")
+        return await step.run_workflow("ship", Ship, id="c")
+
+    machine = await running(order, Ship)
+    instance = await machine.create(order)
+    asked = _slow_family(machine, monkeypatch, meanwhile=lambda: instance.send_event(type="go"))
+    await getattr(instance, verb)()
+    assert asked
+    assert [(await one.status()).status for one in await machine.es.workflow(Ship).list()] in ([], ["terminated"])
+
+
+@pytest.mark.parametrize("verb", ["terminate", "delete"])
+async def test_a_child_begun_by_a_child_while_their_parent_is_ended_ends_as_well(running, monkeypatch, verb):
+    @flow
+    async def middle(event, step):
+        await step.wait_for_event("go", type="go")
+        return await step.run_workflow("ship", Ship, id="c")
+
+    @flow
+    async def top(event, step):
+        return await step.run_workflow("middle", middle, id="m")
+
+    machine = await running(top, middle, Ship)
+    instance = await machine.create(top)
+    asked = _slow_family(machine, monkeypatch, meanwhile=lambda: machine.handle(middle, "m").send_event(type="go"))
+    await getattr(instance, verb)()
+    assert asked
+    assert (await machine.handle(middle, "m").status()).status == "terminated"
+    assert (await machine.handle(Ship, "c").status()).status == "terminated"
+
+
+def _slow_family(machine, monkeypatch, *, meanwhile):
+    """Have something happen once, and all that follows from it, while the store is asked for a family."""
+    family, asked = machine.engine.store.family, []
+
+    async def slow_family(pk):
+        found = await family(pk)
+        if not asked:
+            asked.append(pk)
+            await meanwhile()
+            await asyncio.sleep(0.1)
+        return found
+
+    monkeypatch.setattr(machine.engine.store, "family", slow_family)
+    return asked
+
+
+async def test_a_child_still_in_line_when_its_parent_is_ended_is_not_begun(running):
+    @flow
+    async def order(event, step):
+        await step.wait_for_event("go", type="go")
+        return await step.run_workflow("ship", Ship, id="c")
+
+    machine = await running(order, Ship, options=EngineOptions(creating=1))
+    instance = await machine.create(order)
+    places = machine.engine.creations._places
+    await places.take()
+    await instance.send_event(type="go")
+    await machine.settle()
+    assert places.waiting == 1
+    await instance.terminate()
+    places.give_back()
+    await machine.settle()
+    assert not await machine.es.workflow(Ship).list()
+    assert places.taken == 0
+
+
 async def test_a_hundred_children_at_once_all_come_back(running, options):
     @flow
     async def order(event, step):

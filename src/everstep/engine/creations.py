@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from everstep.core.errors import StoreError
+from everstep.core.errors import StoreError, Suspended
 from everstep.engine.metrics import Load
 from everstep.engine.params import created
 from everstep.engine.places import Places
@@ -32,7 +32,7 @@ class Creations:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._doubting: set[asyncio.Task[None]] = set()
-        self._under_way: dict[tuple[str, str], list[asyncio.Future[int]]] = {}
+        self._under_way: dict[tuple[str, str] | int, list[asyncio.Future[int]]] = {}  # by name, and by parent
         self._limit = engine.options.creating
         self._places = Places(self._limit, from_line=FROM_LINE)
 
@@ -49,6 +49,9 @@ class Creations:
         """
         engine = self._engine
         await self._places.take()
+        if new.parent is not None and engine.resident(new.parent) is None:  # put away while this was in line
+            self._places.give_back()
+            raise Suspended
         new = msgspec.structs.replace(new, owned=engine.reserve(new.workflow))
         answered: asyncio.Future[None] = engine.loop.create_future()
         try:
@@ -58,7 +61,8 @@ class Creations:
             if new.owned:
                 engine.unreserve(new.workflow)
             raise
-        self._under_way.setdefault((new.workflow, new.id), []).append(creating)
+        for key in _known_by(new):
+            self._under_way.setdefault(key, []).append(creating)
         creating.add_done_callback(partial(self._created, new, answered))
         await answered
 
@@ -67,7 +71,14 @@ class Creations:
 
         What is asked of it would otherwise be done before it begins, and be forgotten when it does.
         """
-        while creating := self._under_way.get((workflow, id)):
+        await self._settled((workflow, id))
+
+    async def children_settled(self, parent: int) -> None:
+        """Wait until the children that an instance is beginning are on disk, and in memory."""
+        await self._settled(parent)
+
+    async def _settled(self, key: tuple[str, str] | int) -> None:
+        while creating := self._under_way.get(key):
             await asyncio.wait(creating)
 
     async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
@@ -89,11 +100,12 @@ class Creations:
         await self.create(new)
 
     def _created(self, new: NewInstance, answered: asyncio.Future[None], creating: asyncio.Future[int]) -> None:
-        engine, key = self._engine, (new.workflow, new.id)
+        engine = self._engine
         self._places.give_back()
-        self._under_way[key].remove(creating)
-        if not self._under_way[key]:
-            del self._under_way[key]
+        for key in _known_by(new):
+            self._under_way[key].remove(creating)
+            if not self._under_way[key]:
+                del self._under_way[key]
         if new.owned:
             engine.unreserve(new.workflow)
         if creating.cancelled():  # with the loop itself
@@ -123,3 +135,8 @@ class Creations:
             doubting.add_done_callback(engine.check_write)
         if not answered.done():
             answered.set_exception(error)
+
+
+def _known_by(new: NewInstance) -> tuple[tuple[str, str] | int, ...]:
+    name = (new.workflow, new.id)
+    return (name,) if new.parent is None else (name, new.parent)

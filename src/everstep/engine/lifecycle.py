@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from everstep.core.errors import (
     EverstepError,
     InstanceLostError,
+    InstanceNotFoundError,
     InstanceStateError,
     StoreError,
     Suspended,
@@ -130,19 +131,18 @@ class LifecycleVerbs:
     async def terminate(self, workflow: str, id: str, *, rollback: bool = False) -> None:
         engine, now = self._engine, self._engine.clock.now()
         instance = await self._existing(workflow, id)
-        members = await self._members(workflow, id)
         handlers = rollback and not instance.ended and await self._has_rollbacks(instance)
         if handlers and await self._rolls_back(instance):
             _leave(instance.pk)
             return
-        if not instance.ended:
-            for pk in [instance.pk, *(one.pk for one in await engine.store.family(instance.pk))]:
-                engine.discard(pk)  # before the store hears of it: nothing may be recorded after the end
         try:
+            with engine.held(instance.pk):  # first: no child begins then, and nothing is recorded any more
+                members = await self._members(workflow, id)
             if handlers:
                 await self._begin_rollback(instance, now)
                 members = members[1:]
             await self._end_all(members, now)
+            await self._end_late_children(instance, now)
         except EverstepError:
             self._take_back(instance)
             raise
@@ -171,6 +171,12 @@ class LifecycleVerbs:
                 engine.discard(transition.pk)
                 engine.ended(await self._existing(name, member), "terminated")
 
+    async def _end_late_children(self, instance: InstanceRecord, now: int) -> None:
+        """End what the children of an instance that is over began before they were ended themselves."""
+        while late := (await self._members_of(instance))[1:]:
+            with contextlib.suppress(InstanceStateError, InstanceNotFoundError):  # it has ended, or was deleted
+                await self._end_all(late, now)
+
     async def _has_rollbacks(self, instance: InstanceRecord) -> bool:
         run = self._engine.resident(instance.pk)
         if run is None:
@@ -192,10 +198,14 @@ class LifecycleVerbs:
     async def _members(self, workflow: str, id: str) -> list[tuple[str, str]]:
         """Return an instance and its children that have not ended, and theirs: what is done to it reaches them."""
         instance = await self._existing(workflow, id)
-        family = [] if instance.ended else await self._engine.store.family(instance.pk)
+        return [(workflow, id)] if instance.ended else await self._members_of(instance)
+
+    async def _members_of(self, instance: InstanceRecord) -> list[tuple[str, str]]:
+        await self._engine.creations.children_settled(instance.pk)
+        family = await self._engine.store.family(instance.pk)
         for one in family:
             await self._engine.creations.settled(one.workflow, one.id)
-        return [(workflow, id), *((one.workflow, one.id) for one in family if not one.ended)]
+        return [(instance.workflow, instance.id), *((one.workflow, one.id) for one in family if not one.ended)]
 
     async def _for_all(
         self, members: Sequence[tuple[str, str]], verb: Callable[[str, str], Awaitable[Transition]]
@@ -228,9 +238,9 @@ class LifecycleVerbs:
         instance = await self._existing(workflow, id)
         if key is not None and not await self._has_step(instance, key):
             raise no_such_step(instance, key)  # before anything in flight is cut off for it
-        children = (await self._members(workflow, id))[1:]
         try:
             with engine.held(instance.pk):
+                children = (await self._members(workflow, id))[1:]
                 await engine.store.restart(
                     workflow, id, now=engine.clock.now(), version=engine.program.version, from_step=key
                 )
@@ -256,10 +266,11 @@ class LifecycleVerbs:
     async def delete(self, workflow: str, id: str) -> None:
         engine, now = self._engine, self._engine.clock.now()
         instance = await self._existing(workflow, id)
-        children = (await self._members(workflow, id))[1:]
-        engine.discard(instance.pk)
         try:
+            with engine.held(instance.pk):
+                children = (await self._members(workflow, id))[1:]
             await self._end_all(children, now)
+            await self._end_late_children(instance, now)
             if instance.parent is not None and not instance.ended:  # its end is what wakes a parent that waits
                 with contextlib.suppress(InstanceStateError):
                     await engine.store.terminate(workflow, id, now=now)
