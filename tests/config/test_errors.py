@@ -79,6 +79,13 @@ WORKFLOW = '[[workflows]]\nclass_name = "Order"\n'
             ),
         ),
         (
+            f"{WORKFLOW}default_retention = {{ error_retention = '1001 years' }}",
+            (
+                "everstep.toml:3: workflows[0].default_retention.error_retention: "
+                "must be at most 365,000 days, got '1001 years'"
+            ),
+        ),
+        (
             f"{WORKFLOW}default_retention = {{ error_retention = 7 }}",
             (
                 'everstep.toml:3: workflows[0].default_retention.error_retention: expected text such as "90 days", '

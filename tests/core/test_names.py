@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everstep.core.errors import InvalidNameError
 from everstep.core.names import (
     check_event_type,
     check_instance_id,
     check_step_name,
+    check_tag,
     check_workflow_name,
     kebab_case,
     time_ordered_id,
@@ -49,7 +51,12 @@ def test_a_very_long_refused_name_is_shown_in_part_with_its_length() -> None:
 
 @pytest.mark.parametrize(
     ("check", "what"),
-    [(check_instance_id, "an instance id"), (check_step_name, "a step's name"), (check_event_type, "an event's type")],
+    [
+        (check_instance_id, "an instance id"),
+        (check_step_name, "a step's name"),
+        (check_event_type, "an event's type"),
+        (check_tag, "a tag"),
+    ],
 )
 @pytest.mark.parametrize("value", [None, 5, b"name", ["name"]])
 def test_a_name_that_is_no_string_is_refused_by_its_type(check: Callable[[Any], str], what: str, value: Any) -> None:
@@ -89,6 +96,14 @@ def test_a_step_name_that_is_no_text_is_refused() -> None:
 def test_a_missing_step_name_is_refused_with_the_form_of_the_call() -> None:
     with pytest.raises(TypeError, match=r"call step.do\(name, fn, \*args\)"):
         check_step_name(print)
+
+
+@pytest.mark.parametrize("tag", ["", "a" * 257, "line\nbreak", "\x00", "half a \ud83d"])
+def test_a_tag_that_no_database_keeps_is_refused(tag: str) -> None:
+    with pytest.raises(InvalidNameError, match=r"tag .* is not allowed: use 1 to 256 characters") as caught:
+        check_tag(tag)
+    assert caught.value.code == "instance.invalid_tag"
+    assert check_tag("größte, 支払い") == "größte, 支払い"
 
 
 @pytest.mark.parametrize("type", ["approval", "order.approval", "v2_order-approved", "a" * 100])

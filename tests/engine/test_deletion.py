@@ -388,6 +388,13 @@ async def test_instances_are_found_by_status_and_by_tag(running):
 # Retention
 
 
+@pytest.mark.parametrize("retention", ["1001 years", timedelta.max, {"error_retention": "99999999999 years"}])
+async def test_to_be_kept_longer_than_dates_can_say_is_refused(running, retention):
+    machine = await running(quick)
+    with pytest.raises(ValueError, match=r"retention(.error_retention)? must be at most 365,000 days, got"):
+        await machine.es.workflow(quick).create(retention=retention)
+
+
 @pytest.mark.parametrize(
     ("workflow", "retention", "kept"),
     [

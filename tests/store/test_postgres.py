@@ -52,6 +52,19 @@ async def silence(store: PostgresStore) -> int:
     return store._identity.worker
 
 
+async def test_what_the_database_refuses_fails_alone(opened: Open):
+    store = await opened()
+    pk = await store.create(new_instance("owner", owned=True))
+    news = [new_instance(f"new{number}", keep_success=2**70 if number == 5 else 1) for number in range(9)]
+    news[7] = new_instance("new7", tags=("a\x00b",))
+    asked = [store.create(new) for new in news] + [store.write(Change(pk, [do(1)]), awaited=True)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [number for number, answer in enumerate(answers) if isinstance(answer, Exception)] == [5, 7]
+    assert [step.seq for step in await store.steps(pk)] == [1]
+    found = [await store.find(WORKFLOW, new.id) for new in news]
+    assert [number for number, one in enumerate(found) if one is None] == [5, 7]
+
+
 # Which rows are looked at
 
 

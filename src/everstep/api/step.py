@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, Ty
 from uuid import UUID
 
 from everstep.api.declared import DeclaredStep, StepCall, StepDecorator
-from everstep.core.durations import Duration, duration_ms
+from everstep.core.durations import Duration, bounded_ms
 from everstep.core.limits import WAIT_MS
 from everstep.core.names import check_event_type, check_step_name
 from everstep.core.step_config import AnyStepConfig, StepConfig
@@ -192,7 +192,7 @@ class WorkflowStep:
             ...     await step.sleep("cool off", "1 hour")
         """
         check_step_name(name)
-        ms = _bounded_ms(duration, f"duration of sleep {name!r}")
+        ms = bounded_ms(duration, WAIT_MS, what=f"duration of sleep {name!r}")
         return self._runner.sleep(name, ms)
 
     def sleep_until(self, name: str, when: datetime) -> Coroutine[None, None, None]:
@@ -243,7 +243,7 @@ class WorkflowStep:
         """
         check_step_name(name)
         check_event_type(type)
-        timeout_ms = _bounded_ms(timeout, f"timeout of wait {name!r}")
+        timeout_ms = bounded_ms(timeout, WAIT_MS, what=f"timeout of wait {name!r}")
         if timeout_ms == 0:
             raise ValueError(f"timeout of wait {name!r} must be longer than 0")
         return self._runner.wait_for_event(name, type, timeout_ms, payload)
@@ -343,10 +343,3 @@ def _not_a_function(value: object) -> str:
         value.close()  # or Python would warn that it was never awaited
     cure = "; give the function and its arguments, not its call: step.do(name, fn, *args)"
     return type(value).__name__ + (cure if inspect.isawaitable(value) else "")
-
-
-def _bounded_ms(duration: Duration, what: str) -> int:
-    ms = duration_ms(duration, what=what)
-    if ms > WAIT_MS:
-        raise ValueError(f"{what} must be at most 365 days, got {duration!r}")
-    return ms

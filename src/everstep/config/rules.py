@@ -7,6 +7,7 @@ import re
 
 from everstep.config.redact import redact_url
 from everstep.core.durations import duration_ms
+from everstep.core.limits import DAY_MS, LONGEST_RETENTION_MS
 from everstep.core.suggest import did_you_mean
 
 _APP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
@@ -32,9 +33,10 @@ def not_empty(value: str) -> None:
         raise ValueError("must not be empty")
 
 
-def duration(value: str) -> None:
-    """Raise `ValueError` unless `value` is a duration such as `"30 days"`."""
-    _duration_ms(value)
+def retention(value: str) -> None:
+    """Raise `ValueError` unless `value` is a duration such as `"30 days"`, for which instances can be kept."""
+    if _duration_ms(value) > LONGEST_RETENTION_MS:
+        raise ValueError(f"must be at most {LONGEST_RETENTION_MS // DAY_MS:,} days, got {value!r}")
 
 
 def lasting(value: str) -> None:

@@ -44,7 +44,7 @@ class RetentionConfig(Struct, frozen=True, kw_only=True):
         _about(
             "How long a complete or terminated instance is kept; 30 days when left out.",
             example="7 days",
-            check=rules.duration,
+            check=rules.retention,
         ),
     ] = None
     error_retention: Annotated[
@@ -52,7 +52,7 @@ class RetentionConfig(Struct, frozen=True, kw_only=True):
         _about(
             "How long an errored instance is kept; 30 days when left out.",
             example="90 days",
-            check=rules.duration,
+            check=rules.retention,
         ),
     ] = None
 

@@ -57,6 +57,23 @@ def duration_ms(value: Duration | float, *, what: str = "duration") -> int:
     raise TypeError(f"{what} must be a string or a timedelta, got {type(value).__name__}; {_EXAMPLE}")
 
 
+def bounded_ms(value: Duration, most_ms: int, *, what: str) -> int:
+    """Turn a duration into milliseconds, and refuse one that is longer than `most_ms`.
+
+    Raises:
+        TypeError, ValueError: as `duration_ms` does, and where it is too long.
+
+    Example:
+        >>> bounded_ms("1 week", 31_536_000_000, what="timeout")
+        604800000
+    """
+    ms = duration_ms(value, what=what)
+    if ms > most_ms:
+        days = most_ms // _UNIT_MS["day"]
+        raise ValueError(f"{what} must be at most {days:,} days, got {value!r}")
+    return ms
+
+
 def format_duration(ms: float) -> str:
     """Write milliseconds for people, in the largest unit that keeps it short.
 

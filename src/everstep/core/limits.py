@@ -23,6 +23,8 @@ BATCH = 100
 """Instances in one batch (inventory §2.2)."""
 RETENTION_MS = 30 * DAY_MS
 """How long ended instances are kept (inventory §3.2)."""
+LONGEST_RETENTION_MS = 365_000 * DAY_MS
+"""The longest an ended instance may be kept: Python's dates end before long after."""
 TAG_CHARS = 256
 """Characters in a tag."""
 WAIT_MS = 365 * DAY_MS

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 
 from everstep.core.errors import InvalidNameError
-from everstep.core.limits import EVENT_TYPE_CHARS, INSTANCE_ID_CHARS, STEP_NAME_CHARS, WORKFLOW_NAME_CHARS
+from everstep.core.limits import (
+    EVENT_TYPE_CHARS,
+    INSTANCE_ID_CHARS,
+    STEP_NAME_CHARS,
+    TAG_CHARS,
+    WORKFLOW_NAME_CHARS,
+)
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _EVENT_TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -55,6 +61,18 @@ def check_step_name(name: object) -> str:
             "step.invalid_name",
         )
     return name
+
+
+def check_tag(tag: object) -> str:
+    """Return `tag` if it is a legal tag, else raise `TypeError` or `InvalidNameError` with the rule."""
+    if not isinstance(tag, str):
+        raise TypeError(f"a tag must be a string, got {type(tag).__name__}")
+    if not 0 < len(tag) <= TAG_CHARS or _CONTROL.search(tag):
+        raise InvalidNameError(
+            f"tag {_shown(tag)} is not allowed: use 1 to {TAG_CHARS} characters, no control characters",
+            "instance.invalid_tag",
+        )
+    return tag
 
 
 def check_event_type(type: object) -> str:

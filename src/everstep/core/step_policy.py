@@ -8,7 +8,7 @@ from typing import Any, cast
 from msgspec import Struct, structs
 
 from everstep.core.backoff import Backoff, retry_delay_ms
-from everstep.core.durations import Duration, duration_ms
+from everstep.core.durations import bounded_ms
 from everstep.core.limits import RETRIES, WAIT_MS
 from everstep.core.step_config import AnyStepConfig, DelayFunction, Retries, RollbackFunction, StepConfig
 from everstep.core.suggest import did_you_mean
@@ -67,7 +67,7 @@ def resolve_policy(config: AnyStepConfig | None, step: str) -> StepPolicy:
     retries = _as_mapping(given.get("retries", {}), Retries, _RETRIES_KEYS, f"retries of step {step!r}")
     timeout_ms = DEFAULT_POLICY.timeout_ms
     if "timeout" in given:
-        timeout_ms = _bounded(given["timeout"], f"timeout of step {step!r}")
+        timeout_ms = bounded_ms(given["timeout"], WAIT_MS, what=f"timeout of step {step!r}")
         if timeout_ms == 0:
             raise ValueError(f"timeout of step {step!r} must be longer than 0")
     if given.get("sensitive") not in (None, "output"):
@@ -76,7 +76,7 @@ def resolve_policy(config: AnyStepConfig | None, step: str) -> StepPolicy:
     rollback, rollback_policy = _rollback(given, step)
     return StepPolicy(
         limit=_limit(retries, step),
-        delay_ms=0 if callable(delay) else _bounded(delay, f"retries.delay of step {step!r}"),
+        delay_ms=0 if callable(delay) else bounded_ms(delay, WAIT_MS, what=f"retries.delay of step {step!r}"),
         delay_function=cast("DelayFunction", delay) if callable(delay) else None,
         jitter=_jitter(retries, step),
         rollback=rollback,
@@ -165,7 +165,7 @@ def keep_first_seen(policy: StepPolicy, seen: Mapping[str, Any] | None) -> StepP
 
 def _max_delay(retries: Mapping[str, Any], step: str) -> int | None:
     max_delay = retries.get("max_delay")
-    return None if max_delay is None else _bounded(max_delay, f"retries.max_delay of step {step!r}")
+    return None if max_delay is None else bounded_ms(max_delay, WAIT_MS, what=f"retries.max_delay of step {step!r}")
 
 
 def _non_retryable(retries: Mapping[str, Any], step: str) -> tuple[type[BaseException], ...]:
@@ -175,13 +175,6 @@ def _non_retryable(retries: Mapping[str, Any], step: str) -> tuple[type[BaseExce
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise TypeError(f"retries.non_retryable of step {step!r} takes exception classes, got {cls!r}")
     return classes
-
-
-def _bounded(value: Duration, what: str) -> int:
-    ms = duration_ms(value, what=what)
-    if ms > WAIT_MS:
-        raise ValueError(f"{what} must be at most 365 days, got {value!r}")
-    return ms
 
 
 def _duration_text(ms: int) -> str:

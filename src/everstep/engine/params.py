@@ -9,8 +9,9 @@ import orjson
 
 from everstep.api.control import Retention
 from everstep.core import codec
-from everstep.core.durations import duration_ms
-from everstep.core.limits import TAG_CHARS
+from everstep.core.durations import Duration, bounded_ms
+from everstep.core.limits import LONGEST_RETENTION_MS
+from everstep.core.names import check_tag
 from everstep.core.suggest import did_you_mean
 from everstep.engine.program import WorkflowDefinition
 from everstep.store.protocol import InstanceRecord, NewInstance
@@ -65,25 +66,24 @@ def retention_ms(retention: Retention | None, definition: WorkflowDefinition) ->
     if retention is None:
         return definition.keep_success, definition.keep_errors
     if not isinstance(retention, Mapping):
-        ms = duration_ms(retention, what="retention")
+        ms = bounded_ms(retention, LONGEST_RETENTION_MS, what="retention")
         return ms, ms
     for key in retention:
         if key not in _RETENTION:
             raise ValueError(f"retention knows no {key!r}{did_you_mean(str(key), _RETENTION)}; known: {_RETENTION}")
     success, errors = (retention.get(key) for key in _RETENTION)
     return (
-        definition.keep_success if success is None else duration_ms(success, what="retention.success_retention"),
-        definition.keep_errors if errors is None else duration_ms(errors, what="retention.error_retention"),
+        definition.keep_success if success is None else _kept_ms(success, "success_retention"),
+        definition.keep_errors if errors is None else _kept_ms(errors, "error_retention"),
     )
 
 
+def _kept_ms(value: Duration, key: str) -> int:
+    return bounded_ms(value, LONGEST_RETENTION_MS, what=f"retention.{key}")
+
+
 def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return tags without repetition. Raises TypeError and ValueError for what is no tag."""
+    """Return tags without repetition. Raises TypeError and InvalidNameError for what is no tag."""
     if isinstance(tags, str):
         raise TypeError(f"tags is a list of words, got the text {tags!r}; write [{tags!r}]")
-    for tag in tags:
-        if not isinstance(tag, str):
-            raise TypeError(f"a tag must be a string, got {type(tag).__name__}")
-        if not 1 <= len(tag) <= TAG_CHARS:
-            raise ValueError(f"a tag has 1 to {TAG_CHARS} characters, this one has {len(tag)}")
-    return tuple(dict.fromkeys(tags))
+    return tuple(dict.fromkeys(check_tag(tag) for tag in tags))

@@ -199,8 +199,8 @@ class Road:
                     lost = lost and bool(entries)  # with nothing to carry out, the next beat registers as well
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LATEST_SECONDS)
-            except Exception as error:  # noqa: BLE001  # every waiter hears of it
-                _answer(entries, [error] * len(entries))
+            except Exception as error:  # noqa: BLE001  # its waiter hears of it
+                await self._refused(lane, entries, error)
                 return
             else:
                 if self.trouble is not None:
@@ -208,6 +208,15 @@ class Road:
                     self.trouble = None
                 _answer(entries, answers)
                 return
+
+    async def _refused(self, lane: int, entries: list[_Entry], error: Exception) -> None:
+        """See that what the database refuses fails alone: it does not say which of a group that is."""
+        if len(entries) == 1:
+            _answer(entries, [error])
+            return
+        middle = len(entries) // 2
+        await self._carry_persistently(lane, entries[:middle])
+        await self._carry_persistently(lane, entries[middle:])
 
     def _tell_trouble(self, error: Exception, delay: float) -> None:
         if self.trouble is None:
