@@ -140,10 +140,10 @@ class Run:
         self.active += 1
         try:
             # In the first turns of a life after a crash not at once: the other branches come back to their steps first.
-            awaited = not self.unseen_cuts.count
-            await self.host.store.write(self._change(step, attempt, consumed), awaited=awaited)
-            if step.final:
-                self.unseen_cuts.ended(step)
+            cuts = self.unseen_cuts
+            await self.host.store.write(self._change(step, attempt, consumed), awaited=not cuts.count)
+            if cuts.count and step.final:
+                cuts.ended(step)
             self.host.watchers.tell_change(self.pk)
         except (InstanceLostError, LeaseLostError):
             self.host.discard(self.pk)  # somebody else has it: nothing more happens here
@@ -158,7 +158,8 @@ class Run:
         self.host.store.write(self._change(step, attempt, ())).add_done_callback(self.host.check_write)
 
     def _change(self, step: StepRecord, attempt: AttemptRecord | None, consumed: Sequence[int]) -> Change:
-        self._unpark()
+        if self.parked:
+            self._unpark()
         if step.final:
             self.stored_open.pop(step.seq, None)
             self.stored_bytes += stored_bytes(step)

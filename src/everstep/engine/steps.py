@@ -39,7 +39,7 @@ class Steps:
             if record.compensable:
                 self._register(record, call, resolve_policy(call.config, call.name))
             return recorded(run, record, call)
-        policy = resolve_policy(call.config, call.name)
+        policy, new = resolve_policy(call.config, call.name), True
         if record is None:
             run.enter()
             if unhindered(run):
@@ -47,14 +47,17 @@ class Steps:
             else:
                 await check_limits(run, call.name)
                 await check_new(run, "step.do", call.name)
+                run.enter()  # things may have changed meanwhile
             record = self._begin(call.name, policy)
         else:
+            new = False
             policy = keep_first_seen(policy, None if record.config is None else msgspec.json.decode(record.config))
         cuts = run.unseen_cuts.of(values.last_asked()) if run.unseen_cuts.count else 0
         if record.attempt or cuts:  # there may be no attempt any more that would note it
             values.asked(record)
         self._register(record, call, policy)
-        run.enter()
+        if not new:  # only now: a replay may be there for no more than the handlers
+            run.enter()
         return await carry_out(run, record, call, policy, cuts)
 
     def _begin(self, name: str, policy: StepPolicy) -> StepRecord:

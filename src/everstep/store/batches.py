@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import orjson
 from msgspec import Struct
 
-from everstep.store.gathered import Gathered, Row, rows_under
+from everstep.store.gathered import STEP_COLUMNS, Gathered, Row, rows_under
 from everstep.store.many import ManyRows, Statement
 from everstep.store.protocol import Change
 
@@ -55,6 +55,7 @@ class Batches:
         self._queries = queries
         self._positions = positions
         self._many = ManyRows(queries)
+        self._one_step = self._many.text("write_steps", 1, STEP_COLUMNS)
         self.clear()
 
     def clear(self) -> None:
@@ -67,8 +68,6 @@ class Batches:
 
     def statements(self, changes: Sequence[Rows]) -> list[Statement]:
         """Return the statements that write changes, in their order."""
-        if len(changes) == 1 and (alone := self.alone(changes[0])) is not None:
-            return [alone]
         statements: list[Statement] = []
         for rows in changes:
             if self.follows(rows):
@@ -94,11 +93,10 @@ class Batches:
                 self._milestones.append((next(positions), rows.pk, rows.milestone, rows.at))
 
     def alone(self, rows: Rows) -> Statement | None:
-        """Return the statement that writes `rows` where they are one step and nothing else, as most are."""
-        if len(rows.steps) != 1 or rows.attempts or rows.consumed or rows.instance:
+        """Return the statement that writes `rows` where they are one step and nothing else: by itself a transaction."""
+        if rows.instance or rows.attempts or rows.consumed or len(rows.steps) != 1:
             return None
-        row = self._gathered.placed(rows.steps[0], next(self._positions))
-        return self._many.text("write_steps", 1, len(row)), row
+        return self._one_step, self._gathered.placed(rows.steps[0], next(self._positions))
 
     def take(self) -> list[Statement]:
         """Return the statements that write what was added, steps before the instances they belong to; start anew."""

@@ -12,6 +12,8 @@ from everstep.core.journal import FINAL, AttemptRecord, StepRecord
 Row: TypeAlias = tuple[Any, ...]
 
 _STATE = 1 + StepRecord.__struct_fields__.index("state")
+STEP_COLUMNS = 1 + len(StepRecord.__struct_fields__) + 2
+"""Of a step's row: its instance, what the journal keeps, and its two positions."""
 
 
 def rows_under(pk: int, records: Sequence[StepRecord] | Sequence[AttemptRecord]) -> Sequence[Row]:
@@ -33,13 +35,20 @@ class Gathered:
 
     def add(self, steps: Sequence[Row], attempts: Sequence[Row]) -> None:
         """Take the rows of one change."""
+        if len(steps) == 1 and not attempts:
+            self._keep(steps[0], next(self._positions))
+            return
         began = [next(self._positions) for _ in steps]
         for attempt in attempts:  # a step's last attempt fails after the step began and before it ends
             self.attempts[attempt[:3]] = (*attempt, next(self._positions))
         for step, position in zip(steps, began, strict=True):
-            # A later state of the same step replaces the earlier one, but not the position where it began.
-            known = self.steps.get(step[:2])
-            self.steps[step[:2]] = self.placed(step, position if known is None else known[-2])
+            self._keep(step, position)
+
+    def _keep(self, step: Row, position: int) -> None:
+        # A later state of the same step replaces the earlier one, but not the position where it began.
+        key = step[:2]
+        known = self.steps.get(key)
+        self.steps[key] = self.placed(step, position if known is None else known[-2])
 
     def placed(self, step: Row, began: int) -> Row:
         """Return a step's row with its positions: where it began, and where it ended if it has."""

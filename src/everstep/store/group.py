@@ -83,12 +83,12 @@ class GroupCommit:
         if self._closing:
             raise StoreError("the store is closed")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._pending.append((operation, future))
         if awaited:
             self._waiters += 1
             if self._lone_groups >= LONE_GROUPS and self._may_commit_here():
-                self._commit_here()
+                self._commit_here(operation, future)
                 return future
+        self._pending.append((operation, future))
         if not self._thread_busy:
             if len(self._pending) >= EARLY_GROUP:
                 self._hand_over()
@@ -108,18 +108,31 @@ class GroupCommit:
         await asyncio.to_thread(self._thread.join)
 
     def _may_commit_here(self) -> bool:
-        return self._turn_seconds < TURN_SECONDS and not self._thread_busy and self._is_small()
+        quick = self._commit_seconds <= INLINE_SECONDS
+        return quick and self._turn_seconds < TURN_SECONDS and not (self._pending or self._thread_busy)
 
-    def _is_small(self) -> bool:
-        return len(self._pending) <= INLINE_GROUP and self._commit_seconds <= INLINE_SECONDS
-
-    def _commit_here(self) -> None:
-        """Commit before the caller goes on, and keep account of how long the loop has to wait."""
+    def _commit_here(self, operation: Any, future: asyncio.Future[Any]) -> None:
+        """Commit one operation before its caller goes on, and keep account of how long the loop has to wait."""
         if not self._turn_seconds:
             self._loop.call_soon(self._turned)
         self._waiters = 0
-        self._commit_on_loop()
-        self._turn_seconds += self._commit_seconds
+        began = time.perf_counter()
+        try:
+            [answer] = self._commit((operation,))
+        except self._retryable:
+            # The disk is in trouble: the thread waits for it, the loop does not.
+            self._pending.append((operation, future))
+            self._hand_over()
+            return
+        except Exception as error:  # noqa: BLE001  # its waiter hears of it
+            answer = error
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+        seconds = time.perf_counter() - began
+        self._turn_seconds += seconds
+        self._commit_seconds += 0.1 * (seconds - self._commit_seconds)
 
     def _turned(self) -> None:
         self._turn_seconds = 0.0
@@ -130,7 +143,7 @@ class GroupCommit:
             return
         self._lone_groups = self._lone_groups + 1 if self._waiters <= 1 else 0
         self._waiters = 0
-        if self._is_small():
+        if len(self._pending) <= INLINE_GROUP and self._commit_seconds <= INLINE_SECONDS:
             self._commit_on_loop()
         else:
             self._hand_over()
@@ -145,7 +158,6 @@ class GroupCommit:
         try:
             answers = self._timed_commit(group)
         except self._retryable:
-            # The disk is in trouble: the thread waits for it, the loop does not.
             self._pending.extendleft(reversed(group))
             self._hand_over()
             return

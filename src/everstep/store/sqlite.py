@@ -217,6 +217,11 @@ class SqliteStore:
 
     def _commit(self, operations: Sequence[Any]) -> list[Any]:
         """Carry out a group in one transaction. One that cannot be carried out fails alone, not its group."""
+        first = operations[0]
+        if len(operations) == 1 and type(first) is Rows and (alone := self._batches.alone(first)) is not None:
+            self._synchronise(relaxed=first.relaxed)
+            self._writing.execute(*alone)
+            return [None]
         only_rows = set(map(type, operations)) == _ONLY_ROWS
         self._synchronise(relaxed=only_rows and operations[0].relaxed and all(rows.relaxed for rows in operations))
         try:
