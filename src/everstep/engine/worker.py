@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from everstep.core.errors import EverstepError, InstanceLostError, LeaseLostError
@@ -46,6 +48,8 @@ class Worker:
         self._sure_until = time.monotonic() + self._lease_seconds * RENEWED
         self._sure = asyncio.Event()
         self._orphans: set[int] = set()
+        self._followed: Sequence[int] = ()
+        self._looking: set[asyncio.Task[None]] = set()
         self.trouble: str | None = None
 
     async def synchronise(self) -> None:
@@ -108,13 +112,14 @@ class Worker:
 
     async def _beat(self) -> None:
         engine, asked_at = self._engine, time.monotonic()
-        news = await self._store.beat(engine.program.names, engine.watchers.watched())
+        news = await self._store.beat(engine.program.names, engine.watchers.watched(), self._followed)
         if isinstance(engine.clock, SharedClock):
             engine.clock.correct(news.now, asked_at=asked_at)
-        self._sure_until = asked_at + self._lease_seconds * RENEWED
-        self._sure.set()
         for pk in news.noted:
             await self.follow(pk)
+        self._followed = news.notes
+        self._sure_until = asked_at + self._lease_seconds * RENEWED
+        self._sure.set()
         for pk in news.ended:
             engine.watchers.tell_end(pk)
         if time.monotonic() - self._beaten_at > self._lease_seconds / 2:
@@ -168,7 +173,11 @@ class Worker:
     async def follow(self, pk: int) -> None:
         """Bring an instance in memory to where somebody else brought it on disk."""
         engine = self._engine
-        seen = await self._store.look(pk)
+        while True:
+            before = engine.resident(pk)
+            seen = await self._store.look(pk)
+            if engine.resident(pk) is before:  # else a claim came in between, and what was seen may be from before it
+                break
         if seen is None or not seen.mine or seen.instance.ended:
             engine.discard(pk)
             if seen is None or seen.instance.ended:
@@ -193,9 +202,22 @@ class Worker:
         at = engine.clock.now()
         written = engine.store.write(Change(instance.pk, instance=InstanceChange("paused", at=at)))
         written.add_done_callback(engine.check_write)
+        written.add_done_callback(partial(self._look_again, instance.pk))
         engine.discard(instance.pk)
         engine.watchers.tell_change(instance.pk)
         engine.telemetry.emit(happened.InstancePaused(workflow=instance.workflow, instance_id=instance.id, at=at))
+
+    def _look_again(self, pk: int, _: asyncio.Future[None]) -> None:
+        looking = self._engine.loop.create_task(self._resumed(pk))
+        self._looking.add(looking)
+        looking.add_done_callback(self._looking.discard)
+
+    async def _resumed(self, pk: int) -> None:
+        """Let an instance go on that was put away for a pause which was taken back in the meantime."""
+        with contextlib.suppress(EverstepError):  # the sweep finds it
+            seen = await self._store.look(pk)
+            if seen is not None and seen.mine and seen.instance.status == "running" and not self._engine.resident(pk):
+                await self._engine.make_due(pk)
 
     def _go_on(self, run: Run, seen: Seen) -> None:
         if run.paused_since is not None and seen.instance.status == "running":

@@ -113,11 +113,15 @@ class Change(Struct, gc=False):
 
 
 class Claimed(Struct, frozen=True):
-    """An instance that belongs to the caller from now on, with all it needs to go on."""
+    """An instance that belongs to the caller from now on, with all it needs to go on.
+
+    `kept` is whether it was the caller's before as well: nobody else can have moved it since.
+    """
 
     instance: InstanceRecord
     steps: list[StepRecord]
     events: list[EventRecord]
+    kept: bool = True
 
 
 class Claim(Struct, frozen=True):

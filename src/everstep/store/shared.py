@@ -20,6 +20,7 @@ class News(Struct, frozen=True):
         lapsed: Workers whose lease is over.
         ended: Of the instances asked about, those that have ended or are gone.
         workers: How many there are.
+        notes: By which it knows of `noted`. Until it says that it has followed them, it is told again.
     """
 
     now: int
@@ -28,6 +29,7 @@ class News(Struct, frozen=True):
     lapsed: list[int]
     ended: list[int]
     workers: int = 1
+    notes: Sequence[int] = ()
 
 
 class Seen(Struct, frozen=True):
@@ -52,8 +54,8 @@ class SharedStore(Store, Protocol):
         """Call back when somebody else has news for this worker; return whether notifications can be had."""
         ...
 
-    async def beat(self, workflows: Sequence[str], watched: Sequence[int]) -> News:
-        """Renew the lease and hear what is new."""
+    async def beat(self, workflows: Sequence[str], watched: Sequence[int], followed: Sequence[int] = ()) -> News:
+        """Renew the lease and hear what is new, except for notes that were followed."""
         ...
 
     async def adopt(self, workers: Sequence[int], *, now: int) -> int:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -94,6 +94,14 @@ class Road:
         self._verbs += type(operation) is Verb
         self._schedule()
         return future
+
+    def withdraw(self, pks: Collection[int]) -> None:
+        """Forget what is queued for instances that were claimed anew: it is of a run from before."""
+        if not pks:
+            return
+        for entry in [entry for entry in self._pending if type(entry.operation) is Rows and entry.operation.pk in pks]:
+            self._pending.remove(entry)
+            entry.future.cancel()
 
     async def close(self) -> None:
         """Carry out what is queued; with a database in trouble, only as long as patience lasts."""

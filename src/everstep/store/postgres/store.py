@@ -133,18 +133,20 @@ class PostgresStore:
         if self._heard is not None:
             self._heard()
 
-    async def beat(self, workflows: Sequence[str], watched: Sequence[int]) -> News:
+    async def beat(self, workflows: Sequence[str], watched: Sequence[int], followed: Sequence[int] = ()) -> News:
         who = self._identity
         if self._heard is not None and self._ear is not None and self._ear.lost:
             with contextlib.suppress(StoreUnavailableError):  # deaf for now: the beat brings the same news, later
                 await self.listen(self._heard)
         [row] = await self._pulse.fetch(
-            self._queries["beat"], who.worker, who.epoch, self.lease_ms, list(workflows), list(watched)
+            self._queries["beat"], who.worker, who.epoch, self.lease_ms, list(workflows), list(watched), list(followed)
         )
         if not row["stands"]:
             self._fallen = max(self._fallen, who.worker)
             await self._expelled()
-        return News(row["now"], row["noted"], row["next_due"], row["lapsed"], row["ended"], row["workers"])
+        return News(
+            row["now"], row["noted"], row["next_due"], row["lapsed"], row["ended"], row["workers"], row["notes"]
+        )
 
     async def adopt(self, workers: Sequence[int], *, now: int) -> int:
         adopted, lapsed = 0, list(workers)
@@ -230,6 +232,8 @@ class PostgresStore:
 
         work = self._work("claim", names, now=now, limit=limit, woken_first=woken_first)
         claim: Claim = await self._travel(Verb(work, kept=True, first=first), None)
+        if self._road is not None:
+            self._road.withdraw({one.instance.pk for one in claim.claimed if not one.kept})
         for one in claim.claimed:
             self._names.learn(one.instance.workflow, one.instance.id, one.instance.pk)
         return claim

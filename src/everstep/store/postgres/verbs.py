@@ -124,7 +124,9 @@ class Verbs:
                 await self._fetch("leave_notes", *zip(*others, strict=True))
             steps = grouped(await self._fetch("steps_of", pks), step_of)
             events = grouped(await self._fetch("events_of", pks), lambda row: EventRecord(*row[1:]))
-            claimed = [Claimed(by_pk[pk], steps.get(pk, []), events.get(pk, [])) for pk in pks]
+            claimed = [
+                Claimed(by_pk[pk], steps.get(pk, []), events.get(pk, []), owner == self._worker) for pk, owner in due
+            ]
         [next_due] = [row[0] for row in await self._fetch("peek", workflows)] or [None]
         if next_due is not None and len(due) < limit:  # due already, but left to others for the moment
             next_due = max(next_due, now + 1 if next_due > now else now + GRACE_MS)

@@ -172,7 +172,9 @@ update everstep.instance set due_at = 0 where pk = any ($1::bigint[]) and status
 -- Who owns them elsewhere looks at them.
 with noted as (
   insert into everstep.note (worker, instance)
-  select owner, pk from everstep.instance where pk = any ($1::bigint[]) and owner <> $2
+  select owner, pk
+    from everstep.instance
+   where pk = any ($1::bigint[]) and owner <> $2 and owner in (select id from everstep.worker)
   returning worker
 )
 select pg_notify('everstep_' || worker, '') from (select distinct worker from noted) as owners
@@ -180,13 +182,18 @@ select pg_notify('everstep_' || worker, '') from (select distinct worker from no
 -- name: leave_note
 -- Tell an instance's owner to look at it.
 with noted as (
-  insert into everstep.note (worker, instance) values ($1, $2) returning worker
+  insert into everstep.note (worker, instance)
+  select id, $2 from everstep.worker where id = $1
+  returning worker
 )
 select pg_notify('everstep_' || worker, '') from noted
 
 -- name: leave_notes
--- Tell owners that their instances were taken over; they hear of it in their own time.
-insert into everstep.note (worker, instance) select * from unnest($1::bigint[], $2::bigint[])
+-- Tell owners that their instances were taken over; they hear of it in their own time, unless they have left.
+insert into everstep.note (worker, instance)
+select owner, pk
+  from unnest($1::bigint[], $2::bigint[]) as taken (owner, pk)
+ where owner in (select id from everstep.worker)
 
 -- name: notify_due
 -- Tell every worker that something is due which this one does not take.
@@ -246,18 +253,20 @@ delete from everstep.worker as w
 delete from everstep.note where worker = $1
 
 -- name: beat
--- All a worker asks when nothing happens: renew the lease when a third of it is gone, take the notes, hear the time, what is
--- due when, whose lease has lapsed, and who of those that somebody here waits for has ended.
+-- All a worker asks when nothing happens: renew the lease when a third of it is gone, hear the time, what it was left notes
+-- about, what is due when, whose lease has lapsed, and who of those that somebody here waits for has ended. Notes are
+-- deleted when they were followed, not when they are read: the answer may be lost.
 with renewed as (
   update everstep.worker
      set lease_until = clock_timestamp() + $3::bigint * interval '1 millisecond'
    where id = $1 and epoch = $2 and lease_until < clock_timestamp() + $3::bigint * interval '1 millisecond' * 2 / 3
-), taken as (
-  delete from everstep.note where worker = $1 returning instance
+), followed as (
+  delete from everstep.note where worker = $1 and id = any ($6::bigint[])
 )
 select exists (select from everstep.worker where id = $1 and epoch = $2) as stands,
        (extract(epoch from clock_timestamp()) * 1000)::bigint as now,
-       array (select distinct instance from taken) as noted,
+       array (select distinct instance from everstep.note where worker = $1 and id <> all ($6::bigint[])) as noted,
+       array (select id from everstep.note where worker = $1 and id <> all ($6::bigint[])) as notes,
        (select due_at
           from everstep.instance
          where due_at is not null and workflow || '' = any ($4::text[])

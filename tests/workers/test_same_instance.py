@@ -1,0 +1,195 @@
+"""Two workers and one instance: what is in the memory of one while the other moves it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from everstep import Everstep, WorkflowEntrypoint
+from everstep.engine.engine import Engine
+from everstep.store.driver import StoreUnavailableError
+from postgres_server import PostgresServer
+
+RAN: list[str] = []
+
+
+class Naps(WorkflowEntrypoint[Any, Any]):
+    """A step, a nap, a step, a nap, a step."""
+
+    async def run(self, event: Any, step: Any) -> Any:
+        await step.do("first", {"rollback": self.undo}, self.note, "first")
+        await step.sleep("nap", "1 second")
+        await step.do("second", self.note, "second")
+        await step.sleep("another", "0.8 seconds")
+        return await step.do("third", self.note, "third")
+
+    async def note(self, what: str) -> str:
+        RAN.append(what)
+        return what
+
+    async def undo(self, _: Any) -> None:
+        RAN.append("undone")
+
+
+class Short(WorkflowEntrypoint[Any, Any]):
+    """Twenty steps that last a moment each."""
+
+    async def run(self, event: Any, step: Any) -> Any:
+        for number in range(20):
+            await step.do(f"step {number}", asyncio.sleep, event.payload["seconds"])
+        return "done"
+
+
+class Hears(WorkflowEntrypoint[Any, Any]):
+    """Waits for an event while a step is at work."""
+
+    async def run(self, event: Any, step: Any) -> Any:
+        busy = asyncio.ensure_future(step.do("busy", asyncio.sleep, 30))
+        heard = await step.wait_for_event("news", type="go", timeout="1 hour")
+        busy.cancel()
+        return heard.payload
+
+
+WORKFLOWS = [Naps, Short, Hears]
+
+
+@pytest.fixture
+async def two(postgres_server: PostgresServer) -> AsyncIterator[tuple[Everstep, Everstep]]:
+    """An engine that takes instances, and another one on the same database that does not."""
+    RAN.clear()
+    url = postgres_server.empty_schema()
+    async with Everstep(WORKFLOWS, database=url) as takes, Everstep(WORKFLOWS, database=url) as asks:
+        engine_of(asks).dispatcher.stop()
+        yield takes, asks
+
+
+def engine_of(es: Everstep) -> Engine:
+    return es.control._engine
+
+
+@contextlib.contextmanager
+def deaf(es: Everstep) -> Iterator[None]:
+    """Hold a worker's news back for as long as the block lasts."""
+    worker: Any = engine_of(es).worker
+    beat, hears = worker._beat, asyncio.Event()
+
+    async def late() -> None:
+        await hears.wait()
+        await beat()
+
+    worker._beat = late
+    yield
+    worker._beat = beat
+    hears.set()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("verb", ["restart", "rollback"])
+async def test_who_has_not_heard_yet_that_an_instance_was_moved_goes_on_from_what_is_on_disk(two, verb: str):
+    takes, asks = two
+    instance = await takes.workflow(Naps).create(id="x")
+    await until(lambda: RAN == ["first"])
+    with deaf(takes):
+        await asyncio.sleep(0.1)
+        asked = await asks.workflow(Naps).get("x")
+        await (asked.restart() if verb == "restart" else asked.terminate(rollback=True))
+        engine_of(takes).dispatcher.kick()
+        await asyncio.sleep(0.3)
+    if verb == "restart":
+        assert await instance.result(timeout="10 seconds") == "third"
+        assert RAN == ["first", "first", "second", "third"]
+    else:
+        await until(lambda: "undone" in RAN)
+        assert RAN == ["first", "undone"]
+
+
+async def test_who_was_slow_goes_on_from_where_another_has_brought_its_instance(two):
+    slow, other = two
+    instance = await slow.workflow(Naps).create(id="x")
+    await until(lambda: RAN == ["first"])
+    with deaf(slow):
+        engine_of(slow).dispatcher.stop()
+        engine_of(other).dispatcher._stopped = False
+        engine_of(other).dispatcher.kick()
+        await until(lambda: RAN == ["first", "second"])
+        await until(lambda: engine_of(other).resident(1).parked)
+        engine_of(other).dispatcher.stop()
+        engine_of(slow).dispatcher._stopped = False
+        await asyncio.sleep(1)
+        engine_of(slow).dispatcher.kick()
+        assert await instance.result(timeout="10 seconds") == "third"
+    assert RAN == ["first", "second", "third"]
+
+
+async def test_a_look_that_a_claim_overtakes_is_taken_again(two):
+    takes, asks = two
+    instance = await takes.workflow(Short).create(id="x", params={"seconds": 0.02})
+    read = engine_of(takes).store._read
+
+    async def slow(query: str, *arguments: Any) -> Any:
+        rows = await read(query, *arguments)
+        if query == "owned":
+            await asyncio.sleep(0.3)
+        return rows
+
+    engine_of(takes).store._read = slow
+    asked = await asks.workflow(Short).get("x")
+    await asked.pause()
+    await asyncio.sleep(0.1)
+    await asked.resume()
+    await asyncio.sleep(0.05)
+    engine_of(takes).dispatcher.kick()
+    assert await instance.result(timeout="10 seconds") == "done"
+
+
+async def test_a_pause_taken_back_before_its_owner_has_heard_stops_nobody(two):
+    takes, asks = two
+    instance = await takes.workflow(Short).create(id="x", params={"seconds": 0.1})
+    asked = await asks.workflow(Short).get("x")
+    await asked.pause()
+    await asyncio.sleep(0.05)  # its owner knows, and waits for the end of the step
+    with deaf(takes):
+        await asked.resume()
+        await asyncio.sleep(0.3)
+    assert await instance.result(timeout="10 seconds") == "done"
+
+
+async def test_news_whose_answer_was_lost_is_told_again(two):
+    takes, asks = two
+    instance = await takes.workflow(Hears).create(id="x")
+    store = engine_of(takes).store
+    beat, lost = store.beat, []
+
+    async def loses_one(*arguments: Any) -> Any:
+        news = await beat(*arguments)
+        if news.noted and not lost:
+            lost.append(news)
+            raise StoreUnavailableError("the answer was lost")
+        return news
+
+    store.beat = loses_one
+    await (await asks.workflow(Hears).get("x")).send_event(type="go", payload="heard")
+    assert await instance.result(timeout="10 seconds") == "heard"
+    assert lost
+
+
+async def test_notes_are_not_left_for_those_who_have_left(postgres_server: PostgresServer):
+    url = postgres_server.empty_schema()
+    async with Everstep(WORKFLOWS, database=url) as stays:
+        async with Everstep(WORKFLOWS, database=url) as leaves:
+            engine_of(stays).dispatcher.stop()
+            instances = [await leaves.workflow(Naps).create(id=f"x{number}") for number in range(3)]
+            await until(lambda: all(run.parked for run in engine_of(leaves).runs()))
+        for instance in instances:
+            await (await stays.workflow(Naps).get(instance.id)).terminate()
+        store: Any = engine_of(stays).store
+        assert await store._pulse.fetch(f"select * from {store._address.schema}.note") == []
