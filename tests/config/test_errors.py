@@ -100,6 +100,13 @@ WORKFLOW = '[[workflows]]\nclass_name = "Order"\n'
             ),
         ),
         (
+            f"{WORKFLOW}schedules = '99 6 * * *'",
+            (
+                "everstep.toml:3: workflows[0].schedules: '99 6 * * *' is not a schedule: '99' is no minute; "
+                "write 0 to 59, or ranges (1-5), steps (*/2) and lists (1,3) of these"
+            ),
+        ),
+        (
             f"{WORKFLOW}schedules = []",
             (
                 "everstep.toml:3: workflows[0].schedules: is empty; "

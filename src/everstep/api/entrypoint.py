@@ -107,7 +107,7 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
 
 
 class WorkerEntrypoint(_Entrypoint[EnvT], Generic[EnvT]):
-    """The web side of an app: a subclass named `Default` with `fetch`, and `scheduled` if it has schedules.
+    """The web side of an app: a subclass named `Default` with `fetch`. A `scheduled` is not called by this release.
 
     Example:
         >>> class Default(WorkerEntrypoint):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import keyword
 import re
 
+from everstep.config.cron import check_cron
 from everstep.config.redact import redact_url
 from everstep.core.durations import duration_ms
 from everstep.core.limits import DAY_MS, LONGEST_RETENTION_MS
 from everstep.core.suggest import did_you_mean
 
 _APP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
-_CRON_FIELD = re.compile(r"[0-9A-Za-z*?/,#-]+")
 _SCHEMES = ("sqlite", "postgresql", "postgres")
 
 
@@ -46,18 +46,13 @@ def lasting(value: str) -> None:
 
 
 def crons(value: str | list[str]) -> None:
-    """Raise `ValueError` unless every schedule has the five fields of cron."""
+    """Raise `ValueError` unless every schedule has the five fields of cron, each with what it takes."""
     for cron in [value] if isinstance(value, str) else value:
-        fields = cron.split()
-        if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):
-            raise ValueError(
-                f"{cron!r} is not a schedule: write five fields (minute, hour, day, month, weekday; UTC) "
-                'such as "0 9 * * 1"'
-            )
+        check_cron(cron)
 
 
 def some_crons(value: str | list[str]) -> None:
-    """Raise `ValueError` unless there is a schedule, and every one has the five fields of cron."""
+    """Raise `ValueError` unless there is a schedule, and every one is as `crons` wants it."""
     if not value:
         raise ValueError('is empty; write a schedule such as "0 9 * * 1", or leave the key out')
     crons(value)

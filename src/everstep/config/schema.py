@@ -102,7 +102,8 @@ class WorkflowConfig(Struct, frozen=True, kw_only=True):
     schedules: Annotated[
         str | list[str],
         _about(
-            "When to create instances: a cron expression of five fields in UTC, or a list of them.",
+            "When to create instances: a cron expression of five fields in UTC, or a list of them. "
+            "Checked, and not run by this release.",
             example="0 9 * * 1",
             check=rules.some_crons,
         ),
@@ -158,7 +159,8 @@ class TriggersConfig(Struct, frozen=True, kw_only=True):
     crons: Annotated[
         list[str],
         _about(
-            "When to call the app's `scheduled`: cron expressions of five fields in UTC.",
+            "When to call the app's `scheduled`: cron expressions of five fields in UTC. "
+            "Checked, and not run by this release.",
             example=["*/15 * * * *"],
             check=rules.crons,
         ),

@@ -61,7 +61,7 @@ class WorkflowEvent(Struct, Generic[PayloadT], frozen=True):
         timestamp: When the instance was created.
         instance_id: The instance's id.
         workflow_name: The workflow's name.
-        schedule: The schedule that created the instance, or None.
+        schedule: The schedule that created the instance, or None; always None in this release, which runs no schedules.
     """
 
     payload: PayloadT

@@ -62,6 +62,8 @@ def load_program(project: Project) -> UserProgram:
         notes.append(f"{main} has no `Default` entrypoint, `fetch` or `app`: only the inspector and the API answer")
     if not workflows:
         notes.append(f"no workflows found in {main}")
+    if project.config.triggers.crons:
+        notes.append("triggers.crons has schedules, and this release does not run them")
     return UserProgram(workflows, web, _version(project.root), notes)
 
 
@@ -117,6 +119,8 @@ def _configured(project: Project, module: ModuleType, notes: list[str]) -> Itera
         if workflow.script_name and workflow.script_name != project.config.name:
             notes.append(f"workflow {workflow.name!r} belongs to the app {workflow.script_name!r}: not run here")
             continue
+        if workflow.crons:
+            notes.append(f"workflow {workflow.name!r} has schedules, and this release does not run them")
         try:
             yield _find_class(workflow, module, project)
         except ConfigError as error:
