@@ -194,6 +194,18 @@ def test_run_once_returns_the_output() -> None:
     assert Doubled.run_once(21, database="sqlite:///:memory:") == 42
 
 
+class Refused(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
+        raise ValueError("no stock")
+
+
+def test_what_run_once_raises_is_the_instances_error_and_no_other_before_it() -> None:
+    with pytest.raises(ValueError, match="no stock") as caught:
+        Refused.run_once(database="sqlite:///:memory:")
+
+    assert caught.value.__context__ is None
+
+
 async def test_run_once_is_refused_in_a_running_loop_with_what_to_use() -> None:
     with pytest.raises(RuntimeError, match=r"Doubled.run_once\(\) blocks, .* use async with Everstep"):
         Doubled.run_once(21)

@@ -100,10 +100,12 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(run())
-        raise RuntimeError(
-            f"{cls.__name__}.run_once() blocks, and an event loop is running: use async with Everstep(…)"
-        )
+            pass
+        else:
+            raise RuntimeError(
+                f"{cls.__name__}.run_once() blocks, and an event loop is running: use async with Everstep(…)"
+            )
+        return asyncio.run(run())  # here, or what the instance ended with would be shown after the error above
 
 
 class WorkerEntrypoint(_Entrypoint[EnvT], Generic[EnvT]):
