@@ -238,6 +238,15 @@ def test_what_is_decorated_has_to_be_a_function(step: Any) -> None:
         step.do("charge")(5)
 
 
+async def test_a_step_that_got_no_function_is_refused_when_it_is_awaited_with_what_to_write(step: Any) -> None:
+    with pytest.raises(TypeError, match=r"^step 'charge' got no function: write await step.do\('charge', fn, \*args\)"):
+        await step.do("charge")
+    with pytest.raises(TypeError, match=r"^step 'charge' got no function"):
+        await asyncio.gather(step.do("charge", config={"timeout": "1 hour"}))
+    with pytest.raises(TypeError, match=r"^a step got no function: write await step.do\(name, fn, \*args\)"):
+        await step.do()
+
+
 def test_a_lambda_needs_a_name_only_when_its_own_is_not_allowed(step: Any) -> None:
     with pytest.raises(ValueError, match="step name '' is not allowed"):
         step.do(partial(charge, "ord_1"))

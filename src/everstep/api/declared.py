@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, overload
 
 from msgspec import Struct, structs
 
@@ -49,6 +49,15 @@ class StepDecorator:
             raise TypeError(f"@step.do({self._name!r}) decorates a function, got {type(fn).__name__}")
         name = check_step_name(self._name if self._name is not None else getattr(fn, "__name__", ""))
         return self._declare(StepCall(name, self._config, fn), self._concurrent)
+
+    if not TYPE_CHECKING:  # a type checker has to go on refusing `await step.do("name")`
+
+        def __await__(self) -> NoReturn:
+            step, name = ("a step", "name") if self._name is None else (f"step {self._name!r}", repr(self._name))
+            raise TypeError(
+                f"{step} got no function: write await step.do({name}, fn, *args), or decorate one with "
+                f"@step.do({name}), call it and await that"
+            )
 
 
 class DeclaredStep(Generic[T]):
