@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 RUN_ELSEWHERE = {
     "python3 run.py demo --once": "tests/examples/test_order_pipeline_demo.py",
     "python3 run.py test": "this very suite",
+    "pip install .": "this very suite runs on an installed checkout",
 }
 CHECKED_ELSEWHERE = {
     "toml": "tests/config",
@@ -87,11 +90,12 @@ def test_the_first_example_goes_on_after_kill_9(tmp_path: Path) -> None:
 
 def test_shell_blocks_of_the_readme_work_in_order(tmp_path: Path) -> None:
     commands = [line for page, text in blocks("sh") if page.name == "README.md" for line in text.splitlines()]
-    commands = [command for command in commands if command not in RUN_ELSEWHERE and command != "pip install everstep"]
+    commands = [command for command in commands if command not in RUN_ELSEWHERE]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folder, server, id = tmp_path, None, "ID"
+    folder, server, id = tmp_path / "clone", None, "ID"
+    folder.mkdir()
     try:
         for command in commands:
             if command.startswith("cd "):
@@ -118,6 +122,26 @@ def test_shell_blocks_of_the_readme_work_in_order(tmp_path: Path) -> None:
         if server is not None:
             server.terminate()
             server.wait(20)
+
+
+def test_what_is_installed_is_this_checkout_and_not_what_no_index_has() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    pages = [
+        *PAGES,
+        ROOT / "examples/order_pipeline/README.md",
+        *(ROOT / "src/everstep/cli/templates").rglob("*.md.txt"),
+    ]
+    installed = [
+        argument
+        for page in pages
+        for command in re.findall(r"pip install ([^`\n]+)", page.read_text(encoding="utf-8"))
+        for argument in shlex.split(command)
+    ]
+
+    assert {".", ".[postgres]"} <= set(installed)
+    for argument in installed:
+        assert not argument.startswith("everstep"), argument
+        assert set(re.findall(r"^\.\[(\w+)\]", argument)) <= set(extras)
 
 
 def shell(command: str, folder: Path) -> str:

@@ -33,7 +33,9 @@ def open_store(
     except ModuleNotFoundError as error:
         if error.name != "asyncpg":
             raise
-        raise StoreError('PostgreSQL needs a driver: pip install "everstep[postgres]"') from None
+        raise StoreError(
+            'PostgreSQL needs a driver: pip install asyncpg, or everstep with its extra "postgres"'
+        ) from None
     return PostgresStore(url, lease_ms=lease_ms, direct=direct)
 
 
