@@ -11,10 +11,18 @@ from benchmarks.peers.everstep import EverstepPeer
 from benchmarks.processes import ROOT
 
 
+def full_hash(revision: str) -> str:
+    """Return the hash of a commit. Raises ValueError if there is no such commit."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise ValueError(f"--against: there is no commit {revision!r} in this checkout")
+    return ran.stdout.strip()
+
+
 @contextlib.contextmanager
-def commit(revision: str) -> Iterator[EverstepPeer]:
-    """Check a commit out beside this tree. Raises SystemExit if there is no such commit."""
-    full = _git("rev-parse", "--verify", f"{revision}^{{commit}}")
+def commit(full: str) -> Iterator[EverstepPeer]:
+    """Check a commit out beside this tree, by its full hash."""
     tree = BENCH / "against" / full[:12]
     if not tree.exists():
         _git("worktree", "add", "--detach", str(tree), full)
@@ -24,8 +32,7 @@ def commit(revision: str) -> Iterator[EverstepPeer]:
         _git("worktree", "remove", "--force", str(tree))
 
 
-def _git(*arguments: str) -> str:
+def _git(*arguments: str) -> None:
     ran = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
     if ran.returncode:
         raise SystemExit(f"git {' '.join(arguments)}: {ran.stderr.strip()}")
-    return ran.stdout.strip()

@@ -64,6 +64,33 @@ def test_an_unknown_choice_is_refused_with_what_is_known(
     assert "known: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "/nonexistent/x.json"], "argument --json: there is no directory '/nonexistent'"),
+        (["--chart", "/nonexistent/x.svg"], "argument --chart: there is no directory '/nonexistent'"),
+        (["--json", "/"], "argument --json: '/' cannot be written"),
+        (["--rounds", "0"], "argument --rounds: '0' is not a whole number from 1 up"),
+        (["--rounds", "-1"], "argument --rounds: '-1' is not a whole number from 1 up"),
+        (["--rounds", "two"], "argument --rounds: 'two' is not a whole number from 1 up"),
+        (["--against", "nosuch"], "--against: there is no commit 'nosuch' in this checkout"),
+    ],
+)
+def test_what_cannot_come_to_a_result_is_refused_before_anything_is_measured(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object, **__: object) -> Results:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(rounds, "run", run)
+
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--quick", *arguments])
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"run.py bench: error: {message}"
+
+
 def test_the_command_measures_prints_and_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,7 +132,7 @@ def test_without_everstep_there_is_nothing_to_compare_and_the_command_fails(monk
 def test_a_commit_is_checked_out_for_the_comparison_and_gone_afterwards() -> None:
     if revision() == "unknown":
         pytest.skip("not a git checkout")
-    with against.commit("HEAD") as peer:
+    with against.commit(against.full_hash("HEAD")) as peer:
         assert (peer.tree / "src" / "everstep" / "__init__.py").exists()
         assert peer.tree.is_relative_to(BENCH)
     assert not peer.tree.exists()
