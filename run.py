@@ -43,8 +43,14 @@ def main() -> int:
             return test(arguments)
         case ["bench", *arguments]:  # sets up what it needs by itself, in `.bench`
             return subprocess.run([sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, check=False).returncode
-        case _:
+        case ["-h" | "--help" | "help", *_]:
             print(__doc__)
+            return 0
+        case [unknown, *_]:
+            print(f"run.py: there is no command {unknown!r}\n\n{__doc__}", file=sys.stderr)
+            return 2
+        case _:
+            print(__doc__, file=sys.stderr)
             return 2
 
 
