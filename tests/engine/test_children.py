@@ -401,6 +401,25 @@ async def test_a_child_begun_by_a_child_while_their_parent_is_ended_ends_as_well
     assert (await machine.handle(Ship, "c").status()).status == "terminated"
 
 
+@pytest.mark.parametrize("verb", ["terminate", "delete", "restart"])
+async def test_a_child_that_ends_while_its_parent_is_ended_keeps_nobody_from_it(running, monkeypatch, verb):
+    @flow
+    async def ship(event, step):
+        return (await step.wait_for_event("packed", type="packed")).payload
+
+    @flow
+    async def order(event, step):
+        return await asyncio.gather(step.run_workflow("ship", ship), step.run_workflow("ship", ship))
+
+    machine = await running(order, ship)
+    instance = await machine.create(order)
+    await machine.settle()
+    second, first = await machine.es.workflow(ship).list()
+    _slow_family(machine, monkeypatch, meanwhile=lambda: first.send_event(type="packed"))
+    await getattr(instance, verb)()
+    assert (await second.status()).status == "terminated"
+
+
 def _slow_family(machine, monkeypatch, *, meanwhile):
     """Have something happen once, and all that follows from it, while the store is asked for a family."""
     family, asked = machine.engine.store.family, []

@@ -141,7 +141,7 @@ class LifecycleVerbs:
             if handlers:
                 await self._begin_rollback(instance, now)
                 members = members[1:]
-            await self._end_all(members, now)
+            await self._end_all(members, now, children_only=handlers)
             await self._end_late_children(instance, now)
         except EverstepError:
             self._take_back(instance)
@@ -161,11 +161,13 @@ class LifecycleVerbs:
         engine.discard(instance.pk)
         engine.dispatcher.kick()
 
-    async def _end_all(self, members: Sequence[tuple[str, str]], now: int) -> None:
+    async def _end_all(self, members: Sequence[tuple[str, str]], now: int, *, children_only: bool = False) -> None:
         engine = self._engine
         found = [await engine.store.find(*member) for member in members]
         with engine.held(*(one.pk for one in found if one is not None)):
-            done = await self._for_all(members, lambda w, i: engine.store.terminate(w, i, now=now))
+            done = await self._for_all(
+                members, lambda w, i: engine.store.terminate(w, i, now=now), children_only=children_only
+            )
         for (name, member), transition in zip(members, done, strict=True):
             if transition is not None:
                 engine.discard(transition.pk)
@@ -174,8 +176,7 @@ class LifecycleVerbs:
     async def _end_late_children(self, instance: InstanceRecord, now: int) -> None:
         """End what the children of an instance that is over began before they were ended themselves."""
         while late := (await self._members_of(instance))[1:]:
-            with contextlib.suppress(InstanceStateError, InstanceNotFoundError):  # it has ended, or was deleted
-                await self._end_all(late, now)
+            await self._end_all(late, now, children_only=True)
 
     async def _has_rollbacks(self, instance: InstanceRecord) -> bool:
         run = self._engine.resident(instance.pk)
@@ -208,23 +209,30 @@ class LifecycleVerbs:
         return [(instance.workflow, instance.id), *((one.workflow, one.id) for one in family if not one.ended)]
 
     async def _for_all(
-        self, members: Sequence[tuple[str, str]], verb: Callable[[str, str], Awaitable[Transition]]
+        self,
+        members: Sequence[tuple[str, str]],
+        verb: Callable[[str, str], Awaitable[Transition]],
+        *,
+        children_only: bool = False,
     ) -> list[Transition | None]:
         """Do the same to an instance and its children, asked for together and so written together.
 
-        What is refused for the first is raised; a child that has ended meanwhile is left alone. The first is awaited
-        directly: what follows here must come before what follows on whatever is asked of it next.
+        The first is the instance, unless there are only children: what is refused for it is raised, and it is awaited
+        directly, as what follows here must come before what follows on whatever is asked of it next. A child that has
+        ended or was deleted meanwhile is left alone.
         """
-        children = asyncio.gather(*(verb(*member) for member in members[1:]), return_exceptions=True)
+        at = 0 if children_only else 1
+        children = asyncio.gather(*(verb(*member) for member in members[at:]), return_exceptions=True)
         try:
-            done: list[Transition | None] = [await verb(*member) for member in members[:1]]
+            done: list[Transition | None] = [await verb(*member) for member in members[:at]]
         except EverstepError:
             await children
             for member in members[1:]:  # what was done to them, nobody has told them
                 await self._engine.doubt(*member)
             raise
         for answer in await children:
-            if isinstance(answer, BaseException) and not isinstance(answer, InstanceStateError):
+            gone = isinstance(answer, (InstanceStateError, InstanceNotFoundError))
+            if isinstance(answer, BaseException) and not gone:
                 raise answer
             done.append(None if isinstance(answer, BaseException) else answer)
         return done
@@ -248,7 +256,7 @@ class LifecycleVerbs:
             self._take_back(instance)
             raise
         engine.discard(instance.pk)
-        await self._end_all(children, engine.clock.now())  # nobody waits for them any more
+        await self._end_all(children, engine.clock.now(), children_only=True)  # nobody waits for them any more
         self._tell(happened.InstanceRestarted, workflow, id, instance.pk)
         engine.dispatcher.kick()
         _leave(instance.pk)
@@ -269,7 +277,7 @@ class LifecycleVerbs:
         try:
             with engine.held(instance.pk):
                 children = (await self._members(workflow, id))[1:]
-            await self._end_all(children, now)
+            await self._end_all(children, now, children_only=True)
             await self._end_late_children(instance, now)
             if instance.parent is not None and not instance.ended:  # its end is what wakes a parent that waits
                 with contextlib.suppress(InstanceStateError):
