@@ -420,6 +420,23 @@ async def test_a_child_that_ends_while_its_parent_is_ended_keeps_nobody_from_it(
     assert (await second.status()).status == "terminated"
 
 
+async def test_a_child_that_nobody_waited_for_goes_on_when_its_parent_is_deleted_later(running):
+    @flow
+    async def order(event, step):
+        begun = asyncio.ensure_future(step.run_workflow("ship", Ship, id="c"))
+        await step.sleep("a moment", "1 second")
+        return begun.done()
+
+    machine = await running(order, Ship)
+    instance = await machine.create(order)
+    await machine.advance("2 seconds")
+    assert (await instance.status()).output is False
+    await instance.delete()
+    assert (await machine.handle(Ship, "c").status()).status == "waiting"
+    await machine.advance("1 hour")
+    assert (await machine.handle(Ship, "c").status()).status == "complete"
+
+
 def _slow_family(machine, monkeypatch, *, meanwhile):
     """Have something happen once, and all that follows from it, while the store is asked for a family."""
     family, asked = machine.engine.store.family, []

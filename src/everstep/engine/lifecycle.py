@@ -278,7 +278,8 @@ class LifecycleVerbs:
             with engine.held(instance.pk):
                 children = (await self._members(workflow, id))[1:]
             await self._end_all(children, now, children_only=True)
-            await self._end_late_children(instance, now)
+            if not instance.ended:  # else nobody waited for them, and they are left alone
+                await self._end_late_children(instance, now)
             if instance.parent is not None and not instance.ended:  # its end is what wakes a parent that waits
                 with contextlib.suppress(InstanceStateError):
                     await engine.store.terminate(workflow, id, now=now)
