@@ -15,7 +15,7 @@ class UnseenCuts:
 
     Args:
         count: How many crashes.
-        turns: The loop's turns.
+        turns: The loop's turns; None where there are no crashes to count.
     """
 
     __slots__ = ("_back", "_ended", "count")
