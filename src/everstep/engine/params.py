@@ -71,15 +71,15 @@ def retention_ms(retention: Retention | None, definition: WorkflowDefinition) ->
     for key in retention:
         if key not in _RETENTION:
             raise ValueError(f"retention knows no {key!r}{did_you_mean(str(key), _RETENTION)}; known: {_RETENTION}")
-    success, errors = (retention.get(key) for key in _RETENTION)
     return (
-        definition.keep_success if success is None else _kept_ms(success, "success_retention"),
-        definition.keep_errors if errors is None else _kept_ms(errors, "error_retention"),
+        _kept_ms(retention, "success_retention", definition.keep_success),
+        _kept_ms(retention, "error_retention", definition.keep_errors),
     )
 
 
-def _kept_ms(value: Duration, key: str) -> int:
-    return bounded_ms(value, LONGEST_RETENTION_MS, what=f"retention.{key}")
+def _kept_ms(retention: Mapping[str, Duration], key: str, usual: int | None) -> int | None:
+    value = retention.get(key)
+    return usual if value is None else bounded_ms(value, LONGEST_RETENTION_MS, what=f"retention.{key}")
 
 
 def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
