@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from everstep import InstanceExistsError, InstanceTerminatedError, WorkflowEntrypoint
+from everstep import InstanceExistsError, InstanceStateError, InstanceTerminatedError, WorkflowEntrypoint
 from everstep.core.types import InstanceLink, WaitingFor
 from everstep.engine.options import EngineOptions
 
@@ -435,6 +435,19 @@ async def test_a_child_that_nobody_waited_for_goes_on_when_its_parent_is_deleted
     assert (await machine.handle(Ship, "c").status()).status == "waiting"
     await machine.advance("1 hour")
     assert (await machine.handle(Ship, "c").status()).status == "complete"
+
+
+async def test_terminating_once_more_ends_the_children_that_were_left(running):
+    order = parent_of("c")
+    machine = await running(order, Ship)
+    instance = await machine.create(order)
+    # As whoever asked leaves it that dies between the two.
+    await machine.engine.store.terminate("order", instance.id, now=machine.clock.now())
+    assert (await machine.handle(Ship, "c").status()).status == "waiting"
+    await instance.terminate()
+    assert (await machine.handle(Ship, "c").status()).status == "terminated"
+    with pytest.raises(InstanceStateError):
+        await instance.terminate()
 
 
 def _slow_family(machine, monkeypatch, *, meanwhile):

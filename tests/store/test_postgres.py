@@ -14,6 +14,7 @@ from everstep.core.errors import InstanceLostError, LeaseLostError, SchemaVersio
 from everstep.store.driver import StoreUnavailableError
 from everstep.store.location import open_store
 from everstep.store.postgres.link import Address
+from everstep.store.postgres.rows import Birth
 from everstep.store.postgres.statements import load_statements
 from everstep.store.postgres.store import PostgresStore
 from everstep.store.postgres.verbs import Verbs
@@ -63,6 +64,18 @@ async def test_what_the_database_refuses_fails_alone(opened: Open):
     assert [step.seq for step in await store.steps(pk)] == [1]
     found = [await store.find(WORKFLOW, new.id) for new in news]
     assert [number for number, one in enumerate(found) if one is None] == [5, 7]
+
+
+async def test_a_creation_tried_again_says_so_where_others_have_the_instance_by_now(opened: Open):
+    one, other = await opened(), await opened()
+    birth, unowned = Birth(new_instance("x", owned=True)), Birth(new_instance("y"))
+    first = [await one._travel(each, ((WORKFLOW, each.new.id), Birth)) for each in (birth, unowned)]
+    assert [await one._travel(each, ((WORKFLOW, each.new.id), Birth)) for each in (birth, unowned)] == first
+    await sql(one, "update everstep.instance set owner = $1", other._identity.worker)
+    with pytest.raises(InstanceLostError) as lost:
+        await one._travel(birth, ((WORKFLOW, "x"), Birth))
+    assert lost.value.pk == first[0]
+    assert await one._travel(unowned, ((WORKFLOW, "y"), Birth)) == first[1]
 
 
 # Which rows are looked at

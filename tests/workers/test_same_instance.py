@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from everstep import Everstep, WorkflowEntrypoint
+from everstep.core.errors import InstanceLostError
 from everstep.engine.engine import Engine
 from everstep.store.driver import StoreUnavailableError
 from postgres_server import PostgresServer
@@ -180,6 +181,23 @@ async def test_news_whose_answer_was_lost_is_told_again(two):
     await (await asks.workflow(Hears).get("x")).send_event(type="go", payload="heard")
     assert await instance.result(timeout="10 seconds") == "heard"
     assert lost
+
+
+async def test_whoever_created_an_instance_that_others_have_by_now_leaves_it_to_them(two):
+    creates, has_it = two
+    create = engine_of(has_it).store.create
+
+    def slow(new: Any) -> Any:
+        async def others_are_quicker() -> int:
+            raise InstanceLostError(await create(new))
+
+        return asyncio.ensure_future(others_are_quicker())
+
+    engine_of(creates).store.create = slow
+    instance = await creates.workflow(Naps).create(id="x")
+    assert (await instance.status()).status == "running"
+    await asyncio.sleep(0.2)
+    assert RAN == []
 
 
 async def test_notes_are_not_left_for_those_who_have_left(postgres_server: PostgresServer):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from everstep.core.errors import StoreError, Suspended
+from everstep.core.errors import InstanceLostError, StoreError, Suspended
 from everstep.engine.metrics import Load
 from everstep.engine.params import created
 from everstep.engine.places import Places
@@ -111,13 +111,15 @@ class Creations:
         if creating.cancelled():  # with the loop itself
             answered.cancel()
             return
-        if (error := creating.exception()) is not None:
+        error = creating.exception()
+        taken = isinstance(error, InstanceLostError)  # it is on disk, but by now it is somebody else's
+        if error is not None and not taken:
             self._failed(new, answered, error)
             return
         if engine.telemetry.listening:
             happening = happened.InstanceCreated(workflow=new.workflow, instance_id=new.id, at=new.created_at)
             engine.telemetry.emit(happening)
-        if new.owned:
+        if new.owned and not taken:
             engine.launch(Run(engine, created(creating.result(), new), [], []))
         else:
             engine.dispatcher.kick()

@@ -135,6 +135,9 @@ class LifecycleVerbs:
         if handlers and await self._rolls_back(instance):
             _leave(instance.pk)
             return
+        if instance.status == "terminated" and len(await self._members_of(instance)) > 1:
+            await self._end_late_children(instance, now)  # whoever terminated it did not come that far
+            return
         try:
             with engine.held(instance.pk):  # first: no child begins then, and nothing is recorded any more
                 members = await self._members(workflow, id)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from everstep.core.errors import InstanceExistsError, InstanceLostError, LeaseLostError
+from everstep.core.errors import EverstepError, InstanceLostError, LeaseLostError
 from everstep.core.journal import StepRecord
 from everstep.store.gathered import Gathered, Row, rows_under
 from everstep.store.postgres.lane import Pass
@@ -109,11 +109,17 @@ class Group:
     async def recall(self, link: Link, shown: Pass) -> list[Any]:
         """Read back what was answered to a group that was committed."""
         mine = await link.fetch(self._queries["recall_mine"], self._pks(), shown.worker)
-        return self._answers([row["pk"] for row in mine], await self._recall_created(link))
+        return self._answers([row["pk"] for row in mine], await self._recall_created(link, shown))
 
-    async def _recall_created(self, link: Link) -> dict[int, int]:
+    async def _recall_created(self, link: Link, shown: Pass) -> dict[int, int | InstanceLostError]:
+        """Look which births were written before; of those that were to be ours, others may have some by now."""
         names = _columns([(birth.new.workflow, birth.new.id, birth.nonce) for birth in self._births], 3)
-        return {row["nonce"]: row["pk"] for row in await link.fetch(self._queries["recall_created"], *names)}
+        rows = await link.fetch(self._queries["recall_created"], *names, shown.worker)
+        owned = {birth.nonce for birth in self._births if birth.new.owned}
+        return {
+            row["nonce"]: InstanceLostError(row["pk"]) if row["nonce"] in owned and not row["mine"] else row["pk"]
+            for row in rows
+        }
 
     def _add(self, rows: Rows) -> None:
         self._gathered.add(rows.steps, rows.attempts)
@@ -132,7 +138,7 @@ class Group:
         arguments = [*shown.arguments, self._pks(), *_step_columns(self._gathered.steps.values())]
         if not (self._gathered.attempts or self._consumed or self._moves or self._births):
             [row] = await link.fetch(self._queries["write_steps"], *arguments)
-            created = {}
+            created: dict[int, int | InstanceLostError] = {}
         else:
             arguments += _columns(self._gathered.attempts.values(), _ATTEMPT_COLUMNS)
             arguments += _columns(self._consumed, 2)
@@ -141,12 +147,12 @@ class Group:
             [row] = await link.fetch(self._queries["write_group"], *arguments)
             created = dict(zip(row["nonces"], row["pks"], strict=True))
             if len(created) < len(self._births):  # one that is there may be ours, by an answer that never came
-                created |= await self._recall_created(link)
+                created |= await self._recall_created(link, shown)
         if not row["stands"]:
             raise LeaseLostError("this worker's lease is over: another worker has its instances")
         return self._answers(row["mine"], created)
 
-    def _answers(self, mine: Iterable[int], created: dict[int, int]) -> list[Any]:
+    def _answers(self, mine: Iterable[int], created: dict[int, int | InstanceLostError]) -> list[Any]:
         ours = set(mine)
         return [
             _created(operation, created)
@@ -158,7 +164,7 @@ class Group:
         ]
 
 
-def _created(birth: Birth, created: dict[int, int]) -> int | InstanceExistsError:
+def _created(birth: Birth, created: dict[int, int | InstanceLostError]) -> int | EverstepError:
     pk = created.get(birth.nonce)
     if pk is not None:
         return pk

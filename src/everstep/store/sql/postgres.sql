@@ -205,7 +205,7 @@ select pk from everstep.instance where pk = any ($1::bigint[]) and owner = $2
 
 -- name: recall_created
 -- The same for new instances, which are known by their nonces.
-select n.nonce, i.pk
+select n.nonce, i.pk, i.owner is not distinct from $4 as mine
   from unnest($1::text[], $2::text[], $3::bigint[]) as n (workflow, id, nonce)
        join everstep.instance as i on i.workflow = n.workflow and i.id = n.id and i.nonce = n.nonce
 
