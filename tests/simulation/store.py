@@ -14,7 +14,8 @@ from typing import Any, Literal, TypeAlias
 from everstep.store.batches import Batches, Rows
 from everstep.store.driver import StoreUnavailableError, connect
 from everstep.store.protocol import NewInstance
-from everstep.store.sqlite import _SQL, SqliteStore, _migrate
+from everstep.store.sqlite import _SQL, SqliteStore
+from everstep.store.sqlite_schema import migrate
 
 CutAt: TypeAlias = Literal["before", "after"]
 """When the machine dies: before a commit, or after it and before anybody has heard of it."""
@@ -82,7 +83,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.connection = connect(":memory:")
-        _migrate(self.connection, Path("simulated"))
+        migrate(self.connection, Path("simulated"))
 
     def rows(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Look at what is written."""

@@ -19,7 +19,7 @@ from postgres_server import PostgresServer
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/many-machines.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "examples/many_machines"
-QUERIES = re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+QUERIES = re.findall(r"^```sql\n(select.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def options_are_known(command: list[str]) -> None:

@@ -116,7 +116,7 @@ async def test_schemas_that_do_not_match_are_refused_and_nothing_is_written(tmp_
     assert "has no colour; the schemas do not match" in other.stderr
     with sqlite3.connect(tmp_path / "state.db") as state:
         state.execute("alter table tag drop column colour")
-        state.execute("pragma user_version = 0")
+        state.execute("pragma user_version = 1")
     older = await asyncio.to_thread(copy, "sqlite:///state.db", postgres_url, cwd=tmp_path)
     assert "everstep db migrate" in older.stderr
     store = open_store(postgres_url)

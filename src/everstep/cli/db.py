@@ -90,7 +90,11 @@ def copy(source: str, target: str, as_json: bool) -> None:
 @_environment
 @one_message
 def print_sql(database: str | None, environment: str | None) -> None:
-    """Print the migrations, in order, for people who run them by hand."""
+    """Print the migrations, in order, for people who run them by hand.
+
+    Each one is a transaction that also writes the version down. A new database needs all of them, another one those
+    from the version on that everstep db status says.
+    """
     from everstep.store.schema import scripts_of
 
     for script in scripts_of(_url(database, environment)):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from everstep.core.errors import StoreError
+from everstep.store import sqlite_schema
 from everstep.store.location import is_postgres, open_store
-from everstep.store.queries import load_migrations
 
 if TYPE_CHECKING:
     from everstep.store.postgres.move import Moved
@@ -23,13 +23,17 @@ class SchemaState(Struct, frozen=True):
 
 
 def scripts_of(url: str) -> list[str]:
-    """Return the migrations of a database's kind, in order."""
+    """Return the migrations of a database's kind in order, each one a transaction that writes its version down."""
     if is_postgres(url):
         from everstep.store.postgres.link import Address  # the driver is loaded only where it is asked for
-        from everstep.store.postgres.statements import load_scripts
+        from everstep.store.postgres.schema import scripts_with_version
 
-        return load_scripts(Address.parse(url).schema)
-    return load_migrations("sqlite")
+        begin, scripts = "begin;", scripts_with_version(Address.parse(url).schema)
+    else:
+        begin, scripts = "begin immediate;", sqlite_schema.scripts_with_version()
+    return [
+        f"-- From schema {before} to {before + 1}.\n{begin}\n{script}commit;\n" for before, script in enumerate(scripts)
+    ]
 
 
 async def state_of(url: str, root: Path | None = None) -> SchemaState:
@@ -86,7 +90,6 @@ def _sqlite_version(url: str, root: Path | None) -> int:
         return 0
     connection = connect(str(path), read_only=True)
     try:
-        [(version,)] = connection.execute("pragma user_version")
-        return int(version)
+        return sqlite_schema.version_of(connection, path)
     finally:
         connection.close()

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from everstep.core.errors import (
     InstanceNotFoundError,
     InstanceStateError,
-    SchemaVersionError,
     StoreError,
 )
 from everstep.core.journal import AttemptRecord, StepRecord
@@ -35,7 +34,7 @@ from everstep.store.protocol import (
     StoreHealth,
     Transition,
 )
-from everstep.store.queries import load_migrations
+from everstep.store.sqlite_schema import migrate
 from everstep.store.wal import reserve_log
 
 T = TypeVar("T")
@@ -72,7 +71,7 @@ class SqliteStore:
             raise StoreError(f"cannot open {self._path}: {error.strerror}; give the database another place") from error
         try:
             self._writer = connect(str(self._path))
-            _migrate(self._writer, self._path)
+            migrate(self._writer, self._path)
             # A block of positions of its own for each opening: they rise for ever, and are not written down one by one.
             [(block,)] = self._writer.execute(_SQL["next_block"])
             self._positions = itertools.count(block << 32)
@@ -325,18 +324,6 @@ def open_store(url: str, root: Path | None = None) -> SqliteStore:
     if path == ":memory:":
         return SqliteStore(None)
     return SqliteStore((root or Path.cwd()) / path)
-
-
-def _migrate(connection: Connection, path: Path) -> None:
-    scripts = load_migrations("sqlite")
-    [(version,)] = connection.execute("pragma user_version")
-    if version > len(scripts):
-        raise SchemaVersionError(
-            f"{path} has schema {version}, newer than the {len(scripts)} this everstep knows; "
-            "upgrade everstep, or use the release that wrote it"
-        )
-    for number in range(version, len(scripts)):
-        connection.script(f"begin immediate; {scripts[number]}; pragma user_version = {number + 1}; commit")
 
 
 def _is_kept(operation: Any) -> bool:

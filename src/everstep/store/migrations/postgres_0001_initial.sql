@@ -1,7 +1,17 @@
 -- The first schema: what SQLite has, and who owns what. Times are whole milliseconds since 1970; values are JSON text.
 -- Rows of instances are updated a few times in their lives: room on the page keeps their new versions beside the old.
 
-create schema if not exists everstep;
+-- The schema may have been made for a role that may make none: `if not exists` asks for the right to even then.
+do $$ begin
+  if to_regnamespace('everstep') is null then
+    create schema everstep;
+  end if;
+end $$;
+
+-- One row: how many of these scripts were carried out.
+create table if not exists everstep.schema_version (
+  version integer not null
+);
 
 -- Positions are given out by the group: the sequence counts groups, and the lower bits what a group writes.
 create sequence everstep.position;

@@ -131,4 +131,5 @@ create table counter (
   block integer not null
 );
 
-insert into counter values (0);
+-- One row, also where somebody runs this by hand a second time.
+insert into counter select 0 where not exists (select 1 from counter);

@@ -28,6 +28,11 @@ _TROUBLE = ("08", "53", "57", "25", "F0", "58", "XX")
 _CONFLICTS = ("40001", "40P01", "55P03", "0A000", "26000", "42P05")
 """Serialization, deadlock, lock not available; a plan from before a migration; statements lost in a pooler."""
 
+_GRANTS = (
+    "grant the role usage on the schema and on its sequences, and select, insert, update and delete on its tables; "
+    "only their owner may change them: everstep db migrate"
+)
+
 _UNREACHABLE = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -227,6 +232,8 @@ class Link:
             if state.startswith(_TROUBLE):
                 self.drop()
                 return StoreUnavailableError(f"the database is in trouble ({_said(error)})")
+            if isinstance(error, asyncpg.InsufficientPrivilegeError):
+                return StoreError(f"the database refused a statement: {_said(error)}; {_GRANTS}")
             return StoreError(f"the database refused a statement: {_said(error)}")
         if isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
             if isinstance(error, asyncpg.DataError):

@@ -20,6 +20,7 @@ from everstep.store.postgres.link import Address, Link
 from everstep.store.postgres.schema import migrate
 from everstep.store.postgres.statements import in_schema
 from everstep.store.queries import load_migrations, load_queries
+from everstep.store.sqlite_schema import version_of
 
 ROWS_AT_ONCE = 500
 """Rows read at a time: each may have a megabyte."""
@@ -184,9 +185,8 @@ def _alone(source: Path) -> Iterator[Connection]:
     try:
         connection = connect(str(source), read_only=True)
         try:
-            [(version,)] = connection.execute("pragma user_version")
-            latest = len(load_migrations("sqlite"))
-            if version != latest:
+            version, latest = version_of(connection, source), len(load_migrations("sqlite"))
+            if version < latest:
                 raise SchemaVersionError(
                     f"{source} has schema {version} and this release moves {latest}; "
                     f"bring it up to date first: everstep db migrate --database sqlite:///{source}"

@@ -8,6 +8,16 @@ from everstep.store.postgres.statements import load_scripts
 
 _LOCK = 0x65766572_73746570
 """The key of the advisory lock: "everstep" in ASCII."""
+_TABLES = """
+select c.relname::text from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+ where n.nspname = $1::text and c.relname in ('schema_version', 'instance')
+"""
+"""Not by `to_regclass`: who waited for the lock may still remember that there was nothing."""
+_RIGHTS = """
+select quote_ident(current_user), quote_ident(current_database()), to_regnamespace($1::text) is not null,
+       case when to_regnamespace($1::text) is null then has_database_privilege(current_database(), 'create')
+            else has_schema_privilege($1::text, 'create') end
+"""
 
 
 async def migrate(link: Link, schema: str) -> int:
@@ -15,23 +25,14 @@ async def migrate(link: Link, schema: str) -> int:
 
     Scripts only add, so workers of the release before go on beside the new ones.
     """
-    scripts = load_scripts(schema)
+    scripts = scripts_with_version(schema)
     if await version_of(link, schema) == len(scripts):
         return len(scripts)
+    await _check_rights(link, schema)
     await link.script(f"begin; select pg_advisory_xact_lock({_LOCK})")
     try:
-        await link.script(
-            f"create schema if not exists {schema}; "
-            f"create table if not exists {schema}.schema_version (version integer not null)"
-        )
-        done = await version_of(link, schema)
-        _check(done, len(scripts), schema)
-        for number in range(done, len(scripts)):
-            await link.script(scripts[number])
-            await link.script(
-                f"delete from {schema}.schema_version; "  # noqa: S608  # a checked name
-                f"insert into {schema}.schema_version values ({number + 1})"
-            )
+        for script in scripts[await version_of(link, schema) :]:
+            await link.script(script)
         await link.script("commit")
     except StoreError:
         await link.script("rollback")
@@ -39,20 +40,51 @@ async def migrate(link: Link, schema: str) -> int:
     return len(scripts)
 
 
+def scripts_with_version(schema: str) -> list[str]:
+    """Return the migrations in order, each with the statements that write down that it was carried out."""
+    return [
+        f"{script}\ndelete from {schema}.schema_version;\ninsert into {schema}.schema_version values ({version});\n"
+        for version, script in enumerate(load_scripts(schema), 1)
+    ]
+
+
 async def version_of(link: Link, schema: str) -> int:
-    """Return the version of the schema, 0 where there is none. Raises SchemaVersionError if it is newer than ours."""
-    [(table,)] = await link.fetch("select to_regclass($1)::text", f"{schema}.schema_version")
-    if table is None:
-        return 0
-    rows = await link.fetch(f"select version from {schema}.schema_version")  # noqa: S608  # a checked name
+    """Return the version of the schema, 0 where there is none.
+
+    Raises:
+        SchemaVersionError: if it is newer than this code.
+        StoreError: if there are tables without a version.
+    """
+    tables = {name for (name,) in await link.fetch(_TABLES, schema)}
+    rows = []
+    if "schema_version" in tables:
+        rows = await link.fetch(f"select version from {schema}.schema_version")  # noqa: S608  # a checked name
     version = int(rows[0][0]) if rows else 0
-    _check(version, len(load_scripts(schema)), schema)
-    return version
-
-
-def _check(version: int, known: int, schema: str) -> None:
+    known = len(load_scripts(schema))
     if version > known:
         raise SchemaVersionError(
             f"schema {schema!r} of the database has version {version}, newer than the {known} this everstep knows; "
             "upgrade everstep, or use the release that wrote it"
         )
+    if "instance" in tables and not version:
+        raise StoreError(
+            f"schema {schema!r} of the database has a table 'instance' and no version, so everstep did not make it; "
+            "give the database URL a schema of its own, ?schema=another"
+        )
+    return version
+
+
+async def _check_rights(link: Link, schema: str) -> None:
+    """Say what an administrator has to run, where this role may not make the tables."""
+    [(role, database, is_there, may_create)] = await link.fetch(_RIGHTS, schema)
+    if may_create:
+        return
+    if is_there:
+        raise StoreError(
+            f"role {role} may not make tables in schema {schema!r}; let its owner run "
+            f"`grant usage, create on schema {schema} to {role}`, or what `everstep db print-sql` prints"
+        )
+    raise StoreError(
+        f"schema {schema!r} is not there and role {role} may not make it; let an administrator run "
+        f"`create schema {schema} authorization {role}`, or `grant create on database {database} to {role}`"
+    )

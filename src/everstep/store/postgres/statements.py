@@ -45,5 +45,6 @@ def in_schema(sql: str, schema: str) -> str:
     return (
         sql.replace("everstep.", f"{schema}.")
         .replace("'everstep_", f"'{schema}_")
-        .replace("exists everstep;", f"exists {schema};")
+        .replace("'everstep'", f"'{schema}'")
+        .replace("create schema everstep;", f"create schema {schema};")
     )
