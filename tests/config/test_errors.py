@@ -127,7 +127,10 @@ WORKFLOW = '[[workflows]]\nclass_name = "Order"\n'
                 'write five fields (minute, hour, day, month, weekday; UTC) such as "0 9 * * 1"'
             ),
         ),
-        ("lease = '0 seconds'", "everstep.toml:1: lease: must be longer than 0, got '0 seconds'"),
+        *(
+            (f"lease = '{lease}'", f"everstep.toml:1: lease: a lease must be from 2 seconds to 1 day, got '{lease}'")
+            for lease in ("0 seconds", "1 second", "25 hours")
+        ),
         ("main = ''", "everstep.toml:1: main: must not be empty"),
         (
             "name = 'my shop'",

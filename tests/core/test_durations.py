@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everstep.core.durations import duration_ms, format_duration
+from everstep.core.durations import duration_ms, format_duration, lease_ms
 
 UNITS = {
     "second": 1_000,
@@ -136,3 +136,14 @@ def test_a_refusal_is_not_remembered_under_another_name() -> None:
 )
 def test_a_duration_is_written_for_people_in_the_largest_unit(ms: int, text: str) -> None:
     assert format_duration(ms) == text
+
+
+@pytest.mark.parametrize("lease", ["2 seconds", "1 day", timedelta(hours=24)])
+def test_a_lease_lasts_from_two_seconds_to_a_day(lease: Any) -> None:
+    assert 2_000 <= lease_ms(lease) <= 86_400_000
+
+
+@pytest.mark.parametrize("lease", ["1.9 seconds", "25 hours", "500 days", 0])
+def test_a_lease_that_is_shorter_or_longer_is_refused(lease: Any) -> None:
+    with pytest.raises(ValueError, match="a lease must be from 2 seconds to 1 day, got"):
+        lease_ms(lease)

@@ -7,7 +7,7 @@ import re
 
 from everstep.config.cron import check_cron
 from everstep.config.redact import redact_url
-from everstep.core.durations import duration_ms
+from everstep.core.durations import duration_ms, lease_ms
 from everstep.core.limits import DAY_MS, LONGEST_RETENTION_MS
 from everstep.core.suggest import did_you_mean
 
@@ -39,10 +39,10 @@ def retention(value: str) -> None:
         raise ValueError(f"must be at most {LONGEST_RETENTION_MS // DAY_MS:,} days, got {value!r}")
 
 
-def lasting(value: str) -> None:
-    """Raise `ValueError` unless `value` is a duration longer than 0."""
-    if _duration_ms(value) == 0:
-        raise ValueError(f"must be longer than 0, got {value!r}")
+def lease(value: str) -> None:
+    """Raise `ValueError` unless `value` is a duration that a lease can have."""
+    _duration_ms(value)
+    lease_ms(value)
 
 
 def crons(value: str | list[str]) -> None:

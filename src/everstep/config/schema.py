@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from everstep.config import rules
-from everstep.core.durations import duration_ms
+from everstep.core.durations import duration_ms, lease_ms
 from everstep.core.names import check_workflow_name, kebab_case, upper_snake_case
 from everstep.core.types import Durability
 
@@ -213,9 +213,10 @@ class Config(Struct, frozen=True, kw_only=True):
     lease: Annotated[
         str,
         _about(
-            "How long the instances of a process that fell silent stay its own, before another one takes them over.",
+            "How long the instances of a process that fell silent stay its own, before another one takes them over: "
+            "from 2 seconds to 1 day.",
             example="15 seconds",
-            check=rules.lasting,
+            check=rules.lease,
         ),
     ] = "15 seconds"
     engine: Annotated[EngineConfig, _about("How much one process does at the same time.")] = EngineConfig()
@@ -229,7 +230,7 @@ class Config(Struct, frozen=True, kw_only=True):
     @property
     def lease_ms(self) -> int:
         """`lease` in milliseconds."""
-        return duration_ms(self.lease)
+        return lease_ms(self.lease)
 
 
 class FileConfig(Config, frozen=True, kw_only=True):

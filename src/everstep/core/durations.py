@@ -9,6 +9,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
+from everstep.core.limits import LONGEST_LEASE_MS, SHORTEST_LEASE_MS
+
 Duration: TypeAlias = str | timedelta | Literal[0]
 """`"10 seconds"` (second … year, singular or plural, any positive number), a `timedelta`, or `0`."""
 
@@ -71,6 +73,22 @@ def bounded_ms(value: Duration, most_ms: int, *, what: str) -> int:
     if ms > most_ms:
         days = most_ms // _UNIT_MS["day"]
         raise ValueError(f"{what} must be at most {days:,} days, got {value!r}")
+    return ms
+
+
+def lease_ms(value: Duration) -> int:
+    """Turn the length of a lease into milliseconds.
+
+    Raises:
+        ValueError: for text that is not a duration, and for less than 2 seconds or more than a day.
+
+    Example:
+        >>> lease_ms("15 seconds")
+        15000
+    """
+    ms = duration_ms(value, what="lease")
+    if not SHORTEST_LEASE_MS <= ms <= LONGEST_LEASE_MS:
+        raise ValueError(f"a lease must be from 2 seconds to 1 day, got {value!r}")
     return ms
 
 

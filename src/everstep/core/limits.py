@@ -27,6 +27,8 @@ LONGEST_RETENTION_MS = 365_000 * DAY_MS
 """The longest an ended instance may be kept: Python's dates end before long after."""
 TAG_CHARS = 256
 """Characters in a tag."""
+SHORTEST_LEASE_MS, LONGEST_LEASE_MS = 2_000, DAY_MS
+"""A worker that beats once a second and is slow once must not lose its lease; instances must not be lost for days."""
 WAIT_MS = 365 * DAY_MS
 """The longest sleep, and the longest wait for an event (inventory §1.3.7)."""
 RETRIES = 10_000

@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 from everstep.api.binding import Workflow, bindings
 from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
 from everstep.api.env import Env, set_default_env
-from everstep.core.durations import duration_ms
+from everstep.core.durations import lease_ms
 from everstep.engine.clock import Clock
 from everstep.engine.control import LocalControl
 from everstep.engine.engine import Engine
@@ -36,12 +36,14 @@ class Everstep:
             afterwards. One engine at a time uses a SQLite file. `"postgresql://user@host/database"` is shared by any
             number of processes.
         env: Vars and secrets; bindings of all workflows are added under their names in upper snake case.
-        lease: How long the instances of a process that fell silent stay its own before another one takes them over.
+        lease: How long the instances of a process that fell silent stay its own before another one takes them over:
+            from 2 seconds to 1 day.
         owns_process: Whether the process is there for the engine only. Then the interpreter is settled for it: shorter
             turns of its threads and rarer garbage collections, worth a fifth when a thousand instances are at work.
         direct: Another URL of the same PostgreSQL database, past a pooler in transaction mode, for notifications.
 
     Raises:
+        ValueError: for a lease that is shorter or longer.
         ConfigError: on entering, if a declared member of an environment is missing; all are named.
         DatabaseInUseError: on entering, if another process runs an engine on this database.
 
@@ -72,7 +74,7 @@ class Everstep:
         self.telemetry = Telemetry()
         self._values = dict(env or {})
         self._store = (
-            store if store is not None else open_store(database, root, lease_ms=duration_ms(lease), direct=direct)
+            store if store is not None else open_store(database, root, lease_ms=lease_ms(lease), direct=direct)
         )
         self._clock = clock
         self._options = options
