@@ -405,6 +405,40 @@ def test_a_schema_has_a_plain_name(schema: str):
         Address.parse(f"postgresql://h/d?schema={schema}")
 
 
+@pytest.mark.parametrize("place", ["u:secret@127.0.0.1:port", "u:secret/x@h", "u@[::1", "u@h:1,i:port", "u@h:99999"])
+def test_a_url_that_cannot_be_read_is_said_to_be_so_without_its_password(place: str):
+    with pytest.raises(StoreError, match="host or a port that cannot be read; write postgresql://") as refusal:
+        open_store(f"postgresql://{place}/d")
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("bogus=1", 'refuses a parameter: unrecognized configuration parameter "bogus"; change it in the database URL'),
+        ("work_mem=much", "refuses a parameter: invalid value for parameter"),
+        ("max_connections=3", "refuses a parameter"),
+        ("sslmode=what", "the database URL is wrong: `sslmode`"),
+    ],
+)
+async def test_a_parameter_that_is_wrong_is_a_mistake_and_no_trouble_that_passes(
+    postgres_server: PostgresServer, option: str, said: str
+):
+    with pytest.raises(StoreError, match=said) as refusal:
+        await PostgresStore(f"{postgres_server.url}?{option}").open()
+    assert not isinstance(refusal.value, StoreUnavailableError)
+
+
+async def test_a_role_that_may_not_connect_is_told_what_it_lacks(postgres_server: PostgresServer):
+    for statement in ("create role stranger login", "create database closed"):
+        await asyncio.to_thread(postgres_server.execute, statement)
+    await asyncio.to_thread(postgres_server.execute, "revoke connect on database closed from public")
+    url = postgres_server.url.replace("everstep@", "stranger@").replace("/postgres", "/closed")
+    with pytest.raises(StoreError, match="let an administrator grant it") as refusal:
+        await PostgresStore(url).open()
+    assert not isinstance(refusal.value, StoreUnavailableError)
+
+
 async def test_a_database_that_is_not_there_is_said_so():
     with pytest.raises(StoreError, match="cannot be reached"):
         await open_store("postgresql://nobody@127.0.0.1:1/none").open()

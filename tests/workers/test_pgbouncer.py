@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from everstep.core.errors import StoreError
+from everstep.store.driver import StoreUnavailableError
+from everstep.store.postgres.store import PostgresStore
 from pgbouncer import Bouncer
 from postgres_server import PostgresServer
 
@@ -76,3 +78,14 @@ async def test_a_pooler_that_is_killed_and_started_again_loses_nothing(fleet, bo
                     except StoreError:
                         await asyncio.sleep(0.1)
     assert set(Counter(what for _, _, what in fleet.notes).values()) == {1}
+
+
+@pytest.mark.parametrize(("option", "named"), [("", "jit"), ("&statement_cache_size=0&bogus=1", "bogus")])
+async def test_a_pooler_that_refuses_a_parameter_is_said_to(
+    postgres_server: PostgresServer, bouncer: Bouncer, option: str, named: str
+):
+    past = bouncer.through(postgres_server.empty_schema()).replace("&statement_cache_size=0", option)
+    needed = rf"startup parameter: {named}; in transaction mode it needs \?statement_cache_size=0"
+    with pytest.raises(StoreError, match=needed) as refusal:
+        await PostgresStore(past).open()
+    assert not isinstance(refusal.value, StoreUnavailableError)

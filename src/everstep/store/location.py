@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from everstep.core.errors import StoreError
 from everstep.store import sqlite
@@ -41,4 +40,4 @@ def open_store(
 
 def is_postgres(url: str) -> bool:
     """Whether a URL names a PostgreSQL database."""
-    return urlsplit(url).scheme in ("postgresql", "postgres")
+    return url.partition(":")[0] in ("postgresql", "postgres")

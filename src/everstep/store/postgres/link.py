@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 from msgspec import Struct, field
@@ -39,6 +39,13 @@ _UNREACHABLE = (
     asyncpg.InternalClientError,  # no host takes writes: the standby is about to be promoted
     OSError,
     TimeoutError,
+)
+
+
+_WRONG_PARAMETER = (
+    asyncpg.UndefinedObjectError,
+    asyncpg.InvalidParameterValueError,
+    asyncpg.CantChangeRuntimeParamError,
 )
 
 
@@ -76,8 +83,11 @@ class Address(Struct, frozen=True):
         """Read `postgresql://user@host,standby/database?schema=…&statement_cache_size=0`.
 
         Of several hosts we want the one that takes writes, unless the URL says otherwise.
+
+        Raises:
+            StoreError: for a URL that cannot be read; the message says nothing of what may be its password.
         """
-        parts = urlsplit(url)
+        parts = _parts(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         schema = options.pop("schema", _SCHEMA)
         if not schema.isidentifier() or not schema.islower():
@@ -91,6 +101,19 @@ class Address(Struct, frozen=True):
         dsn = urlunsplit(parts._replace(query=query))
         urls = tuple(urlunsplit(parts._replace(netloc=f"{user}{at}{host}", query=query)) for host in hosts)
         return cls(dsn, urls, schema, pooled)
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            urlsplit(f"//{host}").port  # noqa: B018  # it is checked when it is asked for
+    except ValueError:
+        raise StoreError(
+            "the database URL has a host or a port that cannot be read; write postgresql://user@host:5432/database, "
+            "and in a password %2F for /, %3A for :, %40 for @, %23 for # and %3F for ?"
+        ) from None
+    return parts
 
 
 class Link:
@@ -212,12 +235,8 @@ class Link:
             at = (first + turn) % len(hosts)
             try:
                 connection = await asyncpg.connect(hosts[at], **options)
-            except asyncpg.InvalidAuthorizationSpecificationError as error:
-                said.append(StoreError(f"the database refuses us: {error}"))
-            except asyncpg.InvalidCatalogNameError as error:
-                said.append(StoreError(f"{error}; create the database first"))
             except _UNREACHABLE as error:
-                said.append(StoreUnavailableError(f"the database cannot be reached ({_said(error)})"))
+                said.append(_not_let_in(error))
             else:
                 door.host = at
                 return connection
@@ -243,6 +262,30 @@ class Link:
         if isinstance(error, asyncio.CancelledError):
             self.drop()  # its statement may still be under way
         return error
+
+
+def _not_let_in(error: Exception) -> StoreError:
+    """Say why a host let nobody in: trouble that passes, or what has to be changed first."""
+    said = _said(error)
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return StoreError(f"the database refuses us: {said}")
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return StoreError(
+            f"the database refuses us: {said}; let an administrator grant it, e.g. connect on the database"
+        )
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return StoreError(f"{said}; create the database first")
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return StoreError(f"the database URL is wrong: {said}")
+    if isinstance(error, _WRONG_PARAMETER):
+        return StoreError(f"the database refuses a parameter: {said}; change it in the database URL, or leave it out")
+    # A pooler says everything under one code, also that it is full for now: here its words are all there is.
+    if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in said:
+        return StoreError(
+            f"a pooler in front of the database refuses a parameter: {said}; in transaction mode it needs "
+            "?statement_cache_size=0 in the database URL, and no parameter there that it does not know"
+        )
+    return StoreUnavailableError(f"the database cannot be reached ({said})")
 
 
 def _said(error: BaseException) -> str:
