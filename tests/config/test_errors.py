@@ -131,6 +131,13 @@ WORKFLOW = '[[workflows]]\nclass_name = "Order"\n'
             (f"lease = '{lease}'", f"everstep.toml:1: lease: a lease must be from 2 seconds to 1 day, got '{lease}'")
             for lease in ("0 seconds", "1 second", "25 hours")
         ),
+        (
+            "database_direct = 'sqlite:///state.db'",
+            (
+                "everstep.toml:1: database_direct: 'sqlite:///state.db' is not the URL of a PostgreSQL database; "
+                'write "postgresql://…"'
+            ),
+        ),
         ("main = ''", "everstep.toml:1: main: must not be empty"),
         (
             "name = 'my shop'",

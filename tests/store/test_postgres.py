@@ -385,6 +385,38 @@ async def test_behind_a_pooler_nothing_is_prepared_and_everything_works(postgres
     await store.close()
 
 
+async def test_a_url_for_notifications_that_leads_past_the_pooler_is_heard(postgres_server: PostgresServer):
+    url = postgres_server.empty_schema()
+    store = PostgresStore(url + "&statement_cache_size=0", direct=postgres_server.url)
+    await store.open()
+    assert await store.listen(bool) is True
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("direct", "said"),
+    [
+        ("/elsewhere", "leads to another database than the database URL"),
+        ("/none", 'cannot be used: database "none" does not exist'),
+        ("/postgres?statement_cache_size=0", "leads to a pooler"),
+    ],
+)
+async def test_a_url_for_notifications_that_leads_elsewhere_is_refused(
+    postgres_server: PostgresServer, direct: str, said: str
+):
+    if direct == "/elsewhere":
+        await asyncio.to_thread(postgres_server.execute, "create database elsewhere")
+    url = postgres_server.empty_schema()
+    with pytest.raises(StoreError, match=said):
+        await PostgresStore(url, direct=postgres_server.url.replace("/postgres", direct)).open()
+
+
+@pytest.mark.parametrize("database", ["sqlite:///:memory:", "postgresql://h/d"])
+def test_a_url_for_notifications_is_that_of_a_postgresql_database(database: str):
+    with pytest.raises(StoreError, match="not that of a PostgreSQL database"):
+        open_store(database, direct="sqlite:///state.db")
+
+
 def test_a_url_says_where_the_tables_are():
     address = Address.parse("postgresql://a@h/d?schema=mine&statement_cache_size=0&sslmode=require")
     assert (address.dsn, address.schema, address.pooled) == ("postgresql://a@h/d?sslmode=require", "mine", True)

@@ -80,6 +80,16 @@ async def test_a_pooler_that_is_killed_and_started_again_loses_nothing(fleet, bo
     assert set(Counter(what for _, _, what in fleet.notes).values()) == {1}
 
 
+async def test_the_url_past_the_pooler_is_known_to_be_the_same_database(
+    postgres_server: PostgresServer, bouncer: Bouncer
+):
+    url = postgres_server.empty_schema()
+    store = PostgresStore(bouncer.through(url), direct=url)
+    await store.open()
+    assert await store.listen(bool) is True
+    await store.close()
+
+
 @pytest.mark.parametrize(("option", "named"), [("", "jit"), ("&statement_cache_size=0&bogus=1", "bogus")])
 async def test_a_pooler_that_refuses_a_parameter_is_said_to(
     postgres_server: PostgresServer, bouncer: Bouncer, option: str, named: str

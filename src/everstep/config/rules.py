@@ -70,6 +70,13 @@ def database_url(value: str) -> None:
         raise ValueError(f'{value!r} has two slashes; write "sqlite:///{value.removeprefix("sqlite://")}" with three')
 
 
+def postgres_url(value: str) -> None:
+    """Raise `ValueError` unless `value` is the URL of a PostgreSQL database."""
+    database_url(value)
+    if value.startswith("sqlite:"):
+        raise ValueError(f'{value!r} is not the URL of a PostgreSQL database; write "postgresql://…"')
+
+
 def _duration_ms(value: str) -> int:
     try:
         return duration_ms(value)

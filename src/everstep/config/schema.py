@@ -207,7 +207,7 @@ class Config(Struct, frozen=True, kw_only=True):
         _about(
             "Another URL of the same PostgreSQL database, past a pooler in transaction mode, for notifications.",
             example="postgresql://app@db.internal:5432/app",
-            check=rules.database_url,
+            check=rules.postgres_url,
         ),
     ] = None
     lease: Annotated[

@@ -25,6 +25,8 @@ def open_store(
     Raises:
         StoreError: for a URL of another kind, or if PostgreSQL's driver is not installed.
     """
+    if direct is not None and not is_postgres(direct):
+        raise StoreError("the direct URL for notifications (database_direct) is not that of a PostgreSQL database")
     if not is_postgres(url):
         return sqlite.open_store(url, root)
     try:

@@ -13,6 +13,7 @@ from typing import Any
 from everstep.core.errors import LeaseLostError, StoreError
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store.driver import StoreUnavailableError
+from everstep.store.postgres.direct import address_past_the_pooler, check_same_database
 from everstep.store.postgres.lane import Identity, Lane, Pass, Work
 from everstep.store.postgres.link import Address, Link
 from everstep.store.postgres.names import Names
@@ -64,8 +65,8 @@ class PostgresStore:
         ]
         self._pulse = Link(address)
         # Behind a pooler nobody hears anything without a connection past it.
-        listening = Address.parse(direct) if direct else None if address.pooled else address
-        self._ear = Link(listening) if listening else None
+        self._direct = Link(address_past_the_pooler(direct)) if direct else None
+        self._ear = self._direct or (None if address.pooled else Link(address))
         self._readers: Readers | None = None
         self._road: Road | None = None
         self._names = Names()
@@ -81,9 +82,13 @@ class PostgresStore:
         """Connect, bring the schema up to date and become a worker."""
         try:
             await migrate(self._pulse, self._address.schema)
+            if self._direct is not None:
+                await check_same_database(self._direct, self._pulse, self._queries["which_database"])
             await self._register()
         except BaseException:
-            self._pulse.drop()
+            for link in (self._pulse, self._ear):
+                if link is not None:
+                    link.drop()
             raise
         self._readers = Readers(self._address, most=READERS)
         self._road = Road(self._carry, lanes=LANES, lost=self._expelled)

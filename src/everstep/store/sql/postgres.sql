@@ -227,6 +227,10 @@ update everstep.lane
  where worker = $1 and number = $2 and epoch = $3 and receipt < $4
 returning receipt
 
+-- name: which_database
+-- What no other database answers, through a pooler either: when its server started, and its number there.
+select pg_postmaster_start_time(), oid from pg_catalog.pg_database where datname = current_database()
+
 -- name: register_worker
 -- Begin a life; ids are never used again.
 insert into everstep.worker (lease_until, host, pid, version)
