@@ -158,6 +158,32 @@ async def test_a_large_state_is_copied_in_pieces(tmp_path: Path, postgres_url: s
     assert time.monotonic() - began < 20
 
 
+async def test_a_character_that_postgresql_does_not_keep_is_told_with_its_instance(tmp_path: Path, postgres_url: str):
+    await made(tmp_path)
+    with sqlite3.connect(tmp_path / "state.db") as state:
+        state.execute("insert into tag select workflow, 'a' || char(0) || 'b', pk from instance")
+    done = await asyncio.to_thread(copy, "sqlite:///state.db", postgres_url, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "instance 'quick' of workflow 'everything' has a NUL character in tag.tag" in done.stderr
+
+
+async def test_a_relative_path_is_one_from_the_projects_directory(tmp_path: Path, postgres_url: str):
+    await made(tmp_path)
+    (tmp_path / "everstep.toml").write_text('name = "moved"\n')
+    (tmp_path / "src").mkdir()
+    done = await asyncio.to_thread(copy, "sqlite:///state.db", postgres_url, cwd=tmp_path / "src")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "said"), [("state.db", 'write "sqlite:///state.db"'), ("sqlite://state.db", "has two slashes")]
+)
+def test_what_is_no_url_is_wrong_usage_and_said_how_to_write(source: str, said: str, tmp_path: Path):
+    done = copy(source, "postgresql://a/b", cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+
+
 async def made(folder: Path) -> None:
     """Make a small state."""
     moving.FOLDER = folder

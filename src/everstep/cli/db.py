@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from everstep.cli.failures import one_message
 
+if TYPE_CHECKING:
+    from everstep.config import Project
+
 _database = click.option("--database", metavar="URL", help="Another database than the settings name.")
 _environment = click.option("--env", "environment", metavar="NAME", help="With the settings under env.NAME.")
+
+
+def _checked_url(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
+    from everstep.config.rules import database_url
+
+    try:
+        database_url(url)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return url
 
 
 @click.group("db")
@@ -58,15 +72,16 @@ def migrate(database: str | None, environment: str | None) -> None:
 
 
 @command.command("copy")
-@click.argument("source", metavar="FROM")
-@click.argument("target", metavar="TO")
+@click.argument("source", metavar="FROM", callback=_checked_url)
+@click.argument("target", metavar="TO", callback=_checked_url)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @one_message
 def copy(source: str, target: str, as_json: bool) -> None:
     """Copy a stopped SQLite state to an empty PostgreSQL database.
 
-    FROM is sqlite:///path/to/state.db, TO is postgresql://user@host/database. Instances go on there where they were;
-    all of it arrives, or nothing. FROM is left as it is and must not be run again.
+    FROM is sqlite:///path/to/state.db, relative to the project's directory, TO is postgresql://user@host/database.
+    Instances go on there where they were; all of it arrives, or nothing. FROM is left as it is and must not be run
+    again.
     """
     import asyncio
 
@@ -74,7 +89,7 @@ def copy(source: str, target: str, as_json: bool) -> None:
 
     from everstep.store.schema import copy_state
 
-    moved = asyncio.run(copy_state(source, target))
+    moved = asyncio.run(copy_state(source, target, _project(None, None).root))
     if as_json:
         click.echo(orjson.dumps({"rows": moved.rows, "at_work": moved.at_work}).decode())
         return
@@ -102,8 +117,11 @@ def print_sql(database: str | None, environment: str | None) -> None:
 
 
 def _url(database: str | None, environment: str | None) -> str:
+    return _project(database, environment).config.database
+
+
+def _project(database: str | None, environment: str | None) -> Project:
     from everstep.config import load_project
 
     overrides = {} if database is None else {"database": database}
-    project = load_project(Path.cwd(), environment=environment, overrides=overrides, environ=os.environ)
-    return project.config.database
+    return load_project(Path.cwd(), environment=environment, overrides=overrides, environ=os.environ)

@@ -63,7 +63,7 @@ async def bring_up_to_date(url: str, root: Path | None = None) -> SchemaState:
 async def copy_state(source: str, target: str, root: Path | None = None) -> Moved:
     """Move a stopped SQLite state to an empty PostgreSQL database; see `everstep.store.postgres.move`.
 
-    Raises StoreError for URLs of other kinds, and whatever stands in the way.
+    A relative path is one from `root`. Raises StoreError for URLs of other kinds, and whatever stands in the way.
     """
     if is_postgres(source) or not is_postgres(target):
         raise StoreError(
@@ -78,7 +78,7 @@ async def copy_state(source: str, target: str, root: Path | None = None) -> Move
 def _sqlite_path(url: str, root: Path | None) -> Path:
     name = url.removeprefix("sqlite:///")
     if name in (url, ":memory:"):
-        raise StoreError(f"database {url!r} keeps nothing that has a schema; name a file or a PostgreSQL database")
+        raise StoreError(f"database {url!r} is no file; write sqlite:///state.db or postgresql://host/database")
     return (root or Path.cwd()) / name
 
 

@@ -118,7 +118,25 @@ class _Move:
         if table == "instance":
             added = ["nonce", "owner"]
             records = _owned(records, columns.index("status"), columns.index("due_at"), owner)
-        await self._link.copy_in(self._schema, table, [*columns, *added], records)
+        try:
+            await self._link.copy_in(self._schema, table, [*columns, *added], records)
+        except StoreError as error:
+            self._find_nul(table, columns, error)
+            raise
+
+    def _find_nul(self, table: str, columns: list[str], error: StoreError) -> None:
+        """Name the instance, if it was a NUL character that PostgreSQL did not take: it keeps none in text."""
+        owner = "pk" if table == "instance" else "instance"
+        for column in columns:
+            rows = self._source.execute(
+                f'select workflow, id from instance where pk = (select "{owner}" from {table} '  # noqa: S608  # names of our own
+                f'where typeof("{column}") = \'text\' and instr("{column}", char(0)) limit 1)'
+            )
+            for workflow, id in rows:
+                raise StoreError(
+                    f"instance {id!r} of workflow {workflow!r} has a NUL character in {table}.{column}, which "
+                    "PostgreSQL does not keep; nothing was copied: delete the instance at the source, and copy again"
+                ) from error
 
     def _rows(self, table: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:
         """Read a table in the order of its key, some rows at a time."""
