@@ -254,9 +254,19 @@ async def test_a_refusal_of_the_system_is_an_error_with_a_cure(path: Path, monke
 
 async def test_a_file_of_another_kind_is_refused_and_left_as_it_is(path: Path, each_driver: str):
     path.write_bytes(b"not a database " * 100)
-    with pytest.raises(StoreError, match="not a database"):
+    with pytest.raises(StoreError, match=r"state\.db is not a database of SQLite, .*: give the database URL another"):
         await SqliteStore(path).open()
     assert path.read_bytes() == b"not a database " * 100
+
+
+async def test_a_damaged_file_is_said_to_be_and_what_to_do(path: Path, each_driver: str):
+    async with opened(path):
+        pass
+    pages = bytearray(path.read_bytes())
+    pages[100:4096] = b"\xff" * 3996  # the page that says which tables there are
+    path.write_bytes(pages)
+    with pytest.raises(StoreError, match=r"state\.db is damaged: .* restore a backup"):
+        await SqliteStore(path).open()
 
 
 async def test_a_newer_schema_is_refused_and_left_as_it_is(path: Path, each_driver: str):

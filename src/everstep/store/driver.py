@@ -24,7 +24,10 @@ _UNAVAILABLE = {
     10: "cannot be read or written",
 }
 _UNAVAILABLE |= {13: "has no room left: the disk is full", 14: "cannot be opened"}
-
+_UNUSABLE = {
+    11: "is damaged: stop what uses it and restore a backup, or save what can be read with sqlite3's .recover",
+    26: "is not a database of SQLite, or is encrypted: give the database URL another file, or restore a backup",
+}
 
 PAGES_PER_CHECKPOINT = 4000
 """16 MiB between checkpoints: fewer of them, each in the writer's own time."""
@@ -73,16 +76,17 @@ def connect(path: str, *, read_only: bool = False) -> Connection:
 
 class _ApswConnection:
     def __init__(self, path: str) -> None:
+        self._path = path
         try:
             self._connection = apsw.Connection(path, statementcachesize=512)
         except apsw.Error as error:
-            raise _translated(error, getattr(error, "result", 1)) from error
+            raise _translated(error, getattr(error, "result", 1), self._path) from error
 
     def execute(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
             return list(self._connection.execute(sql, arguments))
         except apsw.Error as error:
-            raise _translated(error, getattr(error, "result", 1)) from error
+            raise _translated(error, getattr(error, "result", 1), self._path) from error
 
     def script(self, sql: str) -> None:
         self.execute(sql)
@@ -95,32 +99,36 @@ class _StandardConnection:
     def __init__(self, path: str) -> None:
         import sqlite3  # only where apsw has no wheel
 
+        self._path = path
         self._error = sqlite3.Error
         try:
             self._connection = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False, cached_statements=512
             )
         except sqlite3.Error as error:
-            raise _translated(error, error.sqlite_errorcode) from error
+            raise _translated(error, error.sqlite_errorcode, path) from error
 
     def execute(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(sql, arguments).fetchall()
         except self._error as error:
-            raise _translated(error, getattr(error, "sqlite_errorcode", 1)) from error
+            raise _translated(error, getattr(error, "sqlite_errorcode", 1), self._path) from error
 
     def script(self, sql: str) -> None:
         try:
             self._connection.executescript(sql)
         except self._error as error:
-            raise _translated(error, getattr(error, "sqlite_errorcode", 1)) from error
+            raise _translated(error, getattr(error, "sqlite_errorcode", 1), self._path) from error
 
     def close(self) -> None:
         self._connection.close()
 
 
-def _translated(error: Exception, code: int) -> StoreError:
+def _translated(error: Exception, code: int, path: str) -> StoreError:
     trouble = _UNAVAILABLE.get(code & 0xFF)
     if trouble is not None:
         return StoreUnavailableError(f"the database {trouble} ({error})")
+    unusable = _UNUSABLE.get(code & 0xFF)
+    if unusable is not None:
+        return StoreError(f"{path} {unusable} ({error})")
     return StoreError(f"the database refused a statement: {error}")
