@@ -56,6 +56,7 @@ def test_the_commands_of_the_unit_exist():
     options_are_known(command)
     assert signal.Signals[service["KillSignal"]] is signal.SIGTERM
     assert int(service["TimeoutStopSec"]) > 2
+    assert (unit["Unit"]["StartLimitIntervalSec"], service["Restart"]) == ("0", "always")  # while the database is away
 
 
 def test_the_compose_file_parses_and_its_commands_exist():
@@ -67,4 +68,6 @@ def test_the_compose_file_parses_and_its_commands_exist():
     options_are_known(command)
     assert worker["deploy"]["replicas"] == 3
     assert set(worker["depends_on"]) == {"database"}
-    assert f"//{database['environment']['POSTGRES_USER']}:" in worker["environment"]["EVERSTEP_DATABASE"]
+    assert f"//{database['environment']['POSTGRES_USER']}@" in worker["environment"]["EVERSTEP_DATABASE"]
+    assert worker["environment"]["PGPASSWORD"] == "${POSTGRES_PASSWORD}"
+    assert worker["restart"] == "unless-stopped"
