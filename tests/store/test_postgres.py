@@ -471,6 +471,20 @@ async def test_a_role_that_may_not_connect_is_told_what_it_lacks(postgres_server
     assert not isinstance(refusal.value, StoreUnavailableError)
 
 
+async def test_a_role_that_is_kept_out_for_a_while_goes_on_afterwards(postgres_server: PostgresServer):
+    for statement in ("create role evicted login", "create database shut", "alter database shut owner to evicted"):
+        await asyncio.to_thread(postgres_server.execute, statement)
+    store = PostgresStore(postgres_server.url.replace("everstep@", "evicted@").replace("/postgres", "/shut"))
+    await store.open()
+    await asyncio.to_thread(postgres_server.execute, "revoke connect on database shut from public, evicted")
+    store._pulse.drop()
+    with pytest.raises(StoreUnavailableError, match="refuses us: permission denied for database"):
+        await store.beat((), ())
+    await asyncio.to_thread(postgres_server.execute, "grant connect on database shut to evicted")
+    assert (await store.beat((), ())).workers == 1
+    await store.close()
+
+
 async def test_a_database_that_is_not_there_is_said_so():
     with pytest.raises(StoreError, match="cannot be reached"):
         await open_store("postgresql://nobody@127.0.0.1:1/none").open()

@@ -56,9 +56,10 @@ class StoreConflictError(StoreUnavailableError):
 
 
 class _Door(Struct):
-    """Which host let somebody in last: all links of a store knock there first."""
+    """Which host let somebody in last, if any did: all links of a store knock there first."""
 
     host: int = 0
+    opened: bool = False
 
 
 class Address(Struct, frozen=True):
@@ -238,10 +239,12 @@ class Link:
             except _UNREACHABLE as error:
                 said.append(_not_let_in(error))
             else:
-                door.host = at
+                door.host, door.opened = at, True
                 return connection
         # A host that refuses us for good may be the wrong one: as long as another one may come back, this may pass.
-        raise next((one for one in said if isinstance(one, StoreUnavailableError)), said[0])
+        worst = next((one for one in said if isinstance(one, StoreUnavailableError)), said[0])
+        # So may what began while we were at work: somebody keeps everybody out for an hour, and no instance may fail.
+        raise StoreUnavailableError(str(worst)) if door.opened else worst
 
     def _translated(self, error: BaseException) -> BaseException:
         if isinstance(error, asyncpg.PostgresError):
