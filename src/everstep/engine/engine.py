@@ -127,8 +127,8 @@ class Engine:
         if self._draining:  # claimed while the stop began: it is released with the others
             return
         run = self._runs.get(claimed.instance.pk)
-        if run is not None and not claimed.kept:  # others moved it since: what is in memory is from before
-            self.discard(run.pk)
+        if run is not None and not claimed.kept and self.worker is not None:
+            self.worker.put_away(run.pk)
             run = None
         if run is not None:
             run.wake(claimed.events)

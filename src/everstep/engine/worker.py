@@ -170,6 +170,11 @@ class Worker:
         finally:
             run.active -= 1
 
+    def put_away(self, pk: int) -> None:
+        """Put away what is in memory of an instance that others moved, with what it has not written yet."""
+        self._engine.discard(pk)
+        self._store.withdraw(pk)
+
     async def follow(self, pk: int) -> None:
         """Bring an instance in memory to where somebody else brought it on disk."""
         engine = self._engine
@@ -179,7 +184,7 @@ class Worker:
             if engine.resident(pk) is before:  # else a claim came in between, and what was seen may be from before it
                 break
         if seen is None or not seen.mine or seen.instance.ended:
-            engine.discard(pk)
+            self.put_away(pk)
             if seen is None or seen.instance.ended:
                 engine.watchers.tell_end(pk)
             engine.watchers.tell_change(pk)

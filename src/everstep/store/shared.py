@@ -62,6 +62,10 @@ class SharedStore(Store, Protocol):
         """Make due what workers left whose lease is over, counting a recovery for each; return how many there were."""
         ...
 
+    def withdraw(self, pk: int) -> None:
+        """Forget what is yet to be written of an instance that others moved: it would pass for what comes after."""
+        ...
+
     async def owned(self) -> list[int]:
         """Return the instances that should be at work here."""
         ...

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -95,11 +95,9 @@ class Road:
         self._schedule()
         return future
 
-    def withdraw(self, pks: Collection[int]) -> None:
-        """Forget what is queued for instances that were claimed anew: it is of a run from before."""
-        if not pks:
-            return
-        for entry in [entry for entry in self._pending if type(entry.operation) is Rows and entry.operation.pk in pks]:
+    def withdraw(self, pk: int) -> None:
+        """Forget what is queued for an instance."""
+        for entry in [entry for entry in self._pending if type(entry.operation) is Rows and entry.operation.pk == pk]:
             self._pending.remove(entry)
             entry.future.cancel()
 

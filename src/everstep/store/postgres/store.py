@@ -237,8 +237,6 @@ class PostgresStore:
 
         work = self._work("claim", names, now=now, limit=limit, woken_first=woken_first)
         claim: Claim = await self._travel(Verb(work, kept=True, first=first), None)
-        if self._road is not None:
-            self._road.withdraw({one.instance.pk for one in claim.claimed if not one.kept})
         for one in claim.claimed:
             self._names.learn(one.instance.workflow, one.instance.id, one.instance.pk)
         return claim
@@ -319,6 +317,10 @@ class PostgresStore:
         *columns, owner = rows[0]
         events = [EventRecord(*row[1:]) for row in await self._read("events_of", [pk])]
         return Seen(InstanceRecord(*columns), owner == self._identity.worker, events)
+
+    def withdraw(self, pk: int) -> None:
+        if self._road is not None:
+            self._road.withdraw(pk)
 
     async def owned(self) -> list[int]:
         return [row["pk"] for row in await self._read("owned_by", self._identity.worker)]
