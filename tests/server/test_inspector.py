@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import threading
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving import API, SCRIPT, Server
 
 import everstep.server
+from everstep.api import http as api_http
+from everstep.engine import control
+from everstep.server import pages, shapes
 from everstep.server.markup import Html, join, tag
 
 STATIC = Path(everstep.server.__file__).parent / "static"
@@ -241,3 +246,36 @@ def luminance(colour: str) -> float:
     channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+async def test_long_pages_and_answers_are_written_in_a_thread(server: Server, monkeypatch):
+    """Of an instance with ten thousand steps it takes seconds, and every other instance would stand still."""
+    await server.create("nasty", "x-1")
+    await server.reached("nasty", "x-1", "errored")
+    threads: dict[str, int] = {}
+
+    def watched(module: Any, name: str) -> None:
+        whole = getattr(module, name)
+
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            threads[name] = threading.get_ident()
+            return whole(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, noting)
+
+    for module, name in (
+        (control, "instance_status"), (shapes, "instance_shape"), (pages, "instance_page"), (api_http, "plain_json"),
+    ):  # fmt: skip
+        watched(module, name)
+    for url in ("/__workflows/nasty/x-1?steps=all", "/__workflows/nasty/x-1?format=json", f"{API}/nasty/instances/x-1"):
+        assert (await server.http.get(url)).status_code == 200
+        assert threading.get_ident() not in threads.values(), (url, threads)
+    assert len(threads) == 4
+
+
+async def test_a_page_of_every_step_is_not_refreshed_by_itself(server: Server):
+    await server.create("nap", "n-1")
+    await server.reached("nap", "n-1", "waiting")
+    shown = await page(server, "/__workflows/nap/n-1?steps=all")
+    assert "data-live" not in shown.attributes("main")[0]
+    assert "show the latest" in shown.text

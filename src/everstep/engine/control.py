@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import secrets
 from collections.abc import AsyncIterator, Collection, Sequence
+from functools import partial
 from typing import Any
 
 from everstep.api.control import Retention
@@ -90,7 +92,12 @@ class LocalControl(LifecycleVerbs):
         recorded = run.journal.steps() if run is not None else await engine.store.steps(instance.pk)
         attempts = await engine.store.attempts(instance.pk) if steps else None
         parent = None if instance.parent is None else await engine.store.by_pk(instance.parent)
-        return instance_status(instance, recorded, attempts, now=engine.clock.now(), parent=parent)
+        described = partial(instance_status, instance, now=engine.clock.now(), parent=parent)
+        if attempts is None:
+            return described(recorded, None)
+        # Every value of every step is decoded: ten thousand would keep the loop from everything else. Copies, because
+        # the steps of an instance in memory go on changing.
+        return await asyncio.to_thread(described, [copy.copy(step) for step in recorded], attempts)
 
     async def describe(self, workflow: str, id: str) -> tuple[InstanceRecord, InstanceStatus]:
         """Return an instance with every step, for those who show it."""

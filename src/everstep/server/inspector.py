@@ -1,7 +1,11 @@
-"""The inspector's routes: what each page shows, and the same as JSON. How it looks is in `pages.py`."""
+"""The inspector's routes: what each page shows, and the same as JSON. How it looks is in `pages.py`.
+
+What is shown is put into shape and written in a thread: of an instance with ten thousand steps that takes seconds.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any, TypeAlias
@@ -77,7 +81,7 @@ class _Views:
     async def instance(self, request: Request) -> tuple[dict[str, Any], Callable[[], str]]:
         name, id = request.path_params["name"], instance_id(request.path_params["id"])
         instance, status = await self._control.describe(name, id)
-        data = shapes.instance_shape(instance, status)
+        data = await asyncio.to_thread(shapes.instance_shape, instance, status)
         every_step = request.query_params.get("steps") == "all"
         return data, lambda: pages.instance_page(instance, status, data, every_step=every_step)
 
@@ -99,7 +103,9 @@ def _page(show: Show) -> Callable[[Request], Awaitable[HtmlResponse]]:
             if as_json:
                 return _with_headers(problem_response(error))
             return _html(pages.problem_page(str(error)), status_of(error))
-        return Response.json(data, headers=HEADERS) if as_json else _html(write())
+        if as_json:
+            return await asyncio.to_thread(Response.json, data, headers=HEADERS)
+        return await asyncio.to_thread(lambda: _html(write()))
 
     return endpoint
 

@@ -88,7 +88,7 @@ def instance_page(
         tag("div", _value("Params", data["params"]), output, class_="columns"),
         tag("section", tag("h2", "Steps"), _steps(instance, status, now, every_step)),
         None if instance.ended else _event_form(instance, status),
-    ], live=not instance.ended)  # fmt: skip
+    ], live=not (instance.ended or every_step))  # fmt: skip
 
 
 def problem_page(message: str) -> str:
@@ -187,6 +187,9 @@ def _steps(instance: InstanceRecord, status: InstanceStatus, now: datetime, ever
     left_out = 0 if every else max(0, len(steps) - SHOWN_STEPS)
     all_of_them = tag("a", "show all", href=_path(instance.workflow, instance.id, steps="all"))
     note = tag("p", f"The first {left_out:,} steps are left out: ", all_of_them, ".") if left_out else None
+    if every and not instance.ended:
+        latest = tag("a", "show the latest", href=_path(instance.workflow, instance.id))
+        note = tag("p", "With all its steps this page is not refreshed by itself: ", latest, ".")
     head = ("#", "Step", "Type", "Status", "Started", "Duration", "Attempts")
     return [note, _table("Steps", head, [_step(step, now) for step in steps[left_out:]])]
 

@@ -5,9 +5,11 @@ The shapes are in `shapes.py`, the checks of bodies and queries in `bodies.py`. 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from msgspec import UNSET
@@ -59,11 +61,12 @@ _IGNORED_KEYS = ("location_hint",)
 
 
 class Answer(NamedTuple):
-    """What goes into the envelope of a success."""
+    """What goes into the envelope of a success. A `large` one is written in a thread: everything else would wait."""
 
     result: Any
     info: dict[str, Any] | None = None
     messages: tuple[str, ...] = ()
+    large: bool = False
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Answer]]
@@ -109,7 +112,8 @@ class _Resource:
         if handler is None:
             return self._no_handler(request)
         try:
-            return _success(await handler(request))
+            answer = await handler(request)
+            return await asyncio.to_thread(_success, answer) if answer.large else _success(answer)
         except EverstepError as error:
             if (status := status_of(error)) >= 500:
                 log.exception("%s %s failed", request.method, request.url.path)
@@ -236,7 +240,8 @@ class _Api:
         instance, status = await self._control.describe(*_addressed(request))
         newest_first = one_of(request.query_params.get("order", "asc"), ("asc", "desc"), "order") == "desc"
         with_steps = one_of(request.query_params.get("simple", "false"), ("true", "false"), "simple") == "false"
-        return Answer(shapes.instance_shape(instance, status, with_steps=with_steps, newest_first=newest_first))
+        shape = partial(shapes.instance_shape, with_steps=with_steps, newest_first=newest_first)
+        return Answer(await asyncio.to_thread(shape, instance, status), large=True)
 
     async def step(self, request: Request) -> Answer:
         query = request.query_params
