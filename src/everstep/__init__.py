@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         InstanceStateError,
         InstanceTerminatedError,
         InvalidNameError,
+        InvalidOptionError,
         InvalidParamsError,
         NonDeterminismError,
         NonRetryableError,
@@ -85,6 +86,7 @@ __all__ = [
     "InstanceStatus",
     "InstanceTerminatedError",
     "InvalidNameError",
+    "InvalidOptionError",
     "InvalidParamsError",
     "NonDeterminismError",
     "NonRetryableError",
@@ -136,7 +138,7 @@ _HOMES = {
     "everstep.core.errors": (
         "AttemptCutOffError ConfigError DatabaseInUseError DuplicateInBatchError EngineStoppedError "
         "EverstepError InstanceExistsError InstanceNotFoundError InstanceStateError "
-        "InstanceTerminatedError InvalidNameError InvalidParamsError NonDeterminismError "
+        "InstanceTerminatedError InvalidNameError InvalidOptionError InvalidParamsError NonDeterminismError "
         "NonRetryableError NotSerializableError RetryDelayError RollbackInProgressError "
         "RollbackMissingError StepError StepLimitError StorageLimitError StoreError StoredValueError "
         "ValueTooLargeError WorkflowNotFoundError WorkflowTimeoutError"

@@ -92,6 +92,7 @@ class WorkflowInstance:
         Raises:
             InstanceNotFoundError: if there is no such instance.
             InstanceStateError: with the code instance.cannot_restart, if its history has no such step.
+            InvalidOptionError: if no step can be of this type or count.
         """
         await self._control.restart(self._workflow, self._id, from_step=from_step, count=count, type=type)
 
@@ -216,7 +217,8 @@ class Workflow(Generic[ParamsT]):
 
         Raises:
             InstanceExistsError: if the id is taken, however many callers race; nothing is changed.
-            ValueError: if the id is not allowed.
+            ValueError: if the id or a tag is not allowed.
+            InvalidOptionError: if the retention or the tags are not what they should be.
             InvalidParamsError: if the params do not fit the declared type.
             NotSerializableError: if they cannot be stored.
         """

@@ -14,6 +14,7 @@
     ├── ValueTooLargeError                 value.too_large            also a ValueError
     ├── StoredValueError                   value.not_restorable       stored data that today's code cannot rebuild
     ├── InvalidParamsError                 instance.invalid_params    also a ValueError
+    ├── InvalidOptionError                 instance.invalid_option    also a TypeError and a ValueError
     ├── InvalidNameError                   <what>.invalid_…           also a ValueError; e.g. instance.invalid_id
     ├── InstanceExistsError                instance.already_exists
     ├── DuplicateInBatchError              instance.duplicate_in_batch
@@ -138,6 +139,12 @@ class InvalidParamsError(EverstepError, ValueError):
     """Params or a payload that do not fit their declared type."""
 
     code = "instance.invalid_params"
+
+
+class InvalidOptionError(EverstepError, TypeError, ValueError):
+    """How an instance is to be created or restarted, in words that are not understood: retention, tags, a step."""
+
+    code = "instance.invalid_option"
 
 
 class InvalidNameError(EverstepError, ValueError):

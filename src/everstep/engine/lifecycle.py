@@ -20,6 +20,7 @@ from everstep.core.names import check_instance_id, check_step_name
 from everstep.core.stored_error import encode_error
 from everstep.engine.branch import running_instance
 from everstep.engine.engine import Engine
+from everstep.engine.params import options_of_an_instance
 from everstep.engine.rollback import TERMINATED
 from everstep.store.protocol import (
     Change,
@@ -326,9 +327,10 @@ def _leave(pk: int) -> None:
 _KINDS = {"do": "do", "sleep": "sleep", "waitForEvent": "wait", "workflow": "child"}
 
 
+@options_of_an_instance()
 def _step_key(name: str, count: int, type: str | None) -> StepKey:
     if type is not None and type not in _KINDS:
         raise ValueError(f"type {type!r} of a step is one of {', '.join(_KINDS)}")
-    if not isinstance(count, int) or count < 1:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ValueError(f"count of a step is a whole number from 1, got {count!r}")
     return StepKey(_KINDS[type or "do"], check_step_name(name), count)

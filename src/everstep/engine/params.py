@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ import orjson
 from everstep.api.control import Retention
 from everstep.core import codec
 from everstep.core.durations import Duration, bounded_ms
+from everstep.core.errors import EverstepError, InvalidOptionError
 from everstep.core.limits import LONGEST_RETENTION_MS
 from everstep.core.names import check_tag
 from everstep.core.suggest import did_you_mean
@@ -54,14 +56,26 @@ def created(pk: int, new: NewInstance) -> InstanceRecord:
     )
 
 
+@contextlib.contextmanager
+def options_of_an_instance() -> Iterator[None]:
+    """Give a code to Python's own errors in checks of what a caller asked for: HTTP knows by it whose mistake it is."""
+    try:
+        yield
+    except EverstepError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InvalidOptionError(str(error)) from None
+
+
 _RETENTION = ("success_retention", "error_retention")
 
 
+@options_of_an_instance()
 def retention_ms(retention: Retention | None, definition: WorkflowDefinition) -> tuple[int | None, int | None]:
     """Return how long an instance is kept after success and after an error, in milliseconds.
 
     Raises:
-        TypeError: for what is no duration, ValueError: for unknown keys.
+        InvalidOptionError: for what is no duration, and for unknown keys.
     """
     if retention is None:
         return definition.keep_success, definition.keep_errors
@@ -82,8 +96,11 @@ def _kept_ms(retention: Mapping[str, Duration], key: str, usual: int | None) -> 
     return usual if value is None else bounded_ms(value, LONGEST_RETENTION_MS, what=f"retention.{key}")
 
 
+@options_of_an_instance()
 def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return tags without repetition. Raises TypeError and InvalidNameError for what is no tag."""
+    """Return tags without repetition. Raises InvalidOptionError and InvalidNameError for what is no tag."""
     if isinstance(tags, str):
         raise TypeError(f"tags is a list of words, got the text {tags!r}; write [{tags!r}]")
+    if isinstance(tags, Mapping) or not isinstance(tags, Iterable):
+        raise TypeError(f"tags is a list of words, got {tags!r}")
     return tuple(dict.fromkeys(check_tag(tag) for tag in tags))

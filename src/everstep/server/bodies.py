@@ -46,11 +46,11 @@ def parse_json(text: str, what: str) -> Any:
         raise BadRequestError(f"{what} is not JSON that can be read here: {error}") from None
 
 
-def object_body(value: Any, known: Iterable[str]) -> dict[str, Any]:
-    """Return a body that must be an object of known keys. Raises BadRequestError."""
+def object_body(value: Any, known: Iterable[str], what: str = "the body") -> dict[str, Any]:
+    """Return a body, or a part of one, that must be an object of known keys. Raises BadRequestError."""
     known = list(known)
     if not isinstance(value, dict):
-        raise BadRequestError(f"the body must be a JSON object with {', '.join(known)}")
+        raise BadRequestError(f"{what} must be a JSON object with {', '.join(known)}")
     for key in value:
         if key not in known:
             raise BadRequestError(f"unknown key {key!r}{did_you_mean(key, known)}; known: {', '.join(known)}")
@@ -65,6 +65,13 @@ def one_of(value: Any, allowed: Iterable[NameT], what: str) -> NameT:
             return word
     hint = did_you_mean(value, words) if isinstance(value, str) else ""
     raise BadRequestError(f"{what} must be one of {', '.join(words)}, got {value!r}{hint}")
+
+
+def flag(value: Any, what: str) -> bool:
+    """Return a value that is true or false; null is false. Raises BadRequestError."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise BadRequestError(f"{what} must be true or false, got {value!r}")
 
 
 def whole_number(request: Request, name: str, *, default: int, most: int | None = None) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from everstep.api.http import Response
 from everstep.core.errors import (
+    DuplicateInBatchError,
     EverstepError,
     InstanceExistsError,
     InstanceNotFoundError,
     InstanceStateError,
     InstanceTerminatedError,
     InvalidNameError,
+    InvalidOptionError,
     InvalidParamsError,
     NotSerializableError,
     StoreError,
@@ -31,6 +33,18 @@ class RequestTooLargeError(EverstepError, ValueError):
     code = "request.too_large"
 
 
+class NoRouteError(EverstepError):
+    """There is nothing at this path."""
+
+    code = "request.no_route"
+
+
+class WrongMethodError(EverstepError):
+    """What is at this path takes other methods."""
+
+    code = "request.wrong_method"
+
+
 class StepNotFoundError(EverstepError):
     """The instance has no step or attempt like the one that was asked for."""
 
@@ -40,12 +54,16 @@ class StepNotFoundError(EverstepError):
 _STATUS: dict[type[EverstepError], int] = {
     BadRequestError: 400,
     InvalidNameError: 400,
+    InvalidOptionError: 400,
     InvalidParamsError: 400,
     NotSerializableError: 400,
     WorkflowNotFoundError: 404,
     InstanceNotFoundError: 404,
     StepNotFoundError: 404,
+    NoRouteError: 404,
+    WrongMethodError: 405,
     InstanceExistsError: 409,
+    DuplicateInBatchError: 409,
     InstanceStateError: 409,
     InstanceTerminatedError: 409,
     RequestTooLargeError: 413,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from everstep.api.http import Response
-from everstep.core.errors import EverstepError
+from everstep.core.errors import DuplicateInBatchError, EverstepError
 from everstep.core.limits import BATCH
 from everstep.core.suggest import did_you_mean
 from everstep.core.types import AttemptInfo, StepInfo
@@ -26,15 +26,16 @@ from everstep.engine.control import LocalControl
 from everstep.server import shapes
 from everstep.server.bodies import (
     event_type,
+    flag,
     instance_id,
     json_body,
     object_body,
     one_of,
-    parse_json,
     refuse_unsupported,
     whole_number,
 )
-from everstep.server.problems import BadRequestError, StepNotFoundError, status_of
+from everstep.server.new_instance import IGNORED, read_new_instance
+from everstep.server.problems import BadRequestError, NoRouteError, StepNotFoundError, WrongMethodError, status_of
 from everstep.store.protocol import InstanceRecord
 
 log = logging.getLogger("everstep.server")
@@ -56,8 +57,6 @@ _NUMBER_BY_STATUS = {400: 10010, 404: 10404, 409: 10409, 413: 10413, 503: 10503,
 _INTERNAL = 10001
 
 _ACTIONS = ("pause", "resume", "terminate", "restart")
-_CREATE_KEYS = ("instance_id", "params", "instance_retention", "tags", "location_hint")
-_IGNORED_KEYS = ("location_hint",)
 
 
 class Answer(NamedTuple):
@@ -65,7 +64,7 @@ class Answer(NamedTuple):
 
     result: Any
     info: dict[str, Any] | None = None
-    messages: tuple[str, ...] = ()
+    messages: tuple[dict[str, Any], ...] = ()
     large: bool = False
 
 
@@ -117,17 +116,19 @@ class _Resource:
         except EverstepError as error:
             if (status := status_of(error)) >= 500:
                 log.exception("%s %s failed", request.method, request.url.path)
-            return _failure(status, error.code, str(error))
+            return _failure(status, _problem(error))
         except Exception as error:  # a defect here must not look like one of the caller's, nor end the answer midway
             log.exception("%s %s failed", request.method, request.url.path)
-            return _failure(500, "internal", f"internal error: {type(error).__name__}: {error}")
+            return _failure(500, _problem(error))
 
     def _no_handler(self, request: Request) -> Response:
         if not self._methods:
-            return _failure(404, "request.no_route", f"no route {request.url.path!r}; see docs/reference/http-api.md")
+            return _failure(
+                404, _problem(NoRouteError(f"no route {request.url.path!r}; see docs/reference/http-api.md"))
+            )
         allowed = ", ".join(self._methods)
         message = f"method {request.method} is not available for {request.url.path!r}; use {allowed}"
-        return _failure(405, "request.wrong_method", message, {"Allow": allowed})
+        return _failure(405, _problem(WrongMethodError(message)), {"Allow": allowed})
 
 
 class _Api:
@@ -179,23 +180,27 @@ class _Api:
 
     async def create(self, request: Request) -> Answer:
         name = self._control.program[request.path_params["name"]].name
-        body = object_body(await json_body(request, empty={}), _CREATE_KEYS)
+        body = await json_body(request, empty={})
         created = await self._create(name, body)
-        return Answer(created, messages=tuple(f"{key} has no effect here" for key in _IGNORED_KEYS if key in body))
+        return Answer(created, messages=tuple(_note(f"{key} has no effect here") for key in IGNORED if key in body))
 
     async def create_batch(self, request: Request) -> Answer:
         name = self._control.program[request.path_params["name"]].name
         batch = await json_body(request, empty=[])
         if not isinstance(batch, list) or not 1 <= len(batch) <= BATCH:
             raise BadRequestError(f"a batch is a list of 1 to {BATCH} instances")
-        bodies = [object_body(one, _CREATE_KEYS) for one in batch]
-        created, errors = [], []
-        for index, body in enumerate(bodies):
+        created, problems = [], []
+        seen: set[str] = set()
+        for index, one in enumerate(batch):
             try:
-                created.append(await self._create(name, body))
-            except EverstepError as error:
-                errors.append(_item_error(error, index=index, id=body.get("instance_id")))
-        return Answer(created, messages=tuple(f"{one['index']}: {one['message']}" for one in errors))
+                created.append(await self._create(name, one, seen))
+            except Exception as error:  # whatever it is: what was created before is, and who asked must hear of it
+                if not isinstance(error, EverstepError):
+                    log.exception("%s %s failed for number %d", request.method, request.url.path, index)
+                problem = _problem(error)
+                id = one.get("instance_id") if isinstance(one, dict) else None
+                problems.append({**problem, "message": f"{index}: {problem['message']}", "index": index, "id": id})
+        return Answer(created, messages=tuple(problems))
 
     async def delete_batch(self, request: Request) -> Answer:
         name = self._control.program[request.path_params["name"]].name
@@ -208,24 +213,22 @@ class _Api:
                 await self._control.delete(name, id)
                 deleted.append({"id": id})
             except EverstepError as error:
-                errors.append(_item_error(error, id=id))
+                errors.append({"id": id, **_problem(error)})
         return Answer({"deleted": deleted, "errors": errors})
 
     async def delete(self, request: Request) -> Answer:
         await self._control.delete(*_addressed(request))
         return Answer({"status": "ok", "success": True})
 
-    async def _create(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        id, params = body.get("instance_id"), body.get("params")
-        if isinstance(params, str):
-            params = parse_json(params, "params (a JSON-encoded string)")
+    async def _create(self, name: str, body: Any, seen: set[str] | None = None) -> dict[str, Any]:
+        """Create an instance; `seen` are the ids that came before in its batch."""
+        asked = read_new_instance(body)
+        if seen is not None and asked.id is not None:
+            if asked.id in seen:
+                raise DuplicateInBatchError(f"the id {asked.id!r} stands twice in this batch; leave one of them out")
+            seen.add(asked.id)
         id = await self._control.create(
-            name,
-            id=None if id is None else instance_id(id),
-            params=params,
-            retention=_retention(body.get("instance_retention")),
-            tags=body.get("tags") or (),
-            trigger="api",
+            name, id=asked.id, params=asked.params, retention=asked.retention, tags=asked.tags, trigger="api"
         )
         status = await self._control.status(name, id)
         return {
@@ -262,19 +265,16 @@ class _Api:
         address = _addressed(request)
         body = object_body(await json_body(request, empty={}), ("status", "rollback", "from"))
         action = one_of(body.get("status"), _ACTIONS, "status")
-        step = object_body(body.get("from") or {}, ("name", "count", "type"))
+        rollback, step = flag(body.get("rollback"), "rollback"), _step_to_restart_from(body.get("from"))
         match action:
             case "pause":
                 await self._control.pause(*address)
             case "resume":
                 await self._control.resume(*address)
             case "terminate":
-                await self._control.terminate(*address, rollback=bool(body.get("rollback")))
-            case _ if step:
-                count, type = step.get("count", 1), step.get("type")
-                await self._control.restart(*address, from_step=step.get("name"), count=count, type=type)
+                await self._control.terminate(*address, rollback=rollback)
             case _:
-                await self._control.restart(*address)
+                await self._control.restart(*address, **step)
         status = await self._control.status(*address)
         return Answer({"status": status.status, "timestamp": shapes.iso(datetime.now(UTC))})
 
@@ -321,23 +321,27 @@ def _per_page(request: Request) -> int:
     return whole_number(request, "per_page", default=PER_PAGE, most=MOST_PER_PAGE)
 
 
-def _retention(given: Any) -> Any:
-    """Read a retention as Cloudflare writes it: durations, or milliseconds."""
-    if given is None:
-        return None
-    return {
-        key: timedelta(milliseconds=value) if isinstance(value, int) else value
-        for key, value in object_body(given, ("success_retention", "error_retention")).items()
-    }
-
-
-def _item_error(error: EverstepError, **where: Any) -> dict[str, Any]:
-    number = _NUMBERS.get(error.code, _NUMBER_BY_STATUS.get(status_of(error), _INTERNAL))
-    return {**where, "code": number, "everstep_code": error.code, "message": str(error)}
+def _problem(error: Exception) -> dict[str, Any]:
+    """What is told of an error, in an envelope or beside others: Cloudflare's number, ours, and the words."""
+    if isinstance(error, EverstepError):
+        code, status, message = error.code, status_of(error), str(error)
+    else:
+        code, status, message = "internal", 500, f"internal error: {type(error).__name__}: {error}"
+    number = _NUMBERS.get(code, _NUMBER_BY_STATUS.get(status, _INTERNAL))
+    return {"code": number, "everstep_code": code, "message": message}
 
 
 def _addressed(request: Request) -> tuple[str, str]:
     return request.path_params["name"], instance_id(request.path_params["id"])
+
+
+def _step_to_restart_from(given: Any) -> dict[str, Any]:
+    if given is None:
+        return {}
+    step = object_body(given, ("name", "count", "type"), "from")
+    if not isinstance(step.get("name"), str):
+        raise BadRequestError("from.name is missing: the name of the step to restart from, without its count: charge")
+    return {"from_step": step["name"], "count": step.get("count", 1), "type": step.get("type")}
 
 
 def _find_step(steps: list[StepInfo], wanted: str, type: str) -> StepInfo:
@@ -355,11 +359,15 @@ def _find_attempt(step: StepInfo, number: int) -> AttemptInfo:
     raise StepNotFoundError(f"step {shapes.step_name(step)!r} has no attempt {number}; it has {len(step.attempts)}")
 
 
+def _note(message: str) -> dict[str, Any]:
+    return {"code": 10000, "message": message}
+
+
 def _success(answer: Answer) -> Response:
     envelope: dict[str, Any] = {
         "success": True,
         "errors": [],
-        "messages": [{"code": 10000, "message": message} for message in answer.messages],
+        "messages": list(answer.messages),
         "result": answer.result,
     }
     if answer.info is not None:
@@ -367,10 +375,8 @@ def _success(answer: Answer) -> Response:
     return Response.json(envelope, headers=_HEADERS)
 
 
-def _failure(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    number = _NUMBERS.get(code) or _NUMBER_BY_STATUS.get(status, _INTERNAL)
-    errors = [{"code": number, "message": message, "everstep_code": code}]
-    envelope = {"success": False, "errors": errors, "messages": [], "result": None}
+def _failure(status: int, problem: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    envelope = {"success": False, "errors": [problem], "messages": [], "result": None}
     return Response.json(envelope, status=status, headers={**_HEADERS, **(headers or {})})
 
 
