@@ -89,11 +89,11 @@ async def test_a_burst_of_creations_waits_for_its_turn_and_is_seen_in_the_metric
     machine = await running(quick, options=EngineOptions(creating=5, running=7))
     burst = [asyncio.ensure_future(machine.es.workflow(quick).create(id=f"i{n}")) for n in range(50)]
     await asyncio.sleep(0)
-    load = machine.es.control.metrics()
+    load = await machine.es.control.metrics()
     assert (load.creating.now, load.creating.limit, load.creating.waiting) == (5, 5, 45)
     await asyncio.gather(*burst)
     await machine.settle()
-    load = machine.es.control.metrics()
+    load = await machine.es.control.metrics()
     assert (load.creating.now, load.creating.waiting, load.running.now, load.running.limit) == (0, 0, 0, 7)
     assert {await machine.output(machine.handle(quick, f"i{n}")) for n in range(50)} == {1}
 

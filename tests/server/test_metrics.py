@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import httpx
 from serving import Server
+from starlette.applications import Starlette
+
+from everstep import Everstep, WorkflowEntrypoint
+from everstep.engine.options import EngineOptions
+from everstep.server.metrics import metrics_route
+from everstep.store.driver import StoreUnavailableError
+
+
+async def shown(http: httpx.AsyncClient) -> dict[str, str]:
+    answer = await http.get("/__workflows/-/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return dict(line.split(" ") for line in answer.text.splitlines() if not line.startswith("#"))
 
 
 async def test_every_limit_is_shown_with_how_full_it_is(server: Server):
-    answer = await server.http.get("/__workflows/-/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    lines = dict(line.split(" ") for line in answer.text.splitlines() if not line.startswith("#"))
+    lines = await shown(server.http)
     assert lines["everstep_running_limit"] == "10000"
     assert lines["everstep_creating_waiting"] == "0"
     assert {name.removesuffix("_limit").removesuffix("_waiting") for name in lines} == {
         "everstep_running", "everstep_resident", "everstep_creating", "everstep_threads",
     }  # fmt: skip
+    assert "everstep_resident_waiting" not in lines  # nothing waits to stay in memory
+
+
+async def test_instances_that_have_no_place_are_shown_as_waiting():
+    go = asyncio.Event()
+
+    class Held(WorkflowEntrypoint):
+        async def run(self, event, step):
+            await step.do("hold", go.wait)
+
+    async with Everstep([Held], database="sqlite:///:memory:", options=EngineOptions(running=2)) as es:
+        transport = httpx.ASGITransport(Starlette(routes=[metrics_route(es.control)]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            instances = [await es.workflow(Held).create(id=f"h-{number}") for number in range(5)]
+            lines = await shown(http)
+            assert (lines["everstep_running"], lines["everstep_running_waiting"]) == ("2", "3")
+            go.set()
+            for instance in instances:
+                await instance.result()
+            assert (await shown(http))["everstep_running_waiting"] == "0"
+
+
+async def test_a_database_in_trouble_leaves_the_other_numbers(server: Server, monkeypatch):
+    async def refuse(*_, **__):
+        raise StoreUnavailableError("the database cannot be read")
+
+    monkeypatch.setattr(server.es._store, "due", refuse)
+    lines = await shown(server.http)
+    assert lines["everstep_running_limit"] == "10000"
+    assert "everstep_running_waiting" not in lines

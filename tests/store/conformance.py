@@ -1359,6 +1359,15 @@ class Viewing:
         assert await store.counts() == {}
         assert await store.unclaimable([]) == {}
 
+    async def test_those_that_are_due_are_counted_for_the_workflows_asked_for(self, store: Store):
+        for status in ("queued", "running", "waiting", "waitingForPause", "paused", *ENDED):
+            await instance_in(store, status, id=status)
+        await store.create(new_instance(workflow="other"))
+        await store.create(new_instance("later", at=1_000))
+        assert await store.due([WORKFLOW], now=999) == 1  # the queued one; the one that waits sleeps on
+        assert await store.due([WORKFLOW, "other"], now=1_000) == 3
+        assert await store.due([], now=1_000) == 0
+
     async def test_unclaimable_are_the_due_ones_of_workflows_nobody_here_runs(self, store: Store):
         for status in ("queued", "running", "waiting", "waitingForPause", "paused", *ENDED):
             await instance_in(store, status, id=status)

@@ -336,6 +336,10 @@ class ModelStore:
             of_workflow[row["status"]] = of_workflow.get(row["status"], 0) + 1
         return counts
 
+    async def due(self, workflows: Sequence[str], *, now: int) -> int:
+        rows = [row for row in self.instances.values() if row["workflow"] in workflows and row["due_at"] is not None]
+        return sum(row["due_at"] <= now for row in rows)
+
     async def unclaimable(self, workflows: Sequence[str]) -> dict[str, int]:
         counts: dict[str, int] = {}
         for row in self.instances.values():

@@ -522,6 +522,7 @@ WHOLE = {"count_instances": "SCAN instance", "next_block": "SCAN counter"}
 BY_INDEX = {
     "due_instances": "instance_due (due_at<?)", "due_woken_first": "instance_due (due_at<?)",
     "next_due": "instance_due (due_at>?)", "unclaimable": "instance_due (due_at>?)",
+    "count_due": "instance_due (due_at<?)",
     "expired": "instance_expiry (expires_at<?)",
     "recover_pausing": "instance_owned (status=?)", "release_running": "instance_owned (status=?)",
     "list_instances": "instance_listed (workflow=? AND rowid<?)",

@@ -135,9 +135,9 @@ class LocalControl(LifecycleVerbs):
         """Return how many instances of each workflow are in each status."""
         return await self._engine.store.counts()
 
-    def metrics(self) -> Metrics:
+    async def metrics(self) -> Metrics:
         """Return how busy the engine is, beside its limits."""
-        return metrics_of(self._engine)
+        return await metrics_of(self._engine)
 
     @property
     def program(self) -> Program:

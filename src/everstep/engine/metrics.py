@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from everstep.core.errors import StoreError
+
 if TYPE_CHECKING:
     from everstep.engine.engine import Engine
 
+PATIENCE_SECONDS = 2.0
+"""How long the database may take to say how many instances are due: the other numbers do not wait for it longer."""
+
 
 class Load(Struct, frozen=True):
-    """How much of something there is, how much there may be, and how many wait for their turn."""
+    """How much of something there is, how much there may be, and how many wait for their turn.
+
+    `waiting` is None where nothing waits, and where it is not known.
+    """
 
     now: int
     limit: int
-    waiting: int = 0
+    waiting: int | None = None
 
 
 class Metrics(Struct, frozen=True):
     """What an engine has in hand.
 
     Attributes:
-        running: Instances at work; further ones stay due in the store.
+        running: Instances at work; further ones stay due in the store, which knows how many.
         resident: Parked instances in memory; further ones are put away.
         creating: Creations under way; further ones wait for their turn.
         threads: Plain functions running; further ones wait for their turn.
@@ -34,12 +43,21 @@ class Metrics(Struct, frozen=True):
     threads: Load
 
 
-def metrics_of(engine: Engine) -> Metrics:
+async def metrics_of(engine: Engine) -> Metrics:
     """Look at an engine."""
-    options, parked = engine.options, engine.parked_count
+    options, due = engine.options, await _due(engine)
     return Metrics(
-        running=Load(options.running - engine.capacity, options.running),
-        resident=Load(parked, options.resident),
+        running=Load(options.running - engine.capacity, options.running, due),
+        resident=Load(engine.parked_count, options.resident),
         creating=engine.creations.load,
         threads=engine.attempts.load,
     )
+
+
+async def _due(engine: Engine) -> int | None:
+    """How many instances are due in the store, all workers' where they share it; None while it does not say."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await engine.store.due(engine.program.names, now=engine.clock.now())
+    except (StoreError, TimeoutError):
+        return None

@@ -16,13 +16,14 @@ _HELP = {
     "creating": "Creations under way",
     "threads": "Plain functions running in threads",
 }
+_WAITING = {"running": "Instances due in the database, for any process that has a place"}
 
 
 def metrics_route(control: LocalControl) -> Route:
     """Make the route `/__workflows/-/metrics`; no workflow is called `-`."""
 
     async def endpoint(_: Request) -> PlainTextResponse:
-        return PlainTextResponse(prometheus_text(control.metrics()), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(prometheus_text(await control.metrics()), media_type="text/plain; version=0.0.4")
 
     return Route("/__workflows/-/metrics", endpoint)
 
@@ -39,8 +40,10 @@ def prometheus_text(metrics: Metrics) -> str:
     lines: list[str] = []
     for name, load in structs.asdict(metrics).items():
         assert isinstance(load, Load)
-        parts = (("", _HELP[name], load.now), ("_limit", f"{_HELP[name]}, at most", load.limit))
-        for suffix, text, value in (*parts, ("_waiting", f"{_HELP[name]}: waiting for their turn", load.waiting)):
+        parts = [("", _HELP[name], load.now), ("_limit", f"{_HELP[name]}, at most", load.limit)]
+        if load.waiting is not None:
+            parts.append(("_waiting", _WAITING.get(name, f"{_HELP[name]}: waiting for their turn"), load.waiting))
+        for suffix, text, value in parts:
             metric = f"everstep_{name}{suffix}"
             lines += [f"# HELP {metric} {text}.", f"# TYPE {metric} gauge", f"{metric} {value}"]
     return "\n".join(lines) + "\n"

@@ -312,6 +312,10 @@ class Store(Protocol):
         """Return how many instances of each workflow are in each status."""
         ...
 
+    async def due(self, workflows: Sequence[str], *, now: int) -> int:
+        """Return how many instances of these workflows are due, whoever may take them."""
+        ...
+
     async def unclaimable(self, workflows: Sequence[str]) -> dict[str, int]:
         """Return how many instances are due of workflows other than these."""
         ...

@@ -171,15 +171,13 @@ class SqliteStore:
 
     async def counts(self) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {}
-        self._reading()  # that it is open
-        for workflow, status, count in await asyncio.to_thread(self._counted):
+        for workflow, status, count in await self._read_apart("count_instances"):
             counts.setdefault(workflow, {})[status] = count
         return counts
 
-    def _counted(self) -> list[tuple[Any, ...]]:
-        """Count every instance there is: too long for the loop once there are a million, so with a connection apart."""
-        with contextlib.closing(connect(str(self._path), read_only=True)) as reader:
-            return reader.execute(_SQL["count_instances"])
+    async def due(self, workflows: Sequence[str], *, now: int) -> int:
+        [(count,)] = await self._read_apart("count_due", (now, verbs.array(workflows)))
+        return int(count)
 
     async def unclaimable(self, workflows: Sequence[str]) -> dict[str, int]:
         return dict(self._read("unclaimable", (verbs.array(workflows),)))
@@ -192,6 +190,16 @@ class SqliteStore:
 
     def _read(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         return self._reading().execute(_SQL[query], arguments)
+
+    async def _read_apart(self, query: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Read in a thread, with a connection apart: too long for the loop once there are a million instances."""
+        self._reading()  # that it is open
+
+        def read() -> list[tuple[Any, ...]]:
+            with contextlib.closing(connect(str(self._path), read_only=True)) as reader:
+                return reader.execute(_SQL[query], arguments)
+
+        return await asyncio.to_thread(read)
 
     @property
     def _writing(self) -> Connection:

@@ -356,6 +356,10 @@ class PostgresStore:
             counts.setdefault(workflow, {})[status] = count
         return counts
 
+    async def due(self, workflows: Sequence[str], *, now: int) -> int:
+        [(count,)] = await self._read("count_due", now, list(workflows))
+        return int(count)
+
     async def unclaimable(self, workflows: Sequence[str]) -> dict[str, int]:
         return dict(await self._read("unclaimable", list(workflows)))
 

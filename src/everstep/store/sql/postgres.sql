@@ -445,6 +445,10 @@ select {instance} from everstep.instance where pk in (select pk from family) ord
 -- name: count_instances
 select workflow, status, count(*) from everstep.instance group by workflow, status
 
+-- name: count_due
+-- Instances that could go on, if some worker had a place for them.
+select count(*) from everstep.instance where due_at <= $1 and workflow || '' = any ($2::text[])
+
 -- name: unclaimable
 -- Live instances of workflows that nobody here runs.
 select workflow, count(*)

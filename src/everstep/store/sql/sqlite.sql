@@ -171,6 +171,12 @@ select ended_position from instance where pk = ?
 -- name: count_instances
 select workflow, status, count(*) from instance group by workflow, status
 
+-- name: count_due
+-- Instances that could go on, if somebody had a place for them.
+select count(*)
+  from instance indexed by instance_due
+ where due_at <= ?1 and workflow in (select value from json_each(?2))
+
 -- name: unclaimable
 -- Live instances of workflows that nobody here runs.
 select workflow, count(*)
