@@ -43,6 +43,15 @@ async def test_foreign_hosts_are_refused_everywhere(host: str, path: str):
     assert "--allow-host" in answer.text
 
 
+@pytest.mark.parametrize("headers", [{"host": "10.0.0.1:8787"}, {"host": "box.internal"}, {"host": ""}])
+@pytest.mark.parametrize("path", ["/__workflows/-/health", "/__workflows/-/metrics"])
+async def test_load_balancers_and_monitoring_are_answered_by_any_address(path: str, headers: dict[str, str]):
+    assert (await ask("GET", path, headers)).text == "in"
+    assert (await ask("HEAD", path, headers)).status_code == 200
+    assert (await ask("POST", path, headers)).status_code == 403
+    assert (await ask("GET", f"{path}/x", headers)).status_code == 403
+
+
 async def test_a_refusal_says_what_to_do():
     answer = await ask("GET", "/", {"host": "box.internal:8787"})
     assert "DNS rebinding" in answer.text

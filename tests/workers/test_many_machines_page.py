@@ -71,3 +71,5 @@ def test_the_compose_file_parses_and_its_commands_exist():
     assert f"//{database['environment']['POSTGRES_USER']}@" in worker["environment"]["EVERSTEP_DATABASE"]
     assert worker["environment"]["PGPASSWORD"] == "${POSTGRES_PASSWORD}"
     assert worker["restart"] == "unless-stopped"
+    assert all(port.startswith("127.0.0.1:") for port in worker["ports"])  # there is no password
+    assert "/__workflows/-/health" in worker["healthcheck"]["test"][-1]

@@ -14,7 +14,7 @@ from everstep.cli.failures import one_message
 @click.command("dev")
 @click.argument("main", required=False)
 @click.option("--port", default=8787, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 is all.")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Where state is kept.  [.everstep]")
 @click.option("--var", "variables", multiple=True, metavar="KEY:VALUE", help="Set a var; may be given again.")
 @click.option("--env", "environment", metavar="NAME", help="Use the settings under env.NAME.")

@@ -28,7 +28,7 @@ from everstep.engine.options import EngineOptions
 from everstep.server.app import build_app, check_environments, with_access_log
 from everstep.server.console import Console
 from everstep.server.hotkeys import hotkeys
-from everstep.server.listen import hand_on, listen
+from everstep.server.listen import hand_on, listen, on_all_interfaces, url_of
 from everstep.server.loader import UserProgram, load_program
 from everstep.server.user import AsgiApp, user_app
 from everstep.server.watchdog import watch_loop
@@ -36,6 +36,10 @@ from everstep.server.watchdog import watch_loop
 Ending: TypeAlias = Literal["stop", "reload"]
 
 _RELOADED = "EVERSTEP_RELOADED"
+OPEN_TO_ALL = (
+    "listening on all interfaces: the API and the inspector ask for no password, and whoever reaches this port with a "
+    "Host name that is allowed reads and changes everything; let only a proxy reach it"
+)
 
 
 class DevOptions(Struct, frozen=True):
@@ -238,8 +242,7 @@ class DevServer:
 
     @property
     def _url(self) -> str:
-        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
-        return f"http://{host}:{self._listener.getsockname()[1]}"
+        return url_of(self._listener, self._options.host)
 
     def _banner(self, program: UserProgram, es: Everstep, database: str, secrets: list[str]) -> None:
         say = self._console.say
@@ -252,6 +255,8 @@ class DevServer:
         say(f"  state      {_shown(database, self._root)}")
         if es.recovered:
             say(f"  recovered  {es.recovered} instances that were running when the process ended")
+        if on_all_interfaces(self._listener):
+            self._console.warn(OPEN_TO_ALL)
         for note in program.notes:
             self._console.warn(note)
 

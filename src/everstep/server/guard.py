@@ -22,11 +22,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 PROTECTED = ("/__workflows", "/client/v4")
 """Where state changes must not come from other sites. The user's own routes may be meant for them."""
 
+_FOR_ANYBODY = ("/__workflows/-/health", "/__workflows/-/metrics")
+"""What load balancers and monitoring read, by whatever address they know this machine: it tells of no instance."""
+
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Guard:
-    """Refuses foreign hosts everywhere, and cross-site state changes under `PROTECTED`, with 403 and the cure.
+    """Refuses foreign hosts nearly everywhere, and cross-site state changes under `PROTECTED`, with 403 and the cure.
 
     Args:
         app: The guarded app.
@@ -48,6 +51,8 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008, "reason": "refused"})  # 403, as nothing was accepted
 
     def _refusal(self, scope: Scope) -> str | None:
+        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"] in _FOR_ANYBODY:
+            return None
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1:

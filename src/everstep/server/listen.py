@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+from ipaddress import ip_address
 from pathlib import Path
 
 from everstep.core.errors import ConfigError
@@ -34,6 +35,19 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigError(_why_not(error, host, port)) from None
     return listener
+
+
+def on_all_interfaces(listener: socket.socket) -> bool:
+    """Whether a socket listens on every interface of the machine."""
+    return ip_address(listener.getsockname()[0]).is_unspecified
+
+
+def url_of(listener: socket.socket, host: str) -> str:
+    """Return a URL that a browser on this machine can open, by the host that was asked for where that is possible."""
+    address, port = listener.getsockname()[:2]
+    if on_all_interfaces(listener):
+        host = "::1" if ":" in address else "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def hand_on(listener: socket.socket) -> None:
