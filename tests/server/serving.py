@@ -59,6 +59,13 @@ class Outputs(WorkflowEntrypoint):
         await step.do("twice", lambda: 2)
 
 
+class Family(WorkflowEntrypoint):
+    async def run(self, event, step):
+        await step.do("book", {"rollback": lambda ctx: None}, lambda: 1)
+        await step.run_workflow("child", Echo)
+        raise ValueError("no room")
+
+
 def fail():
     raise ConnectionError("503 from the bank")
 
@@ -67,7 +74,7 @@ def fail_for_good():
     raise NonRetryableError(f"refused: {SCRIPT}")
 
 
-PROGRAM = [Greet, Echo, Approval, Nap, Flaky, Nasty, Outputs]
+PROGRAM = [Greet, Echo, Approval, Nap, Flaky, Nasty, Outputs, Family]
 
 
 class Server:

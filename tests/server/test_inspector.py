@@ -279,3 +279,11 @@ async def test_a_page_of_every_step_is_not_refreshed_by_itself(server: Server):
     shown = await page(server, "/__workflows/nap/n-1?steps=all")
     assert "data-live" not in shown.attributes("main")[0]
     assert "show the latest" in shown.text
+
+
+async def test_an_instance_with_a_child_and_one_that_rolls_back_are_shown(server: Server):
+    await server.create("family", "f-1")
+    await server.reached("family", "f-1", "errored")
+    shown = await page(server, "/__workflows/family/f-1")
+    assert "workflow" in shown.text
+    assert "rollback" in shown.text

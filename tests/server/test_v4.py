@@ -24,17 +24,17 @@ async def test_workflows_are_listed_with_counts_of_every_status(server: Server):
 
     assert (answer["success"], answer["errors"], answer["messages"]) == (True, [], [])
     by_name = {one["name"]: one for one in answer["result"]}
-    assert list(by_name) == ["greet", "echo", "approval", "nap", "flaky", "nasty", "outputs"]
+    assert list(by_name) == ["greet", "echo", "approval", "nap", "flaky", "nasty", "outputs", "family"]
     nap = by_name["nap"]
     assert nap["instances"] == {**dict.fromkeys(STATUSES, 0), "waiting": 1}
     assert (nap["id"], nap["class_name"], nap["script_name"]) == ("nap", "Nap", "shop")
     assert nap["created_on"] is None
-    assert answer["result_info"] == {"count": 7, "page": 1, "per_page": 25, "total_count": 7}
+    assert answer["result_info"] == {"count": 8, "page": 1, "per_page": 25, "total_count": 8}
 
 
 async def test_workflows_are_searched_and_paged(server: Server):
     assert [one["name"] for one in await server.result(f"{API}?search=NA")] == ["nap", "nasty"]
-    assert [one["name"] for one in await server.result(f"{API}?per_page=3&page=3")] == ["outputs"]
+    assert [one["name"] for one in await server.result(f"{API}?per_page=3&page=3")] == ["outputs", "family"]
     assert await server.result(f"{API}?page=2") == []
 
 

@@ -196,7 +196,7 @@ def _steps(instance: InstanceRecord, status: InstanceStatus, now: datetime, ever
 
 def _step(step: StepInfo, now: datetime) -> Html:
     wait = step.wake_at if step.ended_at is None else None
-    until = {"do": "next attempt ", "sleep": "wakes ", "waitForEvent": "times out "}[step.type]
+    until = {"sleep": "wakes ", "waitForEvent": "times out "}.get(step.type, "next attempt ")
     row = tag("tr",
         _cell("#", step.seq),
         _cell("Step", tag("span", tag("strong", step.name), tag("span", f" -{step.count}", class_="muted")),
@@ -206,7 +206,7 @@ def _step(step: StepInfo, now: datetime) -> Html:
         _cell("Status", _chip(step.status)),
         _cell("Started", _time(step.started_at)),
         _cell("Duration", _duration(step.started_at, step.ended_at or now)),
-        _cell("Attempts", len(step.attempts) if step.type == "do" else None))  # fmt: skip
+        _cell("Attempts", len(step.attempts) if step.type in ("do", "rollback") else None))  # fmt: skip
     return tag("tbody", row, _step_details(step, now), id=f"step-{step.seq}")
 
 
