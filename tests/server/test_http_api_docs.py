@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import httpx
 from starlette.applications import Starlette
 
-from everstep import Everstep, WorkflowEntrypoint
+from everstep import Everstep, EverstepError, InstanceStateError, WorkflowEntrypoint
 from everstep.server.v4 import routes
+from everstep.store.postgres.link import StoreConflictError
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
 EXAMPLE = re.compile(r"```console\n\$ (curl .*?)\n```\n+```json\n(.*?)\n```", re.DOTALL)
@@ -80,3 +81,17 @@ async def settled(es: Everstep) -> None:
     while (await es.control.counts()).get("order-pipeline", {}).keys() & {"queued", "running"}:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.002)
+
+
+def test_every_error_of_the_tree_is_in_the_reference():
+    text = (PAGE.parent / "errors.md").read_text()
+    tree = tree_of(EverstepError)
+    assert StoreConflictError in tree
+    for error in tree:
+        if error.__module__.startswith(("everstep.core", "everstep.store")):
+            assert f"| `{error.__name__}`" in text, error.__name__
+            assert error.code in text or error is InstanceStateError, error.code  # it has one for each verb
+
+
+def tree_of(error: type[EverstepError]) -> list[type[EverstepError]]:
+    return [below for child in error.__subclasses__() for below in (child, *tree_of(child))]

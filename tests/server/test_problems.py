@@ -8,6 +8,7 @@ import pytest
 
 from everstep.core import errors
 from everstep.server.problems import problem_response, status_of
+from everstep.store.driver import StoreUnavailableError
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,10 @@ from everstep.server.problems import problem_response, status_of
         (errors.InstanceStateError("x", "instance.cannot_pause"), 409),
         (errors.InstanceTerminatedError("x"), 409),
         (errors.ValueTooLargeError("x"), 413),
-        (errors.StoreError("x"), 503),
+        (errors.StoreError("the database refused a value"), 500),
+        (errors.SchemaVersionError("x"), 500),
+        (StoreUnavailableError("x"), 503),
+        (errors.LeaseLostError("x"), 503),
         (errors.DatabaseInUseError("x"), 503),
         (errors.WorkflowTimeoutError("x"), 504),
         (errors.StepError("OSError", "x"), 500),

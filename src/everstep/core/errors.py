@@ -28,6 +28,8 @@
     └── StoreError                         store.failed
         ├── DatabaseInUseError             store.in_use
         ├── SchemaVersionError             store.schema_version
+        ├── StoreUnavailableError          store.unavailable          in store/driver.py: it passes
+        │   └── StoreConflictError         store.conflict             in store/postgres/link.py
         ├── LeaseLostError                 store.lease_lost           another worker has this one's instances now
         └── InstanceLostError              store.instance_lost        another worker has this instance now
 

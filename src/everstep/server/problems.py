@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from everstep.api.http import Response
 from everstep.core.errors import (
+    DatabaseInUseError,
     DuplicateInBatchError,
     EverstepError,
     InstanceExistsError,
+    InstanceLostError,
     InstanceNotFoundError,
     InstanceStateError,
     InstanceTerminatedError,
     InvalidNameError,
     InvalidOptionError,
     InvalidParamsError,
+    LeaseLostError,
     NotSerializableError,
-    StoreError,
     ValueTooLargeError,
     WorkflowNotFoundError,
     WorkflowTimeoutError,
 )
+from everstep.store.driver import StoreUnavailableError
 
 
 class BadRequestError(EverstepError, ValueError):
@@ -68,10 +71,16 @@ _STATUS: dict[type[EverstepError], int] = {
     InstanceTerminatedError: 409,
     RequestTooLargeError: 413,
     ValueTooLargeError: 413,
-    StoreError: 503,
+    StoreUnavailableError: 503,
+    DatabaseInUseError: 503,
+    LeaseLostError: 503,
+    InstanceLostError: 503,
     WorkflowTimeoutError: 504,
 }
-"""The errors a caller can do something about; a subclass has the status of its ancestor, every other one 500."""
+"""The errors a caller can do something about; a subclass has the status of its ancestor, every other one 500.
+
+503 is for what passes: load balancers ask again. What the database refuses it will refuse again.
+"""
 
 
 def status_of(error: EverstepError) -> int:
