@@ -419,3 +419,14 @@ async def test_what_was_asked_from_outside_hears_of_lasting_trouble_and_is_not_c
         await group.close()
     assert "kept" in disk.written
     assert "asked" not in disk.written
+
+
+async def test_trouble_that_lasts_is_told_once_and_its_end_too(caplog: pytest.LogCaptureFixture):
+    disk = FakeDisk()
+    async with group_commit(disk) as group:
+        for _ in range(2):
+            caplog.clear()
+            disk.failures = [DiskFullError("disk full")] * 4
+            await group.submit("a")
+            told = [record.getMessage().split(":")[0] for record in caplog.records]
+            assert told == ["cannot write", "writing again"]

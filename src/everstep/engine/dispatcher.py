@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from everstep.core.errors import EverstepError
 from everstep.engine.clock import Alarm
+from everstep.store.reminders import Reminders
 
 if TYPE_CHECKING:
     from everstep.engine.engine import Engine
@@ -34,6 +35,7 @@ class Dispatcher:
         self._crowded = False
         self._stopped = False
         self._workers = 1
+        self._reminders = Reminders()
         self._chance = random.Random()  # noqa: S311  # nothing to guess
 
     def arm(self, due: int) -> None:
@@ -74,10 +76,12 @@ class Dispatcher:
             while not self._stopped:
                 self._again = False
                 full = await self._claim()
+                self._reminders.over()
                 if not (full or self._again):
                     break
         except EverstepError as error:
-            log.error("cannot claim instances: %s; trying again", error)  # noqa: TRY400  # one line, in our own words
+            if self._reminders.due(self._engine.loop.time()):
+                log.error("cannot claim instances: %s; trying again", error)  # noqa: TRY400  # one line, in our own words
             self.arm(self._engine.clock.now() + RETRY_MS)
         finally:
             self._claiming = None

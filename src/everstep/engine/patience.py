@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from everstep.store.driver import StoreUnavailableError
+from everstep.store.reminders import Reminders
 
 T = TypeVar("T")
 
 log = logging.getLogger("everstep.engine")
 PAUSE_SECONDS = 0.5
+
+_reminders = Reminders()  # of all instances together: a thousand of them wait for the same
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
@@ -22,7 +26,11 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
     """
     while True:
         try:
-            return await ask()
+            answer = await ask()
         except StoreUnavailableError as error:
-            log.warning("an instance waits for the database: %s", error)
+            if _reminders.due(time.monotonic()):
+                log.warning("instances wait for the database: %s", error)
             await asyncio.sleep(PAUSE_SECONDS)
+        else:
+            _reminders.over()
+            return answer

@@ -17,6 +17,7 @@ from everstep.core.errors import EverstepError, InstanceLostError, LeaseLostErro
 from everstep.engine.clock import SharedClock
 from everstep.engine.run import Run
 from everstep.store.protocol import Change, InstanceChange
+from everstep.store.reminders import Reminders
 from everstep.store.shared import Seen, SharedStore
 from everstep.telemetry import events as happened
 
@@ -45,6 +46,7 @@ class Worker:
         self._lease_seconds = store.lease_ms / 1000
         self._beaten_at = self._swept_at = time.monotonic()
         self._polite_until = 0.0
+        self._reminders = Reminders()
         self._sure_until = time.monotonic() + self._lease_seconds * RENEWED
         self._sure = asyncio.Event()
         self._orphans: set[int] = set()
@@ -90,10 +92,12 @@ class Worker:
                 await self._beat()
                 await self._sweep()
                 pause, self.trouble = self._every_seconds, None
+                self._reminders.over()
             except Exception as error:  # the beat goes on whatever happens: it is the lease
                 if not isinstance(error, EverstepError):
                     log.exception("a beat failed")
-                log.warning("no word from the database: %s; trying again", error)
+                if self._reminders.due(time.monotonic()):
+                    log.warning("no word from the database: %s; trying again", error)
                 self.trouble = f"no word from the database: {error}"
                 pause = min(RETRY_SECONDS, self._every_seconds)
                 self._swept_at = -SWEEP_SECONDS  # what became of claims and creations meanwhile is looked at afterwards

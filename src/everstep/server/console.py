@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -72,6 +73,20 @@ class Console:
             self._left_out += 1
             return False
         return True
+
+
+class _LogLines(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.warn(self.format(record))
+
+
+def show_warnings(console: Console) -> None:
+    """Write what is logged as a warning or worse, unless the app has set up its own logging: then that has it."""
+    logging.lastResort = _LogLines(console)
 
 
 def _colour_of(event: Any) -> str:

@@ -26,7 +26,7 @@ from everstep.core.errors import ConfigError
 from everstep.engine.embedded import Everstep
 from everstep.engine.options import EngineOptions
 from everstep.server.app import build_app, check_environments, with_access_log
-from everstep.server.console import Console
+from everstep.server.console import Console, show_warnings
 from everstep.server.hotkeys import hotkeys
 from everstep.server.listen import hand_on, listen, on_all_interfaces, url_of
 from everstep.server.loader import UserProgram, load_program
@@ -67,6 +67,7 @@ def run_dev(load: Callable[[], Project], options: DevOptions) -> None:
         EverstepError: for whatever keeps it from starting; one message for the user.
     """
     console = Console(unlimited=options.verbose)
+    show_warnings(console)
     listener = listen(options.host, options.port)
     try:
         ending = asyncio.run(_serve_or_wait(load, options, listener, console))

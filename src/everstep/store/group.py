@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from everstep.core.errors import StoreError
+from everstep.store.reminders import Reminders
 
 log = logging.getLogger("everstep.store")
 
@@ -61,6 +62,7 @@ class GroupCommit:
         self._kept = kept
         self.trouble: str | None = None
         self._trouble_since: float | None = None
+        self._reminders = Reminders()
         self._pending: deque[tuple[Any, asyncio.Future[Any]]] = deque()
         self._handover: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
@@ -186,7 +188,8 @@ class GroupCommit:
                 answers = self._timed_commit(group)
             except self._retryable as error:
                 self.trouble = str(error)
-                log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again in %.2g s", error, delay)
+                if self._reminders.due(time.monotonic()):
+                    log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again until it is", error)
                 if self._gives_up(group, error):
                     return [error] * len(group)
                 time.sleep(delay)
@@ -196,6 +199,7 @@ class GroupCommit:
             else:
                 if self._trouble_since is not None:
                     log.warning("writing again")
+                    self._reminders.over()
                 self.trouble = self._trouble_since = None
                 return answers
         return []

@@ -18,6 +18,7 @@ from everstep.core.errors import LeaseLostError, StoreError
 from everstep.store.driver import StoreUnavailableError
 from everstep.store.group import PATIENCE_SECONDS
 from everstep.store.postgres.rows import Birth, Rows
+from everstep.store.reminders import Reminders
 
 log = logging.getLogger("everstep.store")
 
@@ -79,6 +80,7 @@ class Road:
         self._leaving = False
         self.trouble: str | None = None
         self._trouble_since = 0.0
+        self._reminders = Reminders()
 
     @property
     def busy(self) -> bool:
@@ -199,7 +201,7 @@ class Road:
                 lost = True
             except StoreUnavailableError as error:
                 doubt = error
-                self._tell_trouble(error, delay)
+                self._tell_trouble(error)
                 if time.monotonic() - self._trouble_since >= PATIENCE_SECONDS:
                     entries = self._gives_up(entries, error)
                     lost = lost and bool(entries)  # with nothing to carry out, the next beat registers as well
@@ -212,6 +214,7 @@ class Road:
                 if self.trouble is not None:
                     log.warning("the database answers again")
                     self.trouble = None
+                    self._reminders.over()
                 _answer(entries, answers)
                 return
 
@@ -224,11 +227,12 @@ class Road:
         await self._carry_persistently(lane, entries[:middle])
         await self._carry_persistently(lane, entries[middle:])
 
-    def _tell_trouble(self, error: Exception, delay: float) -> None:
+    def _tell_trouble(self, error: Exception) -> None:
         if self.trouble is None:
             self._trouble_since = time.monotonic()
         self.trouble = str(error)
-        log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again in %.2g s", error, delay)
+        if self._reminders.due(time.monotonic()):
+            log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again until it is", error)
 
     def _gives_up(self, entries: list[_Entry], error: Exception) -> list[_Entry]:
         """Withdraw what need not be carried out once the trouble lasts, everywhere; return what stays."""

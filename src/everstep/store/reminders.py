@@ -1,0 +1,34 @@
+"""When to tell of trouble that lasts: at once, then with growing distance. Logs nothing itself."""
+
+from __future__ import annotations
+
+FIRST_SECONDS = 2.0
+LATEST_SECONDS = 60.0
+
+
+class Reminders:
+    """Says whether to tell of some trouble again: 2 seconds after the first time, then 4, 8 …, at most once a minute.
+
+    Example:
+        >>> reminders = Reminders()
+        >>> [second for second in range(200) if reminders.due(second)]
+        [0, 2, 6, 14, 30, 62, 122, 182]
+    """
+
+    def __init__(self) -> None:
+        self._distance = FIRST_SECONDS
+        self._next: float | None = None
+
+    def due(self, now: float) -> bool:
+        """Return whether to tell of it at `now`, in seconds of a clock that only rises."""
+        if self._next is None:
+            self._next = now
+        if now < self._next:
+            return False
+        self._next = now + self._distance
+        self._distance = min(self._distance * 2, LATEST_SECONDS)
+        return True
+
+    def over(self) -> None:
+        """Begin anew: the trouble is over."""
+        self._distance, self._next = FIRST_SECONDS, None
