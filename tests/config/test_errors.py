@@ -140,6 +140,19 @@ WORKFLOW = '[[workflows]]\nclass_name = "Order"\n'
         ),
         ("main = ''", "everstep.toml:1: main: must not be empty"),
         (
+            'observability = {enabled = "x", foo = 1}',
+            (
+                "2 problems in everstep.toml:\n"
+                '  everstep.toml:1: observability.enabled: expected true or false, got the text "x"\n'
+                "  everstep.toml:1: unknown key 'foo' in observability; "
+                "known: enabled, head_sampling_rate, logs, traces"
+            ),
+        ),
+        (
+            "[observability.logs]\nhead_sampling_rate = 2",
+            "everstep.toml:2: observability.logs.head_sampling_rate: expected a number from 0 to 1, got the number 2",
+        ),
+        (
             "name = 'my shop'",
             "everstep.toml:1: name: 'my shop' is not allowed: use 1 to 255 characters of A-Z, a-z, 0-9, _, . and -",
         ),

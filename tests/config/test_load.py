@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from everstep.config import describe
-from everstep.config.schema import WorkflowConfig
+from everstep.config.schema import ObservabilityConfig, WorkflowConfig
 
 from .conftest import ProjectDirectory
 
@@ -81,7 +81,7 @@ def test_the_tutorials_wrangler_jsonc_works_with_a_python_file_beside_the_typesc
     assert loaded.config.workflows == [
         WorkflowConfig(name="order-pipeline", binding="ORDER_PIPELINE", class_name="OrderPipeline")
     ]
-    assert loaded.config.observability == {"enabled": True}
+    assert loaded.config.observability == ObservabilityConfig(enabled=True)
     assert loaded.warnings == ["wrangler.jsonc:4: main is 'src/index.ts'; 'src/index.py' beside it is used instead"]
 
 
@@ -242,7 +242,7 @@ class TestOrder:
             "everstep.toml",
             "[observability]\nenabled = true\nhead_sampling_rate = 1\n[env.quiet.observability]\nenabled = false\n",
         )
-        assert project.load("quiet").config.observability == {"enabled": False}
+        assert project.load("quiet").config.observability == ObservabilityConfig(enabled=False)
 
     def test_an_unknown_environment_is_refused_with_the_nearest_one(self, project: ProjectDirectory) -> None:
         project.write("everstep.toml", self.FILE)
@@ -305,7 +305,6 @@ def test_describe_gives_each_value_with_its_source_and_masks_secrets(project: Pr
         ("vars.REGION", "gru", "everstep.toml:6"),
         ("vars.API_KEY", "***", "everstep.toml:7"),
         ("vars.LIMITS", '{"a": 1}', "everstep.toml:8"),
-        ("observability", "", "default"),
         ("database", "postgresql://ada:***@db/shop?sslpassword=***", "EVERSTEP_DATABASE"),
         ("database_direct", "", "default"),
         ("lease", "15 seconds", "default"),

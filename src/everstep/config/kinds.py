@@ -24,20 +24,31 @@ def fits(value: Any, kind: Kind) -> bool:
             return any(fits(value, one) for one in types)
         case inspect.AnyType():
             return True
-        case inspect.NoneType():
-            return value is None
-        case inspect.StrType():
-            return isinstance(value, str)
         case inspect.LiteralType(values=values):
             return value in values
-        case inspect.IntType(ge=least):
-            return isinstance(value, int) and not isinstance(value, bool) and (least is None or value >= least)
+        case inspect.IntType() | inspect.FloatType() as number:
+            return _fits_number(value, number)
         case inspect.ListType(item_type=item):
             return isinstance(value, list) and all(fits(one, item) for one in value)
-        case inspect.StructType() | inspect.DictType():
-            return isinstance(value, dict)
+        case plain if type(plain) in _CLASSES:
+            return isinstance(value, _CLASSES[type(plain)])
         case other:
             raise NotImplementedError(f"settings of kind {other!r}")
+
+
+_CLASSES: dict[type[Kind], type] = {
+    inspect.NoneType: type(None),
+    inspect.StrType: str,
+    inspect.BoolType: bool,
+    inspect.StructType: dict,
+    inspect.DictType: dict,
+}
+
+
+def _fits_number(value: Any, kind: inspect.IntType | inspect.FloatType) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int if isinstance(kind, inspect.IntType) else int | float):
+        return False
+    return (kind.ge is None or value >= kind.ge) and (kind.le is None or value <= kind.le)
 
 
 def words(kind: Kind, *, plural: bool = False) -> str:
@@ -50,18 +61,25 @@ def words(kind: Kind, *, plural: bool = False) -> str:
     match bare(kind):
         case inspect.UnionType(types=types):
             return " or ".join(words(one, plural=plural) for one in types if not isinstance(one, inspect.NoneType))
-        case inspect.AnyType():
-            return "values" if plural else "any value"
-        case inspect.StrType():
-            return "texts" if plural else "text"
         case inspect.LiteralType(values=values):
             return " or ".join(json.dumps(value) for value in values)
         case inspect.IntType(ge=least):
             return ("whole numbers" if plural else "a whole number") + ("" if least is None else f" from {least} up")
+        case inspect.FloatType(ge=least, le=most):
+            range_text = "" if least is None or most is None else f" from {least:g} to {most:g}"
+            return ("numbers" if plural else "a number") + range_text
         case inspect.ListType(item_type=item):
             return f"{'lists' if plural else 'a list'} of {words(item, plural=True)}"
-        case _:
-            return "tables" if plural else "a table"
+        case plain:
+            one, many = _WORDS.get(type(plain), ("a table", "tables"))
+            return many if plural else one
+
+
+_WORDS: dict[type[Kind], tuple[str, str]] = {
+    inspect.AnyType: ("any value", "values"),
+    inspect.StrType: ("text", "texts"),
+    inspect.BoolType: ("true or false", "values that are true or false"),
+}
 
 
 def shown(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -167,6 +167,33 @@ class TriggersConfig(Struct, frozen=True, kw_only=True):
     ] = field(default_factory=list)
 
 
+_Rate: TypeAlias = Annotated[float, Meta(ge=0, le=1)] | None
+
+
+class TracesConfig(Struct, frozen=True, kw_only=True):
+    """What wrangler says of traces."""
+
+    enabled: Annotated[bool | None, _about("Whether there are any.")] = None
+    head_sampling_rate: Annotated[_Rate, _about("Which part of them is taken.", example=0.1)] = None
+    persist: Annotated[bool | None, _about("Whether they are kept.")] = None
+    destinations: Annotated[list[str], _about("Where else they go.", example=["grafana"])] = field(default_factory=list)
+
+
+class LogsConfig(TracesConfig, frozen=True, kw_only=True):
+    """What wrangler says of logs."""
+
+    invocation_logs: Annotated[bool | None, _about("Whether each call is logged.")] = None
+
+
+class ObservabilityConfig(Struct, frozen=True, kw_only=True):
+    """What wrangler says of logs and traces. Changes nothing here."""
+
+    enabled: Annotated[bool | None, _about("Whether there are logs and traces.", example=True)] = None
+    head_sampling_rate: Annotated[_Rate, _about("Which part of them is taken.", example=0.1)] = None
+    logs: Annotated[LogsConfig, _about("The same for logs alone.")] = LogsConfig()
+    traces: Annotated[TracesConfig, _about("The same for traces alone.")] = TracesConfig()
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """The settings of a project, after every source has had its say."""
 
@@ -191,8 +218,8 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = field(default_factory=dict)
     triggers: Annotated[TriggersConfig, _about("What calls the app by itself.")] = TriggersConfig()
     observability: Annotated[
-        dict[str, Any], _about("What is logged and traced, in wrangler's shape.", example={"enabled": True})
-    ] = field(default_factory=dict)
+        ObservabilityConfig, _about("Accepted because wrangler has it; changes nothing.", example={"enabled": True})
+    ] = ObservabilityConfig()
     database: Annotated[
         str,
         _about(
