@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from everstep.core.errors import StoreError
 
@@ -44,14 +44,15 @@ class Metrics(Struct, frozen=True):
 
 
 async def metrics_of(engine: Engine) -> Metrics:
-    """Look at an engine."""
-    options, due = engine.options, await _due(engine)
-    return Metrics(
-        running=Load(options.running - engine.capacity, options.running, due),
+    """Look at an engine as it is now, and ask the store how many instances are due."""
+    options = engine.options
+    seen = Metrics(
+        running=Load(options.running - engine.capacity, options.running),
         resident=Load(engine.parked_count, options.resident),
         creating=engine.creations.load,
         threads=engine.attempts.load,
     )
+    return structs.replace(seen, running=structs.replace(seen.running, waiting=await _due(engine)))
 
 
 async def _due(engine: Engine) -> int | None:
