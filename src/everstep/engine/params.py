@@ -70,15 +70,18 @@ def options_of_an_instance() -> Iterator[None]:
 _RETENTION = ("success_retention", "error_retention")
 
 
-@options_of_an_instance()
 def retention_ms(retention: Retention | None, definition: WorkflowDefinition) -> tuple[int | None, int | None]:
     """Return how long an instance is kept after success and after an error, in milliseconds.
 
     Raises:
         InvalidOptionError: for what is no duration, and for unknown keys.
     """
-    if retention is None:
-        return definition.keep_success, definition.keep_errors
+    usual = definition.keep_success, definition.keep_errors
+    return usual if retention is None else _retention_ms(retention, usual)
+
+
+@options_of_an_instance()
+def _retention_ms(retention: Retention, usual: tuple[int | None, int | None]) -> tuple[int | None, int | None]:
     if not isinstance(retention, Mapping):
         ms = bounded_ms(retention, LONGEST_RETENTION_MS, what="retention")
         return ms, ms
@@ -86,8 +89,8 @@ def retention_ms(retention: Retention | None, definition: WorkflowDefinition) ->
         if key not in _RETENTION:
             raise ValueError(f"retention knows no {key!r}{did_you_mean(str(key), _RETENTION)}; known: {_RETENTION}")
     return (
-        _kept_ms(retention, "success_retention", definition.keep_success),
-        _kept_ms(retention, "error_retention", definition.keep_errors),
+        _kept_ms(retention, "success_retention", usual[0]),
+        _kept_ms(retention, "error_retention", usual[1]),
     )
 
 
@@ -96,9 +99,13 @@ def _kept_ms(retention: Mapping[str, Duration], key: str, usual: int | None) -> 
     return usual if value is None else bounded_ms(value, LONGEST_RETENTION_MS, what=f"retention.{key}")
 
 
-@options_of_an_instance()
 def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """Return tags without repetition. Raises InvalidOptionError and InvalidNameError for what is no tag."""
+    return () if tags == () else _checked_tags(tags)
+
+
+@options_of_an_instance()
+def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
     if isinstance(tags, str):
         raise TypeError(f"tags is a list of words, got the text {tags!r}; write [{tags!r}]")
     if isinstance(tags, Mapping) or not isinstance(tags, Iterable):
