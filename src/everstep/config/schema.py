@@ -32,7 +32,10 @@ class LimitsConfig(Struct, frozen=True, kw_only=True):
     ] = None
     concurrency: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        _about("Instances that run at the same time; further ones queue. Unlimited when left out.", example=50),
+        _about(
+            "Instances that run at the same time in one process; further ones queue. Unlimited when left out.",
+            example=50,
+        ),
     ] = None
 
 
