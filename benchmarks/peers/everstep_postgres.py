@@ -24,6 +24,7 @@ class EverstepOnPostgres(EverstepPeer):
     name = "everstep-postgres"
     title = "Everstep, PostgreSQL"
     durability = "fsync of PostgreSQL's log (default)"
+    best = 1000
 
     def __init__(self, tree: Path = ROOT) -> None:
         super().__init__(tree, name=self.name, title=self.title)
