@@ -8,23 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from everstep.cli.failures import one_message
+from everstep.cli.failures import keeps_rule, one_message
 
 if TYPE_CHECKING:
     from everstep.config import Project
 
 _database = click.option("--database", metavar="URL", help="Another database than the settings name.")
 _environment = click.option("--env", "environment", metavar="NAME", help="With the settings under env.NAME.")
-
-
-def _checked_url(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
-    from everstep.config.rules import database_url
-
-    try:
-        database_url(url)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    return url
 
 
 @click.group("db")
@@ -72,8 +62,8 @@ def migrate(database: str | None, environment: str | None) -> None:
 
 
 @command.command("copy")
-@click.argument("source", metavar="FROM", callback=_checked_url)
-@click.argument("target", metavar="TO", callback=_checked_url)
+@click.argument("source", metavar="FROM", callback=keeps_rule("database_url"))
+@click.argument("target", metavar="TO", callback=keeps_rule("database_url"))
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @one_message
 def copy(source: str, target: str, as_json: bool) -> None:

@@ -26,3 +26,19 @@ def one_message(command: Callable[P, None]) -> Callable[P, None]:
             sys.exit(1)
 
     return guarded
+
+
+def keeps_rule(rule: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """Make a callback that refuses a value as the configuration's rule of that name would, with exit code 2."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+        if value is not None:
+            from everstep.config import rules  # only where something was given
+
+            try:
+                getattr(rules, rule)(value)
+            except ValueError as error:
+                raise click.BadParameter(str(error)) from None
+        return value
+
+    return check

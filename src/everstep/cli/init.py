@@ -10,27 +10,15 @@ from pathlib import Path
 
 import click
 
-from everstep.cli.failures import one_message
+from everstep.cli.failures import keeps_rule, one_message
 
 _PROJECT = ("everstep.toml", "src/index.py")
 """What makes the project. The one belongs to the other: beside somebody else's it would not run."""
 
 
-def _checked_name(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
-    if name is None:
-        return None
-    from everstep.config.rules import app_name  # only when a name was given
-
-    try:
-        app_name(name)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    return name
-
-
 @click.command("init")
 @click.argument("directory", default=".", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--name", callback=_checked_name, help="The app's name.  [the directory's]")
+@click.option("--name", callback=keeps_rule("app_name"), help="The app's name.  [the directory's]")
 @one_message
 def command(directory: Path, name: str | None) -> None:
     """Make a new project in DIRECTORY, the current one by default.

@@ -158,8 +158,7 @@ class Run:
         self.host.store.write(self._change(step, attempt, ())).add_done_callback(self.host.check_write)
 
     def _change(self, step: StepRecord, attempt: AttemptRecord | None, consumed: Sequence[int]) -> Change:
-        if self.parked:
-            self._unpark()
+        self._unpark()
         if step.final:
             self.stored_open.pop(step.seq, None)
             self.stored_bytes += stored_bytes(step)

@@ -39,7 +39,7 @@ class Steps:
             if record.compensable:
                 self._register(record, call, resolve_policy(call.config, call.name))
             return recorded(run, record, call)
-        policy, new = resolve_policy(call.config, call.name), True
+        policy, began_before = resolve_policy(call.config, call.name), record is not None
         if record is None:
             run.enter()
             if unhindered(run):
@@ -50,13 +50,12 @@ class Steps:
                 run.enter()  # things may have changed meanwhile
             record = self._begin(call.name, policy)
         else:
-            new = False
             policy = keep_first_seen(policy, None if record.config is None else msgspec.json.decode(record.config))
         cuts = run.unseen_cuts.of(values.last_asked()) if run.unseen_cuts.count else 0
         if record.attempt or cuts:  # there may be no attempt any more that would note it
             values.asked(record)
         self._register(record, call, policy)
-        if not new:  # only now: a replay may be there for no more than the handlers
+        if began_before:  # only now: a replay may be there for no more than the handlers
             run.enter()
         return await carry_out(run, record, call, policy, cuts)
 

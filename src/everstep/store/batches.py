@@ -56,10 +56,9 @@ class Batches:
         self._positions = positions
         self._many = ManyRows(queries)
         self._one_step = self._many.text("write_steps", 1, STEP_COLUMNS)
-        self.clear()
+        self._start_anew()
 
-    def clear(self) -> None:
-        """Forget what was added."""
+    def _start_anew(self) -> None:
         self._gathered = Gathered(self._positions)
         self._consumed: list[int] = []
         self._instances: dict[int, Row] = {}
@@ -70,16 +69,16 @@ class Batches:
         """Return the statements that write changes, in their order."""
         statements: list[Statement] = []
         for rows in changes:
-            if self.follows(rows):
-                statements += self.take()
-            self.add(rows)
-        return statements + self.take()
+            if self._follows(rows):
+                statements += self._take()
+            self._add(rows)
+        return statements + self._take()
 
-    def follows(self, rows: Rows) -> bool:
+    def _follows(self, rows: Rows) -> bool:
         """Whether `rows` belong to an instance that was moved or woken: what comes after that is written after it."""
         return rows.pk in self._instances or rows.pk in self._parents
 
-    def add(self, rows: Rows) -> None:
+    def _add(self, rows: Rows) -> None:
         """Take the rows of one change."""
         positions = self._positions
         self._gathered.add(rows.steps, rows.attempts)
@@ -98,7 +97,7 @@ class Batches:
             return None
         return self._one_step, self._gathered.placed(rows.steps[0], next(self._positions))
 
-    def take(self) -> list[Statement]:
+    def _take(self) -> list[Statement]:
         """Return the statements that write what was added, steps before the instances they belong to; start anew."""
         queries, many = self._queries, self._many.statements
         statements = [*many("write_steps", list(self._gathered.steps.values()))]
@@ -114,5 +113,5 @@ class Batches:
             statements.append((queries["wake_parents"], (orjson.dumps(list(self._parents)).decode(),)))
         if self._milestones:
             statements += many("write_milestones", self._milestones)
-        self.clear()
+        self._start_anew()
         return statements

@@ -122,19 +122,14 @@ class GroupCommit:
         try:
             [answer] = self._commit((operation,))
         except self._retryable:
-            # The disk is in trouble: the thread waits for it, the loop does not.
-            self._pending.append((operation, future))
-            self._hand_over()
+            self._hand_back([(operation, future)])
             return
         except Exception as error:  # noqa: BLE001  # its waiter hears of it
             answer = error
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
+        _settle(future, answer)
         seconds = time.perf_counter() - began
         self._turn_seconds += seconds
-        self._commit_seconds += 0.1 * (seconds - self._commit_seconds)
+        self._learn(seconds)
 
     def _turned(self) -> None:
         self._turn_seconds = 0.0
@@ -154,14 +149,18 @@ class GroupCommit:
         self._thread_busy = True
         self._handover.put(True)
 
+    def _hand_back(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> None:
+        """Have the thread wait for a disk in trouble: the loop does not."""
+        self._pending.extendleft(reversed(group))
+        self._hand_over()
+
     def _commit_on_loop(self) -> None:
         """Commit everything that is queued: it is little."""
         group = self._take()
         try:
             answers = self._timed_commit(group)
         except self._retryable:
-            self._pending.extendleft(reversed(group))
-            self._hand_over()
+            self._hand_back(group)
             return
         except Exception as error:  # noqa: BLE001  # every waiter hears of it
             answers = [error] * len(group)
@@ -221,8 +220,11 @@ class GroupCommit:
         began = time.perf_counter()
         answers = self._commit([operation for operation, _ in group])
         if len(group) <= INLINE_GROUP:
-            self._commit_seconds += 0.1 * (time.perf_counter() - began - self._commit_seconds)
+            self._learn(time.perf_counter() - began)
         return answers
+
+    def _learn(self, seconds: float) -> None:
+        self._commit_seconds += 0.1 * (seconds - self._commit_seconds)
 
     def _take(self) -> list[tuple[Any, asyncio.Future[Any]]]:
         return [self._pending.popleft() for _ in range(min(len(self._pending), MAX_GROUP))]
@@ -230,12 +232,15 @@ class GroupCommit:
 
 def _answer(group: list[tuple[Any, asyncio.Future[Any]]], answers: list[Any]) -> None:
     for (_, future), answer in zip(group, answers, strict=True):
-        if future.done():  # its waiter was cancelled; what it asked for happened all the same
-            continue
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
+        if not future.done():  # else its waiter was cancelled; what it asked for happened all the same
+            _settle(future, answer)
+
+
+def _settle(future: asyncio.Future[Any], answer: Any) -> None:
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 def _nothing(_: Any) -> None:

@@ -40,7 +40,6 @@ from everstep.store.wal import reserve_log
 T = TypeVar("T")
 
 _SQL = verbs.SQL
-_ONLY_ROWS = {Rows}
 
 
 class SqliteStore:
@@ -229,8 +228,8 @@ class SqliteStore:
             self._synchronise(relaxed=first.relaxed)
             self._writing.execute(*alone)
             return [None]
-        only_rows = set(map(type, operations)) == _ONLY_ROWS
-        self._synchronise(relaxed=only_rows and operations[0].relaxed and all(rows.relaxed for rows in operations))
+        only_rows = {type(operation) for operation in operations} == {Rows}
+        self._synchronise(relaxed=only_rows and all(rows.relaxed for rows in operations))
         try:
             if only_rows:
                 return self._commit_rows(operations)
@@ -271,7 +270,6 @@ class SqliteStore:
             answers = carry_out(connection, operations)
             connection.execute("commit")
         except BaseException:
-            self._batches.clear()
             _roll_back(connection)
             raise
         return answers
@@ -300,7 +298,6 @@ class SqliteStore:
             except StoreUnavailableError:
                 raise
             except Exception as error:  # noqa: BLE001  # its waiter hears of it
-                self._batches.clear()
                 connection.execute("rollback to operation")
                 answers.append(error)
             connection.execute("release operation")

@@ -266,11 +266,13 @@ with renewed as (
    where id = $1 and epoch = $2 and lease_until < clock_timestamp() + $3::bigint * interval '1 millisecond' * 2 / 3
 ), followed as (
   delete from everstep.note where worker = $1 and id = any ($6::bigint[])
+), left_here as materialized (
+  select id, instance from everstep.note where worker = $1 and id <> all ($6::bigint[])
 )
 select exists (select from everstep.worker where id = $1 and epoch = $2) as stands,
        (extract(epoch from clock_timestamp()) * 1000)::bigint as now,
-       array (select distinct instance from everstep.note where worker = $1 and id <> all ($6::bigint[])) as noted,
-       array (select id from everstep.note where worker = $1 and id <> all ($6::bigint[])) as notes,
+       array (select distinct instance from left_here) as noted,
+       array (select id from left_here) as notes,
        (select due_at
           from everstep.instance
          where due_at is not null and workflow || '' = any ($4::text[])
