@@ -34,7 +34,7 @@ AREAS = {
     "everstep/engine/starts": "the attempt: context, time, the function's call",
     "everstep/engine/run": "the instance in memory",
     "everstep/engine/creations": "instances created, ended, waited for",
-    "everstep/engine/control": "instances created, ended, waited for",
+    "everstep/control/": "instances created, ended, waited for",
     "everstep/engine/life": "instances created, ended, waited for",
     "everstep/engine/": "instances created, ended, waited for",
     "everstep/store/group": "groups gathered and answered",

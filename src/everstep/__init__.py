@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         WaitingFor,
         WorkflowEvent,
     )
-    from everstep.engine.embedded import Everstep, lifespan
+    from everstep.embedded import Everstep, lifespan
 
 __all__ = [
     "AttemptCutOffError",
@@ -149,7 +149,7 @@ _HOMES = {
         "RollbackStatus Schedule StepContext StepEvent StepInfo SubscriptionEvent WaitingFor "
         "WorkflowEvent"
     ),
-    "everstep.engine.embedded": "Everstep lifespan",
+    "everstep.embedded": "Everstep lifespan",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -345,7 +345,15 @@ class TestTraceback:
         assert info.traceback.endswith("ValueError: no stock")
 
     @pytest.mark.parametrize(
-        "module", ["everstep.engine.steps", "everstep.api.step", "everstep.core.codec", "asyncio.tasks"]
+        "module",
+        [
+            "everstep.embedded",
+            "everstep.control.control",
+            "everstep.engine.steps",
+            "everstep.api.step",
+            "everstep.core.codec",
+            "asyncio.tasks",
+        ],
     )
     def test_frames_that_only_carried_it_are_left_out(self, module):
         trace = error_info(encode_error(caught_from(module, "shop.orders"))).traceback

@@ -14,7 +14,7 @@ from serving import API, SCRIPT, Server
 
 import everstep.server
 from everstep.api import http as api_http
-from everstep.engine import control
+from everstep.control import control
 from everstep.server import pages, shapes
 from everstep.server.markup import Html, join, tag
 

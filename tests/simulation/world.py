@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from everstep.engine.control import LocalControl
+from everstep.control.control import LocalControl
 from everstep.engine.engine import Engine
 from everstep.engine.options import EngineOptions
 from everstep.engine.program import Program, define

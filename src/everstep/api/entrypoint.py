@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Coroutine, Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, get_args, get_origin, get_type_hints
 
 from typing_extensions import TypeVar
@@ -88,12 +87,11 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
             RuntimeError: inside a running event loop; use `async with Everstep(...)` there.
             Exception: what the instance ended with.
         """
-        # Through the package's public names: the engine is a rung above this one, and loading it takes a moment.
-        open_engine = import_module("everstep").Everstep
+        from everstep.embedded import Everstep  # a rung above this one, and loading it takes a moment
 
         async def run() -> Any:
             where = database or DEFAULT_DATABASE
-            async with open_engine([cls], database=where, env=env, owns_process=True) as es:
+            async with Everstep([cls], database=where, env=env, owns_process=True) as es:
                 instance = await es.workflow(cls).get_or_create(id=id, params=params)
                 return await instance.result()
 

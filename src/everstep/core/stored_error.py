@@ -27,7 +27,15 @@ TRACEBACK_ATTRIBUTE = "__everstep_traceback__"
 _CAUSE = "\n\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT = "\n\nDuring handling of the above exception, another exception occurred:\n\n"
 _AGAIN = "\nIt reached the workflow here:\n"
-_HIDDEN_MODULES = ("everstep.engine", "everstep.api", "everstep.core", "asyncio", "concurrent.futures")
+_HIDDEN_MODULES = (
+    "everstep.embedded",
+    "everstep.control",
+    "everstep.engine",
+    "everstep.api",
+    "everstep.core",
+    "asyncio",
+    "concurrent.futures",
+)
 _GROUP_MEMBERS = 16
 
 

@@ -20,8 +20,8 @@ from everstep.core.step_policy import StepPolicy
 from everstep.core.types import StepContext, StepIdentity
 from everstep.engine import streams
 from everstep.engine.deadlines import EXACT_BELOW_MS, Deadline, Deadlines
-from everstep.engine.metrics import Load
 from everstep.engine.run import Run
+from everstep.engine.runtime.load import Load
 from everstep.store.protocol import InstanceRecord
 
 _COROUTINE = inspect.CO_COROUTINE

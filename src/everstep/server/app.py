@@ -9,9 +9,9 @@ from typing import Any
 from starlette.routing import BaseRoute, Router
 
 from everstep.api.env import Env, missing_members
+from everstep.control.control import LocalControl
 from everstep.core.errors import ConfigError
 from everstep.core.suggest import did_you_mean
-from everstep.engine.control import LocalControl
 from everstep.server.guard import Guard
 from everstep.server.inspector import inspector_routes
 from everstep.server.metrics import metrics_route

@@ -23,7 +23,7 @@ from everstep.api.entrypoint import WorkerEntrypoint, declared_env
 from everstep.config import Project, load_secrets
 from everstep.config.redact import redact_url
 from everstep.core.errors import ConfigError
-from everstep.engine.embedded import Everstep
+from everstep.embedded import Everstep
 from everstep.engine.options import EngineOptions
 from everstep.server.app import build_app, check_environments, with_access_log
 from everstep.server.console import Console, show_warnings

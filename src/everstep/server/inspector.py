@@ -16,8 +16,8 @@ from starlette.responses import Response as HtmlResponse
 from starlette.routing import Route
 
 from everstep.api.http import Response
+from everstep.control.control import LocalControl
 from everstep.core.errors import EverstepError
-from everstep.engine.control import LocalControl
 from everstep.server import pages, shapes
 from everstep.server.bodies import instance_id
 from everstep.server.problems import problem_response, status_of

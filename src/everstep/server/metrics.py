@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from everstep.engine.control import LocalControl
-from everstep.engine.metrics import Load, Metrics
+from everstep.control.control import LocalControl
+from everstep.control.metrics import Metrics
+from everstep.engine.runtime.load import Load
 
 _HELP = {
     "running": "Instances at work",
@@ -32,8 +33,7 @@ def prometheus_text(metrics: Metrics) -> str:
     """Write metrics in Prometheus' text format.
 
     Example:
-        >>> from everstep.engine.metrics import Load, Metrics
-        >>> one = Load(1, 2)
+        >>> X one = Load(1, 2)
         >>> print(prometheus_text(Metrics(one, one, one, one)).splitlines()[2])
         everstep_running 1
     """

@@ -18,11 +18,11 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from everstep.api.http import Response
+from everstep.control.control import LocalControl
 from everstep.core.errors import DuplicateInBatchError, EverstepError
 from everstep.core.limits import BATCH
 from everstep.core.suggest import did_you_mean
 from everstep.core.types import AttemptInfo, StepInfo
-from everstep.engine.control import LocalControl
 from everstep.server import shapes
 from everstep.server.bodies import (
     event_type,

@@ -13,9 +13,9 @@ from typing_extensions import TypeVar
 from everstep.api.binding import Workflow, bindings
 from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
 from everstep.api.env import Env, set_default_env
+from everstep.control.control import LocalControl
 from everstep.core.durations import lease_ms
 from everstep.engine.clock import Clock
-from everstep.engine.control import LocalControl
 from everstep.engine.engine import Engine
 from everstep.engine.interpreter import owned_interpreter
 from everstep.engine.options import EngineOptions

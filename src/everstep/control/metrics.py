@@ -8,23 +8,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, structs
 
 from everstep.core.errors import StoreError
+from everstep.engine.runtime.load import Load
 
 if TYPE_CHECKING:
     from everstep.engine.engine import Engine
 
 PATIENCE_SECONDS = 2.0
 """How long the database may take to say how many instances are due: the other numbers do not wait for it longer."""
-
-
-class Load(Struct, frozen=True):
-    """How much of something there is, how much there may be, and how many wait for their turn.
-
-    `waiting` is None where nothing waits, and where it is not known.
-    """
-
-    now: int
-    limit: int
-    waiting: int | None = None
 
 
 class Metrics(Struct, frozen=True):

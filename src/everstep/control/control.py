@@ -10,6 +10,11 @@ from functools import partial
 from typing import Any
 
 from everstep.api.control import Retention
+from everstep.control.health import Health, health_of
+from everstep.control.lifecycle import LifecycleVerbs, to_the_end
+from everstep.control.metrics import Metrics, metrics_of
+from everstep.control.status import instance_status
+from everstep.control.subscription import check_subscription, follow
 from everstep.core import codec
 from everstep.core.durations import format_duration
 from everstep.core.errors import (
@@ -22,13 +27,8 @@ from everstep.core.stored_error import decode_error
 from everstep.core.suggest import did_you_mean
 from everstep.core.types import STATUSES, InstanceLink, InstanceStatus, SubscriptionEvent
 from everstep.engine.clock import Alarm
-from everstep.engine.health import Health, health_of
-from everstep.engine.lifecycle import LifecycleVerbs, to_the_end
-from everstep.engine.metrics import Metrics, metrics_of
 from everstep.engine.params import checked_tags, encoded_params, retention_ms
 from everstep.engine.program import Program
-from everstep.engine.subscription import check_subscription, follow
-from everstep.engine.views import instance_status
 from everstep.store.protocol import InstanceChange, InstanceRecord, NewInstance
 from everstep.telemetry import events as happened
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING, Any
 
+from everstep.control.status import REDACTED, config_of, plain_error
 from everstep.core import codec
 from everstep.core.journal import StepRecord
 from everstep.core.stored_error import error_info
@@ -17,7 +18,6 @@ from everstep.core.types import SubscriptionEvent
 from everstep.engine.rollback import decoded
 from everstep.engine.stream_summary import summary_of
 from everstep.engine.timestamps import utc
-from everstep.engine.views import REDACTED, config_of, plain_error
 from everstep.store.protocol import Happening, InstanceRecord
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What can be asked of instances from outside: the one service behind bindings, HTTP and the command line."""
