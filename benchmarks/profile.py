@@ -27,15 +27,16 @@ AREAS = {
     "everstep/core/codec": "the result as JSON, and read back",
     "everstep/core/journal": "the journal: which step it is",
     "everstep/core/": "other rules and values",
-    "everstep/engine/execution": "carrying a step out",
-    "everstep/engine/steps": "carrying a step out",
-    "everstep/engine/attempt": "the attempt: context, time, the function's call",
-    "everstep/engine/deadlines": "the attempt: context, time, the function's call",
-    "everstep/engine/starts": "the attempt: context, time, the function's call",
-    "everstep/engine/run": "the instance in memory",
-    "everstep/engine/creations": "instances created, ended, waited for",
+    "everstep/engine/steps/executor": "carrying a step out",
+    "everstep/engine/steps/step_runner": "carrying a step out",
+    "everstep/engine/steps/attempt": "the attempt: context, time, the function's call",
+    "everstep/engine/steps/timeouts": "the attempt: context, time, the function's call",
+    "everstep/engine/steps/start_recorder": "the attempt: context, time, the function's call",
+    "everstep/engine/execution/execution": "the instance in memory",
+    "everstep/engine/scheduling/creator": "instances created, ended, waited for",
     "everstep/control/": "instances created, ended, waited for",
-    "everstep/engine/life": "instances created, ended, waited for",
+    "everstep/embedded": "instances created, ended, waited for",
+    "everstep/engine/steps/replay": "instances created, ended, waited for",
     "everstep/engine/": "instances created, ended, waited for",
     "everstep/store/group": "groups gathered and answered",
     "everstep/store/driver": "SQLite",
@@ -67,7 +68,7 @@ def shares(stacks: Iterable[tuple[list[str], int]]) -> dict[str, float]:
     """Say which share of the samples each area has, by the innermost function that belongs to one.
 
     Example:
-        >>> shares([(["run (shop.py:3)", "do (everstep/engine/steps.py:9)"], 3), (["run (shop.py:4)"], 1)])
+        >>> shares([(["run (shop.py:3)", "do (everstep/engine/steps/step_runner.py:9)"], 3), (["run (shop.py:4)"], 1)])
         {'carrying a step out': 0.75, 'the workflow itself, and everything else': 0.25}
     """
     counted: Counter[str] = Counter()

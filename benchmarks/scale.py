@@ -1,7 +1,7 @@
 """A thousand workers and ten million sleeping instances in virtual time: the rules by which they claim and adopt.
 
-`python3 -m benchmarks.scale` writes `docs/design/scale.md`. The rules are those of `engine/dispatcher.py`,
-`engine/worker.py` and `store/sql/postgres.sql`, with their constants; what a statement costs is assumed.
+`python3 -m benchmarks.scale` writes `docs/design/scale.md`. The rules are those of `engine/scheduling/dispatcher.py`,
+`engine/scheduling/lease.py` and `store/sql/postgres.sql`, with their constants; what a statement costs is assumed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from benchmarks.processes import ROOT
-from everstep.engine.dispatcher import CLAIM_LIMIT, SPREAD_MS
-from everstep.engine.worker import EVERY_SECONDS
+from everstep.engine.scheduling.dispatcher import CLAIM_LIMIT, SPREAD_MS
+from everstep.engine.scheduling.lease import EVERY_SECONDS
 from everstep.store.location import DEFAULT_LEASE_MS
 from everstep.store.postgres.statements import GRACE_MS
 from everstep.store.postgres.store import EXPELLED_AT_ONCE, TURN_MS

@@ -15,11 +15,11 @@ from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
 from everstep.api.env import Env, set_default_env
 from everstep.control.control import LocalControl
 from everstep.core.durations import lease_ms
-from everstep.engine.clock import Clock
 from everstep.engine.engine import Engine
-from everstep.engine.interpreter import owned_interpreter
 from everstep.engine.options import EngineOptions
-from everstep.engine.program import Program, WorkflowDefinition, define
+from everstep.engine.runtime.clock import Clock
+from everstep.engine.runtime.interpreter import owned_interpreter
+from everstep.engine.runtime.registry import Program, WorkflowDefinition, define
 from everstep.store.location import open_store
 from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry

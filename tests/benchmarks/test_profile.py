@@ -10,9 +10,9 @@ from benchmarks import profile
 @pytest.mark.parametrize(
     ("frames", "area"),
     [
-        (["run (shop.py:3)", "Steps.do (everstep/engine/steps.py:40)"], "carrying a step out"),
+        (["run (shop.py:3)", "Steps.do (everstep/engine/steps/step_runner.py:40)"], "carrying a step out"),
         (["_run_once (asyncio/base_events.py:9)", "run (shop.py:3)"], "the event loop"),
-        (["do (everstep/engine/steps.py:4)", "__init__ (asyncio/events.py:31)"], "the event loop"),
+        (["do (everstep/engine/steps/step_runner.py:4)", "__init__ (asyncio/events.py:31)"], "the event loop"),
         (["_encode_plain (everstep/core/codec.py:9)"], "the result as JSON, and read back"),
         (["execute (everstep/store/driver.py:81)"], "SQLite"),
         (["main (shop.py:1)"], profile.ELSEWHERE),

@@ -119,7 +119,8 @@ async def test_a_delay_function_that_fails_or_returns_no_duration_ends_the_step_
 
 async def test_a_delay_function_has_five_seconds(running, monkeypatch):
     """I §1.3.2"""
-    monkeypatch.setattr("everstep.engine.delays.SECONDS", 0.02)  # it takes real time; nobody wants to wait for five
+    # It takes real time; nobody wants to wait for five.
+    monkeypatch.setattr("everstep.engine.steps.dynamic_delay.SECONDS", 0.02)
 
     async def delay(retry):
         await asyncio.sleep(0.05)

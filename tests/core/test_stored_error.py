@@ -349,7 +349,7 @@ class TestTraceback:
         [
             "everstep.embedded",
             "everstep.control.control",
-            "everstep.engine.steps",
+            "everstep.engine.steps.step_runner",
             "everstep.api.step",
             "everstep.core.codec",
             "asyncio.tasks",

@@ -9,8 +9,8 @@ from everstep.api.declared import StepCall
 from everstep.api.step import RunsAsChild, ValueKind
 from everstep.core.journal import Kind
 from everstep.core.types import StepEvent
-from everstep.engine.run import Run
-from everstep.engine.steps import Steps
+from everstep.engine.execution.execution import Run
+from everstep.engine.steps.step_runner import Steps
 from everstep.store.protocol import Change, InstanceChange
 
 

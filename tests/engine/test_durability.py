@@ -11,7 +11,7 @@ import pytest
 
 from everstep import ConfigError, Everstep, WorkflowEntrypoint
 from everstep.engine.options import EngineOptions
-from everstep.engine.program import define
+from everstep.engine.runtime.registry import define
 
 from .virtual import flow
 

@@ -8,8 +8,8 @@ import dataclasses
 import pytest
 
 from everstep import InstanceStateError, WorkflowTimeoutError
+from everstep.core.timestamps import utc
 from everstep.engine.options import EngineOptions
-from everstep.engine.timestamps import utc
 
 from .virtual import START_MS, flow
 

@@ -16,9 +16,9 @@ from everstep import (
     WorkflowEntrypoint,
     WorkflowTimeoutError,
 )
+from everstep.core.timestamps import utc
 from everstep.core.types import WaitingFor
 from everstep.engine.options import EngineOptions
-from everstep.engine.timestamps import utc
 
 from .virtual import START_MS, VirtualClock, attempts_of, flow
 

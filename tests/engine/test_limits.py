@@ -8,7 +8,7 @@ import pytest
 
 from everstep import InstanceExistsError
 from everstep.engine.options import EngineOptions
-from everstep.engine.program import define
+from everstep.engine.runtime.registry import define
 
 from .virtual import flow
 

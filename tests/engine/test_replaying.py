@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from everstep.engine.clock import Alarm
+from everstep.engine.runtime.clock import Alarm
 
 from .replaying import ReplayedSteps
 from .virtual import START_MS, VirtualClock, flow

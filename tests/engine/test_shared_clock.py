@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from everstep.engine.clock import SharedClock
+from everstep.engine.runtime.clock import SharedClock
 
 
 def test_a_quick_answer_sets_the_clock():

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from everstep.core.timestamps import utc
 from everstep.engine.options import EngineOptions
-from everstep.engine.timestamps import utc
 
 from .virtual import START_MS, flow
 

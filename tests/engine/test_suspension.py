@@ -246,7 +246,7 @@ async def test_attempts_that_are_cut_by_termination_leave_quietly(running):
 
 
 async def test_code_that_awaits_something_else_is_cancelled_after_a_moment(running, monkeypatch):
-    monkeypatch.setattr("everstep.engine.run._UNWIND_SECONDS", 0.001)
+    monkeypatch.setattr("everstep.engine.execution.execution._UNWIND_SECONDS", 0.001)
     left = asyncio.Event()
 
     @flow

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from everstep.core.timestamps import utc
 from everstep.engine.options import EngineOptions
-from everstep.engine.timestamps import utc
 
 from .virtual import START_MS, flow
 

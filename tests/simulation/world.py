@@ -10,7 +10,7 @@ from typing import Any
 from everstep.control.control import LocalControl
 from everstep.engine.engine import Engine
 from everstep.engine.options import EngineOptions
-from everstep.engine.program import Program, define
+from everstep.engine.runtime.registry import Program, define
 from everstep.store.driver import StoreUnavailableError
 
 from .loop import SimulatedClock, SimulatedLoop

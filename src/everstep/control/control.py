@@ -26,9 +26,9 @@ from everstep.core.names import check_event_type, check_instance_id, time_ordere
 from everstep.core.stored_error import decode_error
 from everstep.core.suggest import did_you_mean
 from everstep.core.types import STATUSES, InstanceLink, InstanceStatus, SubscriptionEvent
-from everstep.engine.clock import Alarm
-from everstep.engine.params import checked_tags, encoded_params, retention_ms
-from everstep.engine.program import Program
+from everstep.engine.runtime.clock import Alarm
+from everstep.engine.runtime.params import checked_tags, encoded_params, retention_ms
+from everstep.engine.runtime.registry import Program
 from everstep.store.protocol import InstanceChange, InstanceRecord, NewInstance
 from everstep.telemetry import events as happened
 

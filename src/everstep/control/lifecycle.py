@@ -18,10 +18,10 @@ from everstep.core.errors import (
 )
 from everstep.core.names import check_instance_id, check_step_name
 from everstep.core.stored_error import encode_error
-from everstep.engine.branch import running_instance
 from everstep.engine.engine import Engine
-from everstep.engine.params import options_of_an_instance
-from everstep.engine.rollback import TERMINATED
+from everstep.engine.execution.branches import running_instance
+from everstep.engine.runtime.params import options_of_an_instance
+from everstep.engine.steps.rollback import TERMINATED
 from everstep.store.protocol import (
     Change,
     InstanceChange,

@@ -13,11 +13,11 @@ from everstep.core.errors import StoredValueError
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.stored_error import error_info
+from everstep.core.timestamps import utc
 from everstep.core.types import AttemptInfo, ErrorInfo, InstanceLink, InstanceStatus, StepInfo
-from everstep.engine.branch import waiting_for
-from everstep.engine.rollback import decoded
-from everstep.engine.stream_summary import summary_of
-from everstep.engine.timestamps import utc
+from everstep.engine.execution.branches import waiting_for
+from everstep.engine.execution.stream_summary import summary_of
+from everstep.engine.steps.rollback import decoded
 from everstep.store.protocol import InstanceRecord
 
 REDACTED = "[REDACTED]"

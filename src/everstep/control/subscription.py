@@ -14,10 +14,10 @@ from everstep.core import codec
 from everstep.core.journal import StepRecord
 from everstep.core.stored_error import error_info
 from everstep.core.suggest import did_you_mean
+from everstep.core.timestamps import utc
 from everstep.core.types import SubscriptionEvent
-from everstep.engine.rollback import decoded
-from everstep.engine.stream_summary import summary_of
-from everstep.engine.timestamps import utc
+from everstep.engine.execution.stream_summary import summary_of
+from everstep.engine.steps.rollback import decoded
 from everstep.store.protocol import Happening, InstanceRecord
 
 if TYPE_CHECKING:

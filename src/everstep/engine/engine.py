@@ -1,6 +1,6 @@
 """The engine: instances in memory, from being created or claimed until they end or are put away.
 
-Owns the runs and the loops around them; how steps run is in `steps.py`, what users ask for in `control.py`.
+Owns the runs and the loops around them; how steps run is in `steps/`, what users ask for in `control/`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import msgspec
 from everstep.api.step import RunsAsChild, StepRunner
 from everstep.core.errors import EngineStoppedError, InstanceLostError, LeaseLostError, StoreError, Suspended
 from everstep.core.stored_error import error_info
-from everstep.engine.attempt import Attempts
-from everstep.engine.branch import NEVER
-from everstep.engine.clock import Clock, SharedClock, SystemClock
-from everstep.engine.creations import Creations
-from everstep.engine.deadlines import Deadlines
-from everstep.engine.dispatcher import Dispatcher
-from everstep.engine.life import errored, leftovers, live
-from everstep.engine.maintenance import Maintenance
+from everstep.engine.execution.branches import NEVER
+from everstep.engine.execution.execution import Run
 from everstep.engine.options import EngineOptions
-from everstep.engine.params import encoded_params
-from everstep.engine.program import Program, WorkflowDefinition
-from everstep.engine.run import Run
-from everstep.engine.starts import Starts
-from everstep.engine.steps import Steps
-from everstep.engine.turns import Turns
-from everstep.engine.watchers import Watchers
-from everstep.engine.worker import Worker
+from everstep.engine.runtime.clock import Clock, SharedClock, SystemClock
+from everstep.engine.runtime.loop_ticks import Turns
+from everstep.engine.runtime.params import encoded_params
+from everstep.engine.runtime.registry import Program, WorkflowDefinition
+from everstep.engine.runtime.watchers import Watchers
+from everstep.engine.scheduling.creator import Creations
+from everstep.engine.scheduling.dispatcher import Dispatcher
+from everstep.engine.scheduling.lease import Worker
+from everstep.engine.scheduling.retention import Maintenance
+from everstep.engine.steps.attempt import Attempts
+from everstep.engine.steps.replay import errored, leftovers, live
+from everstep.engine.steps.start_recorder import Starts
+from everstep.engine.steps.step_runner import Steps
+from everstep.engine.steps.timeouts import Deadlines
 from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, Store
 from everstep.store.shared import SharedStore
 from everstep.telemetry import events as happened

@@ -18,7 +18,7 @@ from everstep.api.entrypoint import WorkerEntrypoint, WorkflowEntrypoint
 from everstep.config import Project, WorkflowConfig
 from everstep.core.errors import ConfigError
 from everstep.core.suggest import did_you_mean
-from everstep.engine.program import WorkflowDefinition, define
+from everstep.engine.runtime.registry import WorkflowDefinition, define
 
 
 class UserProgram(Struct):

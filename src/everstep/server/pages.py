@@ -12,8 +12,8 @@ from msgspec import UNSET
 
 from everstep.core.durations import format_duration
 from everstep.core.stored_error import error_info
+from everstep.core.timestamps import utc
 from everstep.core.types import AttemptInfo, ErrorInfo, InstanceStatus, StepInfo
-from everstep.engine.timestamps import utc
 from everstep.server import shapes
 from everstep.server.markup import Child, Html, tag
 from everstep.store.protocol import InstanceRecord

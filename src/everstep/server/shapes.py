@@ -16,9 +16,9 @@ from msgspec import UNSET
 from everstep.core import codec
 from everstep.core.errors import NotSerializableError, StoredValueError
 from everstep.core.stored_error import error_info
+from everstep.core.timestamps import utc
 from everstep.core.types import AttemptInfo, ErrorInfo, InstanceLink, InstanceStatus, StepInfo
-from everstep.engine.program import WorkflowDefinition
-from everstep.engine.timestamps import utc
+from everstep.engine.runtime.registry import WorkflowDefinition
 from everstep.store.protocol import InstanceRecord
 
 STATUSES = (

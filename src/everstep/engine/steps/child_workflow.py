@@ -11,11 +11,11 @@ from everstep.core.errors import InstanceExistsError, InstanceNotFoundError, Ins
 from everstep.core.journal import StepRecord
 from everstep.core.names import check_instance_id, time_ordered_id
 from everstep.core.stored_error import decode_error, encode_error
-from everstep.engine import values
-from everstep.engine.branch import NEVER
-from everstep.engine.guard import check_limits, check_new
-from everstep.engine.patience import patiently
-from everstep.engine.run import Run
+from everstep.engine.execution.branches import NEVER
+from everstep.engine.execution.execution import Run
+from everstep.engine.steps import recorded_values
+from everstep.engine.steps.determinism import check_limits, check_new
+from everstep.engine.steps.store_retry import patiently
 from everstep.store.protocol import InstanceRecord
 
 
@@ -24,7 +24,7 @@ async def run_workflow(run: Run, name: str, workflow: str, params: Any, id: str 
     run.check_alive()
     record = run.journal.find("child", name)
     if record is not None and record.final:
-        values.asked(record)
+        recorded_values.asked(record)
         return _outcome(run, record)
     run.enter()
     if record is None:
@@ -36,7 +36,7 @@ async def run_workflow(run: Run, name: str, workflow: str, params: Any, id: str 
         await _create(run, record, text, new=True)
     elif not record.attempt:  # a crash came between the record and the child, or before it was refused
         await _create(run, record, run.host.encode_params(workflow, params))
-    values.asked(record)
+    recorded_values.asked(record)
     if not record.attempt:
         record.attempt = 1  # there is a child: should it be deleted, another one is not what was asked for
         run.write_soon(record)

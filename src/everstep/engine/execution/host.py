@@ -6,18 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 from everstep.api.step import RunsAsChild
-from everstep.engine.clock import Clock
-from everstep.engine.turns import Turns
-from everstep.engine.watchers import Watchers
+from everstep.engine.runtime.clock import Clock
+from everstep.engine.runtime.loop_ticks import Turns
+from everstep.engine.runtime.watchers import Watchers
 from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry
 
 if TYPE_CHECKING:
-    from everstep.engine.attempt import Attempts
-    from everstep.engine.program import WorkflowDefinition
-    from everstep.engine.run import Run
-    from everstep.engine.starts import Starts
-    from everstep.engine.worker import Worker
+    from everstep.engine.execution.execution import Run
+    from everstep.engine.runtime.registry import WorkflowDefinition
+    from everstep.engine.scheduling.lease import Worker
+    from everstep.engine.steps.attempt import Attempts
+    from everstep.engine.steps.start_recorder import Starts
 
 
 class Host(Protocol):

@@ -1,6 +1,6 @@
 """One instance in memory: its coroutine, what its branches wait for, and how it is parked, woken and put away.
 
-Decides nothing about steps (`steps.py`) and finds no instances (`dispatcher.py`).
+Decides nothing about steps (`step_runner.py`) and finds no instances (`dispatcher.py`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackInProgressError, Suspended
 from everstep.core.journal import AttemptRecord, Journal, StepRecord
-from everstep.engine.branch import NEVER, Compensation, Inbox, Wait, hush, position_of
-from everstep.engine.clock import Alarm
-from everstep.engine.cuts import NO_CUTS, UnseenCuts
-from everstep.engine.stream_summary import stored_bytes
-from everstep.engine.turns import QUIET_TURNS
+from everstep.engine.execution.branches import NEVER, Compensation, Inbox, Wait, hush, position_of
+from everstep.engine.execution.stream_summary import stored_bytes
+from everstep.engine.execution.unrecorded_crashes import NO_CUTS, UnseenCuts
+from everstep.engine.runtime.clock import Alarm
+from everstep.engine.runtime.loop_ticks import QUIET_TURNS
 from everstep.store.protocol import Change, EventRecord, InstanceChange, InstanceRecord
 from everstep.telemetry import events as happened
 
 if TYPE_CHECKING:
-    from everstep.engine.host import Host
+    from everstep.engine.execution.host import Host
 
 _LATE_SECONDS = 0.05
 """How often a replayed instance is looked at whose branches have not all come back to where they were."""

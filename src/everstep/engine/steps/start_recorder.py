@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everstep.engine.clock import Alarm
+from everstep.engine.runtime.clock import Alarm
 
 if TYPE_CHECKING:
-    from everstep.engine.attempt import Attempt
-    from everstep.engine.host import Host
+    from everstep.engine.execution.host import Host
+    from everstep.engine.steps.attempt import Attempt
 
 
 class Starts:

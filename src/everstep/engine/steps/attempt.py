@@ -18,10 +18,10 @@ from everstep.core.errors import WorkflowTimeoutError
 from everstep.core.journal import StepRecord
 from everstep.core.step_policy import StepPolicy
 from everstep.core.types import StepContext, StepIdentity
-from everstep.engine import streams
-from everstep.engine.deadlines import EXACT_BELOW_MS, Deadline, Deadlines
-from everstep.engine.run import Run
+from everstep.engine.execution.execution import Run
 from everstep.engine.runtime.load import Load
+from everstep.engine.steps import streams
+from everstep.engine.steps.timeouts import EXACT_BELOW_MS, Deadline, Deadlines
 from everstep.store.protocol import InstanceRecord
 
 _COROUTINE = inspect.CO_COROUTINE

@@ -7,7 +7,7 @@ import asyncio
 from everstep.core.errors import EverstepError, NonDeterminismError, StepLimitError, StorageLimitError, Suspended
 from everstep.core.journal import StepRecord
 from everstep.core.limits import STORED_BYTES
-from everstep.engine.run import Run
+from everstep.engine.execution.execution import Run
 
 _REPLAY_TURNS = 20
 _REPLAY_SECONDS = 0.5

@@ -9,9 +9,9 @@ from everstep.core.errors import AttemptCutOffError, NotSerializableError, Retry
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.step_policy import StepPolicy
 from everstep.core.stored_error import decode_error, encode_error, error_info
-from everstep.engine import delays
-from everstep.engine.attempt import context_of
-from everstep.engine.run import Run
+from everstep.engine.execution.execution import Run
+from everstep.engine.steps import dynamic_delay
+from everstep.engine.steps.attempt import context_of
 from everstep.telemetry import events as happened
 
 
@@ -72,7 +72,7 @@ async def _decide(
         return decision, error
     try:
         context = context_of(run.instance, record, record.attempt, policy)
-        policy = await delays.with_delay(policy, context, error)
+        policy = await dynamic_delay.with_delay(policy, context, error)
     except RetryDelayError as failure:
         return decide.GiveUp(), failure
     return decided(policy), error

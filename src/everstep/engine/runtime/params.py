@@ -15,7 +15,7 @@ from everstep.core.errors import EverstepError, InvalidOptionError
 from everstep.core.limits import LONGEST_RETENTION_MS
 from everstep.core.names import check_tag
 from everstep.core.suggest import did_you_mean
-from everstep.engine.program import WorkflowDefinition
+from everstep.engine.runtime.registry import WorkflowDefinition
 from everstep.store.protocol import InstanceRecord, NewInstance
 
 

@@ -12,12 +12,12 @@ from everstep.core import codec
 from everstep.core.errors import Suspended
 from everstep.core.journal import StepRecord
 from everstep.core.stored_error import encode_error
+from everstep.core.timestamps import utc
 from everstep.core.types import WorkflowEvent
-from everstep.engine import rollback
-from everstep.engine.branch import running_instance
-from everstep.engine.program import WorkflowDefinition
-from everstep.engine.run import Run
-from everstep.engine.timestamps import utc
+from everstep.engine.execution.branches import running_instance
+from everstep.engine.execution.execution import Run
+from everstep.engine.runtime.registry import WorkflowDefinition
+from everstep.engine.steps import rollback
 from everstep.store.protocol import InstanceChange
 
 if TYPE_CHECKING:

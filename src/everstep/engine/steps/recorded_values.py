@@ -11,8 +11,8 @@ from everstep.api.current import Place, place
 from everstep.api.step import ValueKind
 from everstep.core import codec
 from everstep.core.journal import StepRecord
-from everstep.engine.run import Run
-from everstep.engine.timestamps import utc
+from everstep.core.timestamps import utc
+from everstep.engine.execution.execution import Run
 
 
 def recorded(run: Run, kind: ValueKind) -> Any:

@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING
 
 from everstep.core.errors import EverstepError
-from everstep.engine.clock import Alarm
+from everstep.engine.runtime.clock import Alarm
 from everstep.store.reminders import Reminders
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the journal keeps of a result that is a stream. Its bytes are beside it, and `streams.py` handles them."""
+"""What the journal keeps of a result that is a stream. Its bytes are beside it, and `steps/streams.py` handles them."""
 
 from __future__ import annotations
 

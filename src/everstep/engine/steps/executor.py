@@ -1,6 +1,6 @@
 """One step carried out: attempted until it ends, each end recorded before anything follows from it.
 
-Which step it is was settled before (`steps.py`); what a failed attempt leads to is in `failures.py`.
+Which step it is was settled before (`step_runner.py`); what a failed attempt leads to is in `failures.py`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from everstep.core import codec, decide
 from everstep.core.journal import StepRecord
 from everstep.core.step_policy import StepPolicy
 from everstep.core.stored_error import decode_error
-from everstep.engine import failures, streams
-from everstep.engine.attempt import Attempt
-from everstep.engine.declared_types import declared_result
-from everstep.engine.run import Run
-from everstep.engine.stream_summary import StreamSummary, encoded, summary_of
+from everstep.engine.execution.execution import Run
+from everstep.engine.execution.stream_summary import StreamSummary, encoded, summary_of
+from everstep.engine.steps import failures, streams
+from everstep.engine.steps.attempt import Attempt
+from everstep.engine.steps.return_types import declared_result
 from everstep.telemetry import events as happened
 
 

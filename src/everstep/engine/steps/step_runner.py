@@ -1,7 +1,7 @@
 """The step calls of one run: what a step is called, whether the journal has it, and its policy.
 
-How a step is carried out is in `execution.py`; sleeps and waits are in `waits.py`, children in `children.py`, recorded
-values in `values.py`.
+How a step is carried out is in `executor.py`; sleeps and waits are in `waits.py`, children in `child_workflow.py`,
+recorded values in `recorded_values.py`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from everstep.api.step import RunsAsChild, ValueKind
 from everstep.core.journal import StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy, keep_first_seen, resolve_policy
 from everstep.core.types import StepEvent
-from everstep.engine import children, values, waits
-from everstep.engine.branch import Compensation
-from everstep.engine.execution import carry_out, recorded
-from everstep.engine.guard import check_limits, check_new, unhindered
-from everstep.engine.run import Run
+from everstep.engine.execution.branches import Compensation
+from everstep.engine.execution.execution import Run
+from everstep.engine.steps import child_workflow, recorded_values, waits
+from everstep.engine.steps.determinism import check_limits, check_new, unhindered
+from everstep.engine.steps.executor import carry_out, recorded
 
 
 class Steps:
@@ -35,7 +35,7 @@ class Steps:
         run.check_alive()
         record = run.journal.find("do", call.name)
         if record is not None and record.final:
-            values.asked(record)
+            recorded_values.asked(record)
             if record.compensable:
                 self._register(record, call, resolve_policy(call.config, call.name))
             return recorded(run, record, call)
@@ -51,9 +51,9 @@ class Steps:
             record = self._begin(call.name, policy)
         else:
             policy = keep_first_seen(policy, None if record.config is None else msgspec.json.decode(record.config))
-        cuts = run.unseen_cuts.of(values.last_asked()) if run.unseen_cuts.count else 0
+        cuts = run.unseen_cuts.of(recorded_values.last_asked()) if run.unseen_cuts.count else 0
         if record.attempt or cuts:  # there may be no attempt any more that would note it
-            values.asked(record)
+            recorded_values.asked(record)
         self._register(record, call, policy)
         if began_before:  # only now: a replay may be there for no more than the handlers
             run.enter()
@@ -83,10 +83,10 @@ class Steps:
 
     async def run_workflow(self, name: str, workflow: type[RunsAsChild] | str, params: Any, id: str | None) -> Any:
         child = self._run.host.workflow_name(workflow)
-        return await children.run_workflow(self._run, name, child, params, id)
+        return await child_workflow.run_workflow(self._run, name, child, params, id)
 
     def value(self, kind: ValueKind) -> Any:
-        return values.recorded(self._run, kind)
+        return recorded_values.recorded(self._run, kind)
 
 
 def _policy_text(policy: StepPolicy) -> str | None:

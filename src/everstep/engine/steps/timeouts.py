@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from everstep.engine.clock import Alarm, Clock, Timer
+from everstep.engine.runtime.clock import Alarm, Clock, Timer
 
 if TYPE_CHECKING:
-    from everstep.engine.attempt import Attempt
+    from everstep.engine.steps.attempt import Attempt
 
 EXACT_BELOW_MS = 10_000
 _SLOT_MS = 1_000

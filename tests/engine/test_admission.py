@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from everstep.engine.places import Places
+from everstep.engine.scheduling.admission import Places
 
 
 async def test_those_in_line_get_in_in_the_order_of_asking():

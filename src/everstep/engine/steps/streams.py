@@ -9,9 +9,9 @@ from typing import Any
 from everstep.core.errors import NotSerializableError, StorageLimitError, StoredValueError
 from everstep.core.journal import StepRecord
 from everstep.core.limits import MIB, STORED_BYTES
-from everstep.engine.patience import patiently
-from everstep.engine.run import Run
-from everstep.engine.stream_summary import PREVIEW_CHARS, StreamSummary, preview_of
+from everstep.engine.execution.execution import Run
+from everstep.engine.execution.stream_summary import PREVIEW_CHARS, StreamSummary, preview_of
+from everstep.engine.steps.store_retry import patiently
 from everstep.store.protocol import Store
 
 PIECE_BYTES = 256 * 1024

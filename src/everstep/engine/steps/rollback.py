@@ -10,10 +10,10 @@ from everstep.core.journal import StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.stored_error import decode_error, encode_error, error_info
 from everstep.core.types import ErrorInfo, RollbackContext, RollbackStatus, StepContext, StepIdentity
-from everstep.engine import values
-from everstep.engine.branch import Compensation
-from everstep.engine.execution import carry_out, output_of
-from everstep.engine.run import Run
+from everstep.engine.execution.branches import Compensation
+from everstep.engine.execution.execution import Run
+from everstep.engine.steps import recorded_values
+from everstep.engine.steps.executor import carry_out, output_of
 
 MARKER = ""
 """The name of the row that says an instance is being rolled back; its error is why."""
@@ -82,8 +82,8 @@ async def _compensate(run: Run, step: StepRecord, compensation: Compensation, ca
     config = DEFAULT_POLICY.as_config() if step.config is None else msgspec.json.decode(step.config)
     context = StepContext(identity, step.attempt, config, run.instance.id, run.instance.workflow)
     call = StepCall(step.name, None, compensation.handler, (RollbackContext(context, cause, output),))
-    cuts = run.unseen_cuts.of(values.last_asked())
-    values.asked(record)
+    cuts = run.unseen_cuts.of(recorded_values.last_asked())
+    recorded_values.asked(record)
     await carry_out(run, record, call, compensation.policy, cuts)
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from everstep.core.errors import InstanceLostError, StoreError, Suspended
-from everstep.engine.params import created
-from everstep.engine.places import Places
-from everstep.engine.run import Run
+from everstep.engine.execution.execution import Run
 from everstep.engine.runtime.load import Load
+from everstep.engine.runtime.params import created
+from everstep.engine.scheduling.admission import Places
 from everstep.store.protocol import NewInstance
 from everstep.telemetry import events as happened
 

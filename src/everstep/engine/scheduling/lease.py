@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from everstep.core.errors import EverstepError, InstanceLostError, LeaseLostError
-from everstep.engine.clock import SharedClock
-from everstep.engine.run import Run
+from everstep.engine.execution.execution import Run
+from everstep.engine.runtime.clock import SharedClock
 from everstep.store.protocol import Change, InstanceChange
 from everstep.store.reminders import Reminders
 from everstep.store.shared import Seen, SharedStore

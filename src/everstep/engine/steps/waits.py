@@ -1,4 +1,4 @@
-"""Sleeps and waits for events: steps whose end comes from outside. How a run waits is in `run.py`."""
+"""Sleeps and waits for events: steps whose end comes from outside. How a run waits is in `execution.py`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from everstep.core.errors import WorkflowTimeoutError
 from everstep.core.journal import StepRecord
 from everstep.core.limits import VALUE_BYTES, WAIT_MS
 from everstep.core.stored_error import decode_error, encode_error
+from everstep.core.timestamps import utc
 from everstep.core.types import StepEvent
-from everstep.engine import values
-from everstep.engine.guard import check_limits, check_new
-from everstep.engine.run import Run
-from everstep.engine.timestamps import utc
+from everstep.engine.execution.execution import Run
+from everstep.engine.steps import recorded_values
+from everstep.engine.steps.determinism import check_limits, check_new
 from everstep.store.protocol import EventRecord
 from everstep.telemetry import events as happened
 
@@ -36,7 +36,7 @@ async def _sleep(run: Run, name: str, amount: int, *, absolute: bool) -> None:
     run.check_alive()
     record = run.journal.find("sleep", name)
     if record is not None and record.final:
-        values.asked(record)
+        recorded_values.asked(record)
         return
     run.enter()
     if record is None:
@@ -49,8 +49,8 @@ async def _sleep(run: Run, name: str, amount: int, *, absolute: bool) -> None:
             run.tell(happened.SleepStarted, record, wake_at=record.wake_at)
         if record.wake_at > clock.now():
             run.write_soon(record)
-    run.unseen_cuts.slept(record, values.last_asked())
-    values.asked(record)
+    run.unseen_cuts.slept(record, recorded_values.last_asked())
+    recorded_values.asked(record)
     await run.gate()
     if (record.wake_at or 0) > clock.now():
         await run.wait(record, record.wake_at or 0)
@@ -64,7 +64,7 @@ async def wait_for_event(run: Run, name: str, type: str, timeout_ms: int, payloa
     run.check_alive()
     record = run.journal.find("wait", name)
     if record is not None and record.final:
-        values.asked(record)
+        recorded_values.asked(record)
         return _received(record, payload)
     run.enter()
     event = None
@@ -82,7 +82,7 @@ async def wait_for_event(run: Run, name: str, type: str, timeout_ms: int, payloa
     else:
         await run.gate()
         event = _take(run, record)
-    values.asked(record)
+    recorded_values.asked(record)
     if event is None:
         event = await run.wait(record, record.wake_at or 0, type)
     record.ended_at = clock.now()

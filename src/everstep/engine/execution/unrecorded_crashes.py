@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from everstep.core.journal import StepRecord
-from everstep.engine.turns import QUIET_TURNS, Turns
+from everstep.engine.runtime.loop_ticks import QUIET_TURNS, Turns
 
 
 class UnseenCuts:

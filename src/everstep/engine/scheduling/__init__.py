@@ -1,0 +1,1 @@
+"""Which instances are in memory, and when: created, claimed, kept by a lease, deleted in the end."""

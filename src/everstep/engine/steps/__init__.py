@@ -1,0 +1,1 @@
+"""How the steps of an instance are run, recorded and replayed."""
