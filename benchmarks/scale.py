@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from benchmarks.processes import ROOT
-from everstep.engine.scheduling.dispatcher import CLAIM_LIMIT, SPREAD_MS
+from everstep.engine.scheduling.dispatcher import CLAIM_LIMIT, MAX_JITTER_MS
 from everstep.engine.scheduling.lease import EVERY_SECONDS
 from everstep.store.location import DEFAULT_LEASE_MS
 from everstep.store.postgres.statements import GRACE_MS
@@ -207,7 +207,7 @@ class Worker:
     def _arm(self, due: float) -> None:
         world = self._world
         if world.case.spread:
-            due += world.chance.random() * min(len(world.workers) - 1, SPREAD_MS)
+            due += world.chance.random() * min(len(world.workers) - 1, MAX_JITTER_MS)
         due = max(due, world.now)
         if self._alarm is None or due < self._alarm:
             self._alarm = due
@@ -301,8 +301,8 @@ CONCLUSIONS = """## What it changed
 
 Everybody is told the same moment at which the next instance is due. When all came at that moment, most claims found
 nothing, and each was a transaction on disk. Now a worker comes at a moment of its own, within as many milliseconds as
-there are workers (`Dispatcher.arm_among`); with a thousand of them an instance wakes later than before, by up to the
-moment it is left to its owner. Whoever dies is adopted by one worker, which the others leave alone for a second
+there are workers (`Dispatcher.arm_with_jitter`); with a thousand of them an instance wakes later than before, by up to
+the moment it is left to its owner. Whoever dies is adopted by one worker, which the others leave alone for a second
 (`TURN_MS`), and one worker takes eight dead at a time. Ten million instances of a thousand dead workers take as long as
 the database needs for their rows.
 

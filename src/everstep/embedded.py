@@ -19,7 +19,7 @@ from everstep.engine.engine import Engine
 from everstep.engine.options import EngineOptions
 from everstep.engine.runtime.clock import Clock
 from everstep.engine.runtime.interpreter import owned_interpreter
-from everstep.engine.runtime.registry import Program, WorkflowDefinition, define
+from everstep.engine.runtime.registry import WorkflowDefinition, WorkflowRegistry, define
 from everstep.store.location import open_store
 from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry
@@ -70,7 +70,7 @@ class Everstep:
         owns_process: bool = False,
     ) -> None:
         definitions = [one if isinstance(one, WorkflowDefinition) else define(one) for one in workflows]
-        self.program = Program(definitions, version=version)
+        self.registry = WorkflowRegistry(definitions, version=version)
         self.telemetry = Telemetry()
         self._values = dict(env or {})
         self._store = (
@@ -101,14 +101,14 @@ class Everstep:
 
     def workflow(self, workflow: str | type[WorkflowEntrypoint[Any, ParamsT]]) -> Workflow[ParamsT]:
         """Return the binding of a workflow, by its class or its name. Raises WorkflowNotFoundError."""
-        return Workflow(self.control, self.program.named(workflow).name)
+        return Workflow(self.control, self.registry.resolve(workflow).name)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await self._store.open()
             stack.push_async_callback(self._store.close)
             engine = Engine(
-                self._store, self.program, clock=self._clock, telemetry=self.telemetry, options=self._options
+                self._store, self.registry, clock=self._clock, telemetry=self.telemetry, options=self._options
             )
             self._control = LocalControl(engine)
             self._bind()
@@ -127,9 +127,9 @@ class Everstep:
             await running.aclose()
 
     def _bind(self) -> None:
-        names = {definition.binding: definition.name for definition in self.program}
+        names = {definition.binding: definition.name for definition in self.registry}
         self._values |= bindings(self._control, names)
-        self.program.bind_env(self._values)
+        self.registry.bind_env(self._values)
         self._env = Env()
         vars(self._env).update(self._values)
 

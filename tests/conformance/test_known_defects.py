@@ -221,7 +221,7 @@ async def test_does_not_ignore_retention_locally(running):
     machine = await running(quick)
     await machine.es.workflow(quick).create(id="one", retention="1 hour")
     await machine.advance("1 hour")
-    await machine.engine.maintenance.expire()
+    await machine.engine.retention.expire()
     assert len(await machine.es.workflow(quick).list()) == 0
 
 

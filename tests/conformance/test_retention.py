@@ -11,7 +11,7 @@ DAY = 86_400_000
 
 async def left(machine, workflow) -> list[str]:
     """Do the housekeeping that is done every minute, and say who is left."""
-    await machine.engine.maintenance.expire()
+    await machine.engine.retention.expire()
     return sorted(one.id for one in await machine.es.workflow(workflow).list())
 
 

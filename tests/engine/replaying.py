@@ -61,7 +61,7 @@ class ReplayedSteps:
         run.check_alive()
         if run.active or run.paused_since is not None:
             return
-        engine.discard(run.pk)  # type: ignore[attr-defined]  # the host is an engine
+        engine.evict(run.pk)  # type: ignore[attr-defined]  # the host is an engine
         engine.store.write(Change(run.pk, instance=InstanceChange("waiting", due_at=engine.clock.now())))
-        engine.dispatcher.kick()  # type: ignore[attr-defined]
+        engine.dispatcher.claim_soon()  # type: ignore[attr-defined]
         run.check_alive()

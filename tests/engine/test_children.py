@@ -474,13 +474,13 @@ async def test_a_child_still_in_line_when_its_parent_is_ended_is_not_begun(runni
 
     machine = await running(order, Ship, options=EngineOptions(creating=1))
     instance = await machine.create(order)
-    places = machine.engine.creations._places
-    await places.take()
+    places = machine.engine.creator._admission
+    await places.acquire()
     await instance.send_event(type="go")
     await machine.settle()
     assert places.waiting == 1
     await instance.terminate()
-    places.give_back()
+    places.release()
     await machine.settle()
     assert not await machine.es.workflow(Ship).list()
     assert places.taken == 0

@@ -411,9 +411,9 @@ async def test_an_ended_instance_is_kept_for_its_time_and_deleted_then(running, 
     instance = await machine.es.workflow(workflow).create(id="one", retention=retention, tags=["t"])
     await machine.settle()
     await machine.advance(kept - 1)
-    assert await machine.engine.maintenance.expire() == 0
+    assert await machine.engine.retention.expire() == 0
     await machine.advance(1)
-    assert await machine.engine.maintenance.expire() == 1
+    assert await machine.engine.retention.expire() == 1
     with pytest.raises(InstanceNotFoundError):
         await instance.status()
     assert rows(machine) == {}
@@ -427,9 +427,9 @@ async def test_terminated_instances_are_kept_like_successful_ones_from_their_end
     await machine.advance("30 minutes")
     await instance.terminate()
     await machine.advance("59 minutes")
-    assert await machine.engine.maintenance.expire() == 0
+    assert await machine.engine.retention.expire() == 0
     await machine.advance("1 minute")
-    assert await machine.engine.maintenance.expire() == 1
+    assert await machine.engine.retention.expire() == 1
 
 
 @pytest.mark.parametrize("verb", ["restart", "resume"])
@@ -455,11 +455,11 @@ async def test_an_instance_that_goes_on_after_its_end_is_not_deleted(running, ve
     await machine.settle()
     if verb == "restart":
         await machine.advance("5 days")
-        assert await machine.engine.maintenance.expire() == 0
+        assert await machine.engine.retention.expire() == 0
         await machine.advance("5 days")
     assert await machine.output(instance) is None
     await machine.advance("1 day")
-    assert await machine.engine.maintenance.expire() == 1
+    assert await machine.engine.retention.expire() == 1
 
 
 async def test_more_than_a_piece_is_deleted_in_one_go(running):
@@ -468,7 +468,7 @@ async def test_more_than_a_piece_is_deleted_in_one_go(running):
     await asyncio.gather(*(binding.create(retention="1 hour") for _ in range(250)))
     await machine.settle()
     await machine.advance("1 hour")
-    assert await machine.engine.maintenance.expire() == 250
+    assert await machine.engine.retention.expire() == 250
     assert rows(machine) == {}
 
 
@@ -478,7 +478,7 @@ async def test_retention_is_kept_over_a_reboot(running):
     await machine.settle()
     await machine.reboot()
     await machine.advance("1 hour")
-    assert await machine.engine.maintenance.expire() == 1
+    assert await machine.engine.retention.expire() == 1
 
 
 async def test_live_instances_never_expire(running):
@@ -487,6 +487,6 @@ async def test_live_instances_never_expire(running):
     await machine.settle()
     await instance.pause()
     await machine.advance("60 days")
-    assert await machine.engine.maintenance.expire() == 0
+    assert await machine.engine.retention.expire() == 0
     with contextlib.suppress(InstanceStateError):
         await instance.terminate()

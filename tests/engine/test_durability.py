@@ -54,7 +54,7 @@ async def test_a_relaxed_workflow_relaxes_what_it_records_and_nothing_that_is_as
         written, write = [], es._store.write
 
         def note(change, **more):
-            written.append((es.program["quick" if change.relaxed else "sure"].name, change.relaxed))
+            written.append((es.registry["quick" if change.relaxed else "sure"].name, change.relaxed))
             return write(change, **more)
 
         es._store.write = note

@@ -292,15 +292,15 @@ class Machine:
         assert es._running is not None
         rest, es._running = es._running.pop_all(), None
         rest._exit_callbacks.pop()  # type: ignore[attr-defined]  # engine.stop; what is left closes the file
-        if engine.worker is not None:
-            engine.worker._task.cancel()
+        if engine.lease is not None:
+            engine.lease._task.cancel()
         engine._draining = True  # what a claim under way brings is not taken up
         engine.dispatcher.stop()
-        engine.starts.stop()
+        engine.start_recorder.stop()
         self._lose_unwritten(engine)
         tasks = [run.task for run in engine._runs.values() if run.task is not None]
         for pk in list(engine._runs):
-            engine.discard(pk)
+            engine.evict(pk)
         await self.clock.settle()
         for task in tasks:
             task.cancel()
@@ -360,7 +360,7 @@ class Machine:
 
     def handle(self, workflow: type[WorkflowEntrypoint[Any, Any]], id: str = "one") -> WorkflowInstance:
         """Return a handle on an instance that asks whichever engine runs."""
-        return WorkflowInstance(_CurrentControl(self), self.es.program.named(workflow).name, id)  # type: ignore[arg-type]
+        return WorkflowInstance(_CurrentControl(self), self.es.registry.resolve(workflow).name, id)  # type: ignore[arg-type]
 
     async def output(self, instance: WorkflowInstance) -> Any:
         """Return what an instance ended with, which it must have done without time moving on."""
@@ -377,7 +377,7 @@ class Machine:
         """Whether an instance's coroutine is alive."""
         found = await self.engine.store.find(instance._workflow, instance.id)
         assert found is not None
-        return self.engine.resident(found.pk) is not None
+        return self.engine.cached(found.pk) is not None
 
 
 async def _rows(store: Any, sql: str) -> list[tuple[Any, ...]]:

@@ -167,7 +167,7 @@ class Witness:
     def look_around(self, engine: Engine) -> None:
         """Check that what is owned is in memory, and that memory and disk say the same."""
         for one in self.instances():
-            run = engine.resident(one.pk)
+            run = engine.cached(one.pk)
             owned = one.status in {"running", "waitingForPause"} and one.due_at is None
             if owned and run is None:
                 raise ViolationError(f"at work, and nobody is at it: {one}")

@@ -10,7 +10,7 @@ from typing import Any
 from everstep.control.control import LocalControl
 from everstep.engine.engine import Engine
 from everstep.engine.options import EngineOptions
-from everstep.engine.runtime.registry import Program, define
+from everstep.engine.runtime.registry import WorkflowRegistry, define
 from everstep.store.driver import StoreUnavailableError
 
 from .loop import SimulatedClock, SimulatedLoop
@@ -74,10 +74,10 @@ class World:
         """Keep the first thing that must never be."""
         self._problem = self._problem or problem
 
-    def define(self, life: Life) -> Program:
+    def define(self, life: Life) -> WorkflowRegistry:
         definition = define(workflow(life))
         definition.concurrency = self._concurrency
-        return Program([definition])
+        return WorkflowRegistry([definition])
 
 
 class Life:
@@ -190,9 +190,9 @@ class Life:
         if hasattr(self, "engine"):
             self.engine._draining = True
             self.engine.dispatcher.stop()
-            self.engine.starts.stop()
+            self.engine.start_recorder.stop()
             for pk in list(self.engine._runs):
-                self.engine.discard(pk)
+                self.engine.evict(pk)
         for _ in range(_TURNS_TO_DIE):
             self.loop.turns(6)
             left = asyncio.all_tasks(self.loop)

@@ -75,7 +75,7 @@ def engine_of(es: Everstep) -> Engine:
 @contextlib.contextmanager
 def deaf(es: Everstep) -> Iterator[None]:
     """Hold a worker's news back for as long as the block lasts."""
-    worker: Any = engine_of(es).worker
+    worker: Any = engine_of(es).lease
     beat, hears = worker._beat, asyncio.Event()
 
     async def late() -> None:
@@ -103,7 +103,7 @@ async def test_who_has_not_heard_yet_that_an_instance_was_moved_goes_on_from_wha
         await asyncio.sleep(0.1)
         asked = await asks.workflow(Naps).get("x")
         await (asked.restart() if verb == "restart" else asked.terminate(rollback=True))
-        engine_of(takes).dispatcher.kick()
+        engine_of(takes).dispatcher.claim_soon()
         await asyncio.sleep(0.3)
     if verb == "restart":
         assert await instance.result(timeout="10 seconds") == "third"
@@ -120,13 +120,13 @@ async def test_who_was_slow_goes_on_from_where_another_has_brought_its_instance(
     with deaf(slow):
         engine_of(slow).dispatcher.stop()
         engine_of(other).dispatcher._stopped = False
-        engine_of(other).dispatcher.kick()
+        engine_of(other).dispatcher.claim_soon()
         await until(lambda: RAN == ["first", "second"])
-        await until(lambda: engine_of(other).resident(1).parked)
+        await until(lambda: engine_of(other).cached(1).parked)
         engine_of(other).dispatcher.stop()
         engine_of(slow).dispatcher._stopped = False
         await asyncio.sleep(1)
-        engine_of(slow).dispatcher.kick()
+        engine_of(slow).dispatcher.claim_soon()
         assert await instance.result(timeout="10 seconds") == "third"
     assert RAN == ["first", "second", "third"]
 
@@ -148,7 +148,7 @@ async def test_a_look_that_a_claim_overtakes_is_taken_again(two):
     await asyncio.sleep(0.1)
     await asked.resume()
     await asyncio.sleep(0.05)
-    engine_of(takes).dispatcher.kick()
+    engine_of(takes).dispatcher.claim_soon()
     assert await instance.result(timeout="10 seconds") == "done"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from everstep.api.control import Retention
 from everstep.control.health import Health, health_of
-from everstep.control.lifecycle import LifecycleVerbs, to_the_end
+from everstep.control.lifecycle import LifecycleOperations, to_the_end
 from everstep.control.metrics import Metrics, metrics_of
 from everstep.control.status import instance_status
 from everstep.control.subscription import check_subscription, follow
@@ -28,12 +28,12 @@ from everstep.core.suggest import did_you_mean
 from everstep.core.types import STATUSES, InstanceLink, InstanceStatus, SubscriptionEvent
 from everstep.engine.runtime.clock import Alarm
 from everstep.engine.runtime.params import checked_tags, encoded_params, retention_ms
-from everstep.engine.runtime.registry import Program
+from everstep.engine.runtime.registry import WorkflowRegistry
 from everstep.store.protocol import InstanceChange, InstanceRecord, NewInstance
 from everstep.telemetry import events as happened
 
 
-class LocalControl(LifecycleVerbs):
+class LocalControl(LifecycleOperations):
     """A `Control` over an engine in this process."""
 
     async def create(
@@ -48,7 +48,7 @@ class LocalControl(LifecycleVerbs):
         trigger: str = "binding",
     ) -> str:
         engine = self._engine
-        definition = engine.program[workflow]
+        definition = engine.registry[workflow]
         now = engine.clock.now()
         id = time_ordered_id(now, secrets.randbits(80)) if id is None else check_instance_id(id)
         text = encoded_params(params, definition.params, f"the params of instance {id!r}")
@@ -60,13 +60,13 @@ class LocalControl(LifecycleVerbs):
             text,
             owned=False,
             trigger=trigger,
-            version=engine.program.version,
+            version=engine.registry.version,
             tags=checked_tags(tags),
             keep_success=keep_success,
             keep_errors=keep_errors,
         )
         try:
-            await engine.creations.create(new)
+            await engine.creator.create(new)
         except InstanceExistsError:
             if not exist_ok:
                 raise
@@ -79,7 +79,7 @@ class LocalControl(LifecycleVerbs):
     def check_options(self, workflow: str, *, id: Any, retention: Any, tags: Any) -> None:
         if id is not None:
             check_instance_id(id)
-        retention_ms(retention, self._engine.program[workflow])
+        retention_ms(retention, self._engine.registry[workflow])
         checked_tags(tags)
 
     async def check_exists(self, workflow: str, id: str) -> None:
@@ -88,7 +88,7 @@ class LocalControl(LifecycleVerbs):
     async def status(self, workflow: str, id: str, *, steps: bool = False) -> InstanceStatus:
         engine = self._engine
         instance = await self._existing(workflow, id)
-        run = engine.resident(instance.pk)
+        run = engine.cached(instance.pk)
         recorded = run.journal.steps() if run is not None else await engine.store.steps(instance.pk)
         attempts = await engine.store.attempts(instance.pk) if steps else None
         parent = None if instance.parent is None else await engine.store.by_pk(instance.parent)
@@ -107,7 +107,7 @@ class LocalControl(LifecycleVerbs):
         self, workflow: str, *, status: str | None = None, limit: int = 25, cursor: int | None = None
     ) -> list[InstanceRecord]:
         """Return instances of a workflow, newest first, from below the pk `cursor`."""
-        self._engine.program[workflow]
+        self._engine.registry[workflow]
         return await self._engine.store.page(workflow, status=status, limit=limit, cursor=cursor)
 
     async def page(
@@ -119,7 +119,7 @@ class LocalControl(LifecycleVerbs):
             raise ValueError(f"limit must be at least 1, got {limit}")
         if cursor is not None and not cursor.isdecimal():
             raise ValueError(f"cursor {cursor!r} is not one that list() gave")
-        self._engine.program[workflow]
+        self._engine.registry[workflow]
         found = await self._engine.store.page(
             workflow, status=status, tag=tag, limit=limit + 1, cursor=None if cursor is None else int(cursor)
         )
@@ -140,9 +140,9 @@ class LocalControl(LifecycleVerbs):
         return await metrics_of(self._engine)
 
     @property
-    def program(self) -> Program:
+    def registry(self) -> WorkflowRegistry:
         """The workflows that run here."""
-        return self._engine.program
+        return self._engine.registry
 
     async def result(self, workflow: str, id: str, timeout_ms: int | None) -> Any:
         engine = self._engine
@@ -160,7 +160,7 @@ class LocalControl(LifecycleVerbs):
                 )
             else:
                 ended = await self._end_of(instance.pk, deadline)
-        return _outcome(ended, workflow, id, engine.program[workflow].output)
+        return _outcome(ended, workflow, id, engine.registry[workflow].output)
 
     async def subscribe(
         self, workflow: str, id: str, *, cursor: int = 0, filter: Collection[str] | None = None
@@ -181,14 +181,14 @@ class LocalControl(LifecycleVerbs):
             engine.telemetry.emit(
                 happened.EventSent(workflow=workflow, instance_id=id, at=sent.event.created_at, type=type)
             )
-        run = engine.resident(sent.pk)
+        run = engine.cached(sent.pk)
         if run is not None and engine.may_go_on(run):
-            if engine.worker is not None and sent.before is not None and not run.inbox.has_heard_of(sent.before):
-                await engine.worker.follow(sent.pk)  # another worker sent one before: they are taken in their order
+            if engine.lease is not None and sent.before is not None and not run.inbox.has_heard_of(sent.before):
+                await engine.lease.reconcile(sent.pk)  # another worker sent one before: they are taken in their order
             else:
                 run.deliver(sent.event)
         else:
-            engine.dispatcher.kick()
+            engine.dispatcher.claim_soon()
 
     async def _end_of(self, pk: int, deadline: int | None) -> InstanceChange | None:
         """Wait until an instance ends, or until `deadline`; return how it ended, where that is known."""

@@ -40,13 +40,13 @@ class Health(Struct, frozen=True):
 
 def health_of(engine: Engine) -> Health:
     """Look at an engine."""
-    store, worker = engine.store.health(), engine.worker
+    store, lease = engine.store.health(), engine.lease
     trouble, standing = store.trouble, None
-    if worker is not None and store.worker is not None:
-        trouble = trouble or worker.trouble
+    if lease is not None and store.worker is not None:
+        trouble = trouble or lease.trouble
         lease_ms = store.lease_ms or 0
         # A beat renews the lease once a third of it is gone, so this may be less than what is left by the database.
-        left_ms = lease_ms * 2 // 3 - worker.silent_ms
+        left_ms = lease_ms * 2 // 3 - lease.silent_ms
         standing = WorkerHealth(store.worker, store.epoch or 0, lease_ms, left_ms, store.lanes or 0)
         if left_ms < 0 and trouble is None:
             trouble = "the beat stands still: others may take this worker's instances over"

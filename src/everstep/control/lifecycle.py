@@ -44,7 +44,7 @@ def to_the_end(verb: Verb) -> Verb:
 
     @functools.wraps(verb)
     async def whole(*args: Any, **kwargs: Any) -> Any:
-        task = asyncio.ensure_future(_or_doubt(verb, *args, **kwargs))
+        task = asyncio.ensure_future(_or_reload(verb, *args, **kwargs))
         _under_way.add(task)
         task.add_done_callback(_under_way.discard)
         task.add_done_callback(_look)
@@ -53,12 +53,14 @@ def to_the_end(verb: Verb) -> Verb:
     return cast("Verb", whole)
 
 
-async def _or_doubt(verb: Callable[..., Any], control: LifecycleVerbs, workflow: str, *args: Any, **kwargs: Any) -> Any:
+async def _or_reload(
+    verb: Callable[..., Any], control: LifecycleOperations, workflow: str, *args: Any, **kwargs: Any
+) -> Any:
     try:
         return await verb(control, workflow, *args, **kwargs)
     except StoreError:
         if args:  # an id; one that is created is looked after by the engine
-            await control._engine.doubt(workflow, args[0])  # noqa: SLF001  # half of the class below
+            await control._engine.reload_uncertain(workflow, args[0])  # noqa: SLF001  # half of the class below
         raise
 
 
@@ -71,7 +73,7 @@ def _look(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-class LifecycleVerbs:
+class LifecycleOperations:
     """The verbs that change an instance's status, over an engine in this process."""
 
     def __init__(self, engine: Engine) -> None:
@@ -93,11 +95,11 @@ class LifecycleVerbs:
     def _paused(self, done: Transition, workflow: str, id: str, now: int) -> None:
         engine = self._engine
         if done.after == "paused":
-            engine.discard(done.pk)
+            engine.evict(done.pk)
             if done.before != "paused":
                 self._tell(happened.InstancePaused, workflow, id, done.pk)
             return
-        run = engine.resident(done.pk)
+        run = engine.cached(done.pk)
         if run is not None and run.paused_since is None:
             run.pause(now, lambda: self._finish_pause(done, workflow, id))
 
@@ -117,10 +119,10 @@ class LifecycleVerbs:
         engine = self._engine
         if done.before in ("paused", "errored"):
             self._tell(happened.InstanceResumed, workflow, id, done.pk)
-            engine.dispatcher.kick()
+            engine.dispatcher.claim_soon()
         elif done.before == "waitingForPause":
             self._tell(happened.InstanceResumed, workflow, id, done.pk)
-            run = engine.resident(done.pk)
+            run = engine.cached(done.pk)
             if run is not None:
                 run.unpause(now)
             else:
@@ -140,7 +142,7 @@ class LifecycleVerbs:
             await self._end_late_children(instance, now)  # whoever terminated it did not come that far
             return
         try:
-            with engine.held(instance.pk):  # first: no child begins then, and nothing is recorded any more
+            with engine.activation_barred(instance.pk):  # first: no child begins then, and nothing is recorded any more
                 members = await self._members(workflow, id)
             if handlers:
                 await self._begin_rollback(instance, now)
@@ -150,7 +152,7 @@ class LifecycleVerbs:
         except EverstepError:
             self._take_back(instance)
             raise
-        engine.dispatcher.made_room()
+        engine.dispatcher.on_slot_freed()
         _leave(instance.pk)
 
     async def _begin_rollback(self, instance: InstanceRecord, now: int) -> None:
@@ -158,23 +160,23 @@ class LifecycleVerbs:
         self._beginning_rollback.add(instance.pk)
         try:
             why = encode_error(TERMINATED)
-            with engine.held(instance.pk):
+            with engine.activation_barred(instance.pk):
                 await engine.store.begin_rollback(instance.workflow, instance.id, now=now, error=why)
         finally:
             self._beginning_rollback.discard(instance.pk)
-        engine.discard(instance.pk)
-        engine.dispatcher.kick()
+        engine.evict(instance.pk)
+        engine.dispatcher.claim_soon()
 
     async def _end_all(self, members: Sequence[tuple[str, str]], now: int, *, children_only: bool = False) -> None:
         engine = self._engine
         found = [await engine.store.find(*member) for member in members]
-        with engine.held(*(one.pk for one in found if one is not None)):
+        with engine.activation_barred(*(one.pk for one in found if one is not None)):
             done = await self._for_all(
                 members, lambda w, i: engine.store.terminate(w, i, now=now), children_only=children_only
             )
         for (name, member), transition in zip(members, done, strict=True):
             if transition is not None:
-                engine.discard(transition.pk)
+                engine.evict(transition.pk)
                 engine.ended(await self._existing(name, member), "terminated")
 
     async def _end_late_children(self, instance: InstanceRecord, now: int) -> None:
@@ -183,12 +185,12 @@ class LifecycleVerbs:
             await self._end_all(late, now, children_only=True)
 
     async def _has_rollbacks(self, instance: InstanceRecord) -> bool:
-        run = self._engine.resident(instance.pk)
+        run = self._engine.cached(instance.pk)
         if run is None:
             return any(step.compensable for step in await self._engine.store.steps(instance.pk))
         compensable = [step for step in run.journal.steps() if step.compensable]
         for step in compensable:  # of those in flight some are not on disk yet
-            if not step.final and not run.dropped:
+            if not step.final and not run.evicted:
                 run.write_soon(step)
         return bool(compensable)
 
@@ -196,7 +198,7 @@ class LifecycleVerbs:
         """Whether the instance is being rolled back already, or was just asked to be."""
         if instance.pk in self._beginning_rollback:
             return True
-        run = self._engine.resident(instance.pk)
+        run = self._engine.cached(instance.pk)
         steps = await self._engine.store.steps(instance.pk) if run is None else run.journal.steps()
         return any(step.kind == "rollback" for step in steps)
 
@@ -206,10 +208,10 @@ class LifecycleVerbs:
         return [(workflow, id)] if instance.ended else await self._members_of(instance)
 
     async def _members_of(self, instance: InstanceRecord) -> list[tuple[str, str]]:
-        await self._engine.creations.children_settled(instance.pk)
+        await self._engine.creator.wait_children_created(instance.pk)
         family = await self._engine.store.family(instance.pk)
         for one in family:
-            await self._engine.creations.settled(one.workflow, one.id)
+            await self._engine.creator.wait_created(one.workflow, one.id)
         return [(instance.workflow, instance.id), *((one.workflow, one.id) for one in family if not one.ended)]
 
     async def _for_all(
@@ -232,7 +234,7 @@ class LifecycleVerbs:
         except EverstepError:
             await children
             for member in members[1:]:  # what was done to them, nobody has told them
-                await self._engine.doubt(*member)
+                await self._engine.reload_uncertain(*member)
             raise
         for answer in await children:
             gone = isinstance(answer, (InstanceStateError, InstanceNotFoundError))
@@ -251,18 +253,18 @@ class LifecycleVerbs:
         if key is not None and not await self._has_step(instance, key):
             raise no_such_step(instance, key)  # before anything in flight is cut off for it
         try:
-            with engine.held(instance.pk):
+            with engine.activation_barred(instance.pk):
                 children = (await self._members(workflow, id))[1:]
                 await engine.store.restart(
-                    workflow, id, now=engine.clock.now(), version=engine.program.version, from_step=key
+                    workflow, id, now=engine.clock.now(), version=engine.registry.version, from_step=key
                 )
         except EverstepError:
             self._take_back(instance)
             raise
-        engine.discard(instance.pk)
+        engine.evict(instance.pk)
         await self._end_all(children, engine.clock.now(), children_only=True)  # nobody waits for them any more
         self._tell(happened.InstanceRestarted, workflow, id, instance.pk)
-        engine.dispatcher.kick()
+        engine.dispatcher.claim_soon()
         _leave(instance.pk)
 
     async def _has_step(self, instance: InstanceRecord, key: StepKey) -> bool:
@@ -279,7 +281,7 @@ class LifecycleVerbs:
         engine, now = self._engine, self._engine.clock.now()
         instance = await self._existing(workflow, id)
         try:
-            with engine.held(instance.pk):
+            with engine.activation_barred(instance.pk):
                 children = (await self._members(workflow, id))[1:]
             await self._end_all(children, now, children_only=True)
             if not instance.ended:  # else nobody waited for them, and they are left alone
@@ -287,8 +289,8 @@ class LifecycleVerbs:
             if instance.parent is not None and not instance.ended:  # its end is what wakes a parent that waits
                 with contextlib.suppress(InstanceStateError):
                     await engine.store.terminate(workflow, id, now=now)
-            with engine.held(instance.pk):
-                engine.discard(await engine.store.delete(workflow, id))
+            with engine.activation_barred(instance.pk):
+                engine.evict(await engine.store.delete(workflow, id))
         except EverstepError:
             self._take_back(instance)
             raise
@@ -300,15 +302,15 @@ class LifecycleVerbs:
         engine = self._engine
         written = engine.store.write(Change(asked.pk, instance=InstanceChange("paused", at=engine.clock.now())))
         written.add_done_callback(engine.check_write)
-        engine.discard(asked.pk)
+        engine.evict(asked.pk)
         self._tell(happened.InstancePaused, workflow, id, asked.pk)
 
     async def _existing(self, workflow: str, id: str) -> InstanceRecord:
-        self._engine.program[workflow]
+        self._engine.registry[workflow]
         instance = await self._engine.store.find(workflow, check_instance_id(id))
         if instance is None:
             raise not_found(workflow, id)
-        await self._engine.creations.settled(workflow, id)
+        await self._engine.creator.wait_created(workflow, id)
         return instance
 
     def _tell(self, kind: type[happened.Event], workflow: str, id: str, pk: int) -> None:

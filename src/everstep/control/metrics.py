@@ -37,9 +37,9 @@ async def metrics_of(engine: Engine) -> Metrics:
     """Look at an engine as it is now, and ask the store how many instances are due."""
     options = engine.options
     seen = Metrics(
-        running=Load(options.running - engine.capacity, options.running),
+        running=Load(options.running - engine.free_slots_total, options.running),
         resident=Load(engine.parked_count, options.resident),
-        creating=engine.creations.load,
+        creating=engine.creator.load,
         threads=engine.attempts.load,
     )
     return structs.replace(seen, running=structs.replace(seen.running, waiting=await _due(engine)))
@@ -49,6 +49,6 @@ async def _due(engine: Engine) -> int | None:
     """How many instances are due in the store, all workers' where they share it; None while it does not say."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await engine.store.due(engine.program.names, now=engine.clock.now())
+            return await engine.store.due(engine.registry.names, now=engine.clock.now())
     except (StoreError, TimeoutError):
         return None

@@ -24,15 +24,15 @@ from everstep.engine.options import EngineOptions
 from everstep.engine.runtime.clock import Clock, SharedClock, SystemClock
 from everstep.engine.runtime.loop_ticks import Turns
 from everstep.engine.runtime.params import encoded_params
-from everstep.engine.runtime.registry import Program, WorkflowDefinition
+from everstep.engine.runtime.registry import WorkflowDefinition, WorkflowRegistry
 from everstep.engine.runtime.watchers import Watchers
-from everstep.engine.scheduling.creator import Creations
+from everstep.engine.scheduling.creator import InstanceCreator
 from everstep.engine.scheduling.dispatcher import Dispatcher
-from everstep.engine.scheduling.lease import Worker
-from everstep.engine.scheduling.retention import Maintenance
+from everstep.engine.scheduling.lease import LeaseKeeper
+from everstep.engine.scheduling.retention import Retention
 from everstep.engine.steps.attempt import Attempts
 from everstep.engine.steps.replay import errored, leftovers, live
-from everstep.engine.steps.start_recorder import Starts
+from everstep.engine.steps.start_recorder import StartRecorder
 from everstep.engine.steps.step_runner import Steps
 from everstep.engine.steps.timeouts import Deadlines
 from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, Store
@@ -48,7 +48,7 @@ class Engine:
 
     Args:
         store: An opened store.
-        program: The workflows, with their environments bound.
+        registry: The workflows, with their environments bound.
         clock: The time; the machine's by default.
         telemetry: Where events go.
         options: What may be tuned.
@@ -58,7 +58,7 @@ class Engine:
     def __init__(
         self,
         store: Store,
-        program: Program,
+        registry: WorkflowRegistry,
         *,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
@@ -66,7 +66,7 @@ class Engine:
         runner: Callable[[Run], StepRunner] | None = None,
     ) -> None:
         self.store = store
-        self.program = program
+        self.registry = registry
         shared = store if isinstance(store, SharedStore) else None
         self.clock = clock or (SystemClock() if shared is None else SharedClock())
         self.telemetry = telemetry or Telemetry()
@@ -75,67 +75,67 @@ class Engine:
         self.turns = Turns(self.loop)
         self.attempts = Attempts(Deadlines(self.clock), threads=self.options.threads)
         self.dispatcher = Dispatcher(self)
-        self.maintenance = Maintenance(self)
-        self.worker = None if shared is None else Worker(self, shared)
-        self.creations = Creations(self)
+        self.retention = Retention(self)
+        self.lease = None if shared is None else LeaseKeeper(self, shared)
+        self.creator = InstanceCreator(self)
         self._reserved: Counter[str] = Counter()
-        self._held: Counter[int] = Counter()
-        self._at_work: Counter[str] = Counter()
+        self._barred: Counter[int] = Counter()
+        self._running_by_workflow: Counter[str] = Counter()
         self.watchers = Watchers()
         self._runs: dict[int, Run] = {}
         self._by_id: dict[tuple[str, str], Run] = {}
         self._parked: OrderedDict[int, Run] = OrderedDict()
-        self.starts = Starts(self, self.options.start_delay_ms)
+        self.start_recorder = StartRecorder(self, self.options.start_delay_ms)
         self._runner: Callable[[Run], StepRunner] = runner or Steps
         self._draining = False
 
     async def start(self) -> int:
         """Make everything go on that was running, waiting or queued; return how many instances a crash had left."""
-        if self.worker is not None:
-            await self.worker.synchronise()
+        if self.lease is not None:
+            await self.lease.synchronise()
         recovered = await self.store.recover(now=self.clock.now())
-        if self.worker is not None:  # not before: what it claims is not from an earlier life
-            await self.worker.start()
-        for workflow, count in (await self.store.unclaimable(self.program.names)).items():
+        if self.lease is not None:  # not before: what it claims is not from an earlier life
+            await self.lease.start()
+        for workflow, count in (await self.store.unclaimable(self.registry.names)).items():
             log.warning("%d instances of workflow %r wait: this program has no such workflow", count, workflow)
-        self.dispatcher.kick()
-        self.maintenance.start()
+        self.dispatcher.claim_soon()
+        self.retention.start()
         return recovered
 
     async def stop(self) -> None:
         """Let attempts finish for a moment, give every instance back and stop."""
         self._draining = True
         self.dispatcher.stop()
-        await self.maintenance.stop()
+        await self.retention.stop()
         await self._drain()
         for run in self.runs():
-            self._give_back(run)
+            self._release(run)
         try:
             await self.store.release(now=self.clock.now())
         except StoreError as error:
             log.warning("cannot give the instances back: %s; the next start takes them for cut off", error)
-        if self.worker is not None:
-            await self.worker.stop()
+        if self.lease is not None:
+            await self.lease.stop()
         self.watchers.give_up(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
-        self.starts.stop()
+        self.start_recorder.stop()
         self.attempts.close()
 
     # Instances in memory
 
-    def take_up(self, claimed: Claimed) -> None:
+    def activate_claimed(self, claimed: Claimed) -> None:
         """Go on with an instance that was claimed: wake it where it is in memory, replay it otherwise."""
         if self._draining:  # claimed while the stop began: it is released with the others
             return
         run = self._runs.get(claimed.instance.pk)
-        if run is not None and not claimed.kept and self.worker is not None:
-            self.worker.put_away(run.pk)
+        if run is not None and not claimed.kept and self.lease is not None:
+            self.lease.evict(run.pk)
             run = None
         if run is not None:
             run.wake(claimed.events)
         else:
-            self.launch(Run(self, claimed.instance, claimed.steps, claimed.events))
+            self.begin_execution(Run(self, claimed.instance, claimed.steps, claimed.events))
 
-    def resident(self, pk: int) -> Run | None:
+    def cached(self, pk: int) -> Run | None:
         """Return the run of an instance that is in memory."""
         return self._runs.get(pk)
 
@@ -148,42 +148,42 @@ class Engine:
         run = self._by_id.get((workflow, id))
         return None if run is None else run.pk
 
-    def discard(self, pk: int) -> None:
+    def evict(self, pk: int) -> None:
         """Put an instance away now, attempts in flight included."""
         run = self._remove(pk)
         if run is not None:
-            run.drop()
-            self.dispatcher.made_room()
+            run.evict()
+            self.dispatcher.on_slot_freed()
 
     def _remove(self, pk: int) -> Run | None:
         run = self._runs.pop(pk, None)
         if run is not None:
             self._by_id.pop((run.instance.workflow, run.instance.id), None)
             if self._parked.pop(pk, None) is None:
-                self._at_work[run.instance.workflow] -= 1
+                self._running_by_workflow[run.instance.workflow] -= 1
         return run
 
-    def reserve(self, workflow: str, places: int = 1) -> bool:
-        """Take places for instances of a workflow that are about to start, if there are that many."""
-        if self._draining or self.room(workflow) < places:
+    def acquire_slots(self, workflow: str, slots: int = 1) -> bool:
+        """Take slots for instances of a workflow that are about to start, if there are that many."""
+        if self._draining or self.free_slots(workflow) < slots:
             return False
-        self._reserved[workflow] += places
+        self._reserved[workflow] += slots
         return True
 
-    def unreserve(self, workflow: str, places: int = 1) -> None:
-        """Give places back, taken by instances or not needed after all."""
-        self._reserved[workflow] -= places
+    def release_slots(self, workflow: str, slots: int = 1) -> None:
+        """Give slots back, taken by instances or not needed after all."""
+        self._reserved[workflow] -= slots
 
-    def room(self, workflow: str) -> int:
+    def free_slots(self, workflow: str) -> int:
         """How many more instances of a workflow may be at work."""
-        limit = self.program[workflow].concurrency
+        limit = self.registry[workflow].concurrency
         if limit is None:
-            return self.capacity
-        return min(self.capacity, limit - self._at_work[workflow] - self._reserved[workflow])
+            return self.free_slots_total
+        return min(self.free_slots_total, limit - self._running_by_workflow[workflow] - self._reserved[workflow])
 
     def may_go_on(self, run: Run) -> bool:
         """Whether an instance in memory may be at work now; a parked one of a full workflow has to queue."""
-        return not run.parked or self.room(run.instance.workflow) > 0
+        return not run.parked or self.free_slots(run.instance.workflow) > 0
 
     @property
     def parked_count(self) -> int:
@@ -191,38 +191,38 @@ class Engine:
         return len(self._parked)
 
     @property
-    def capacity(self) -> int:
+    def free_slots_total(self) -> int:
         """How many more instances may be at work."""
         return self.options.running - (len(self._runs) - len(self._parked))
 
     @contextlib.contextmanager
-    def held(self, *pks: int) -> Iterator[None]:
+    def activation_barred(self, *pks: int) -> Iterator[None]:
         """Keep instances out of memory while the store is asked to end them or to begin them anew.
 
         What a claim or a creation that is under way brings meanwhile is from before: its writes would land after.
         """
-        self._held.update(pks)
+        self._barred.update(pks)
         for pk in pks:
-            self.discard(pk)
+            self.evict(pk)
         try:
             yield
         finally:
-            self._held -= Counter(pks)
+            self._barred -= Counter(pks)
 
-    def launch(self, run: Run) -> None:
+    def begin_execution(self, run: Run) -> None:
         """Begin a life of an instance, unless it is kept out of memory."""
-        if run.pk in self._held:
+        if run.pk in self._barred:
             return
-        workflow = self.program[run.instance.workflow]
+        workflow = self.registry[run.instance.workflow]
         self._runs[run.pk] = run
         self._by_id[run.instance.workflow, run.instance.id] = run
-        self._at_work[run.instance.workflow] += 1
+        self._running_by_workflow[run.instance.workflow] += 1
         if self.telemetry.listening:
             replayed = len(run.journal)
             self._emit(run.instance, happened.InstanceStarted, replayed=replayed, recovered=run.unseen_cuts.count)
-        run.task = self.loop.create_task(self._live(run, workflow))
+        run.task = self.loop.create_task(self._supervise(run, workflow))
 
-    async def _live(self, run: Run, workflow: Any) -> None:
+    async def _supervise(self, run: Run, workflow: Any) -> None:
         try:
             ended = await live(run, workflow, self._runner(run))
             run.returned = True
@@ -233,7 +233,7 @@ class Engine:
         except Exception as error:
             # Ours, not the workflow's, whose errors are its end. An instance that nobody runs would look as if it ran.
             log.exception("instance %s/%s could not be run", run.instance.workflow, run.instance.id)
-            if not run.dropped:
+            if not run.evicted:
                 self._end(run, errored(error))
 
     def _end(self, run: Run, change: InstanceChange, *, cancel_steps: bool = True) -> asyncio.Future[None]:
@@ -243,7 +243,7 @@ class Engine:
         change = msgspec.structs.replace(
             change, ended_at=now, expires_at=None if keep is None else now + keep, parent=instance.parent, at=now
         )
-        run.drop()  # branches that were left behind do nothing durable any more
+        run.evict()  # branches that were left behind do nothing durable any more
         left = leftovers(run, now) if cancel_steps else ()
         written = self.store.write(Change(run.pk, left, instance=change, relaxed=run.relaxed), awaited=True)
         # Called, not awaited: a disk may take longer than the code that was dropped is given to leave.
@@ -255,13 +255,13 @@ class Engine:
             return
         if (error := written.exception()) is not None:
             if isinstance(error, InstanceLostError):
-                self.discard(run.pk)
+                self.evict(run.pk)
             return
         if self._runs.get(run.pk) is run:
             self._remove(run.pk)
-        self.maintenance.expires(change.expires_at)
+        self.retention.expires(change.expires_at)
         self.ended(run.instance, change.status, change.error, outcome=change)
-        self.dispatcher.made_room()
+        self.dispatcher.on_slot_freed()
 
     async def fail(self, run: Run, error: BaseException) -> None:
         await asyncio.shield(self._end(run, errored(error)))
@@ -275,36 +275,36 @@ class Engine:
         if run.pk not in self._runs:
             return
         if run.pk not in self._parked:
-            self._at_work[run.instance.workflow] -= 1
+            self._running_by_workflow[run.instance.workflow] -= 1
         self._parked[run.pk] = run
         if due < NEVER:
             self.dispatcher.arm(due)
         if self.telemetry.listening:
             self._emit(run.instance, happened.InstanceParked, due_at=None if due >= NEVER else due)
         while len(self._parked) > self.options.resident:
-            self.discard(next(iter(self._parked)))
-        self.dispatcher.made_room()
+            self.evict(next(iter(self._parked)))
+        self.dispatcher.on_slot_freed()
 
     def unparked(self, run: Run) -> None:
         if self._parked.pop(run.pk, None) is not None:
-            self._at_work[run.instance.workflow] += 1
+            self._running_by_workflow[run.instance.workflow] += 1
 
     def workflow_name(self, workflow: type[RunsAsChild] | str) -> str:
-        return self.program.named(workflow).name  # type: ignore[arg-type]  # a workflow class, or named() says so
+        return self.registry.resolve(workflow).name  # type: ignore[arg-type]  # a workflow class, or resolve() says so
 
     def encode_params(self, workflow: str, params: Any) -> str | None:
-        return encoded_params(params, self.program[workflow].params, f"the params of a child {workflow!r}")
+        return encoded_params(params, self.registry[workflow].params, f"the params of a child {workflow!r}")
 
     def output_type(self, workflow: str) -> Any:
-        return self.program[workflow].output
+        return self.registry[workflow].output
 
     def definition(self, workflow: str) -> WorkflowDefinition:
-        return self.program[workflow]
+        return self.registry[workflow]
 
     async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
-        await self.creations.create_child(run, workflow, id, params)
+        await self.creator.create_child(run, workflow, id, params)
 
-    async def doubt(self, workflow: str, id: str) -> None:
+    async def reload_uncertain(self, workflow: str, id: str) -> None:
         """Put an instance and its children away and make them due: what is on disk may not be what is in memory.
 
         For verbs whose answer was lost on the way: they may have taken effect.
@@ -317,8 +317,8 @@ class Engine:
 
     def make_due(self, pk: int) -> asyncio.Future[None]:
         """Put an instance away and let it go on from what is on disk."""
-        self._held[pk] += 1  # until that is on disk: a claim under way is older than what was just put away
-        self.discard(pk)
+        self._barred[pk] += 1  # until that is on disk: a claim under way is older than what was just put away
+        self.evict(pk)
         now = self.clock.now()
         written = self.store.write(Change(pk, instance=InstanceChange("waiting", due_at=now, at=now)))
         written.add_done_callback(self.check_write)
@@ -326,14 +326,14 @@ class Engine:
         return written
 
     def _is_due(self, pk: int, _: asyncio.Future[None]) -> None:
-        self._held -= Counter((pk,))
-        self.dispatcher.kick()
+        self._barred -= Counter((pk,))
+        self.dispatcher.claim_soon()
 
     def check_write(self, written: asyncio.Future[Any]) -> None:
         if written.cancelled() or (error := written.exception()) is None:
             return
         if isinstance(error, InstanceLostError):
-            self.discard(error.pk)
+            self.evict(error.pk)
         elif not isinstance(error, LeaseLostError):
             log.error("a write that nobody waited for failed: %s", error)
 
@@ -355,7 +355,7 @@ class Engine:
             if parent is not None and not parent.parked:
                 parent.child_ended()
             else:
-                self.dispatcher.kick()
+                self.dispatcher.claim_soon()
         if told and self.telemetry.listening:
             self._emit(
                 instance,
@@ -376,8 +376,8 @@ class Engine:
         while any(run.active for run in self._runs.values()) and self.loop.time() < deadline:  # noqa: ASYNC110  # once, at the end
             await asyncio.sleep(0.01)
 
-    def _give_back(self, run: Run) -> None:
+    def _release(self, run: Run) -> None:
         """Cancel what is still in flight; it was our doing, so it does not count as an attempt."""
         for seq in list(run.attempts):
             run.forgive(seq)
-        self.discard(run.pk)
+        self.evict(run.pk)

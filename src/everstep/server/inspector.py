@@ -60,13 +60,13 @@ class _Views:
         counts = await self._control.counts()
         data = [
             shapes.workflow_shape(definition, counts.get(definition.name, {}), "app")
-            for definition in self._control.program
+            for definition in self._control.registry
         ]
         trouble = self._control.health().trouble
         return {"workflows": data, "trouble": trouble}, lambda: pages.workflows_page(data, trouble)
 
     async def workflow(self, request: Request) -> tuple[dict[str, Any], Callable[[], str]]:
-        definition = self._control.program[request.path_params["name"]]
+        definition = self._control.registry[request.path_params["name"]]
         status = status_filter(request)
         counts = await self._control.counts()
         page = await page_of(self._control, definition.name, request, status=status, per_page=PER_PAGE)

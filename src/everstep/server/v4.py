@@ -144,19 +144,19 @@ class _Api:
         counts = await self._control.counts()
         found = [
             shapes.workflow_shape(definition, counts.get(definition.name, {}), self._script)
-            for definition in self._control.program
+            for definition in self._control.registry
             if search in definition.name.lower()
         ]
         shown = found[(page - 1) * per_page : page * per_page]
         return Answer(shown, {"count": len(shown), "page": page, "per_page": per_page, "total_count": len(found)})
 
     async def workflow(self, request: Request) -> Answer:
-        definition = self._control.program[request.path_params["name"]]
+        definition = self._control.registry[request.path_params["name"]]
         counts = await self._control.counts()
         return Answer(shapes.workflow_shape(definition, counts.get(definition.name, {}), self._script))
 
     async def instances(self, request: Request) -> Answer:
-        name = self._control.program[request.path_params["name"]].name
+        name = self._control.registry[request.path_params["name"]].name
         refuse_unsupported(request, ("date_start", "date_end"))
         one_of(request.query_params.get("direction", "desc"), ("desc",), "direction")
         counts = shapes.all_counts((await self._control.counts()).get(name, {}))
@@ -179,13 +179,13 @@ class _Api:
         return Answer(rows, info)
 
     async def create(self, request: Request) -> Answer:
-        name = self._control.program[request.path_params["name"]].name
+        name = self._control.registry[request.path_params["name"]].name
         body = await json_body(request, empty={})
         created = await self._create(name, body)
         return Answer(created, messages=tuple(_note(f"{key} has no effect here") for key in IGNORED if key in body))
 
     async def create_batch(self, request: Request) -> Answer:
-        name = self._control.program[request.path_params["name"]].name
+        name = self._control.registry[request.path_params["name"]].name
         batch = await json_body(request, empty=[])
         if not isinstance(batch, list) or not 1 <= len(batch) <= BATCH:
             raise BadRequestError(f"a batch is a list of 1 to {BATCH} instances")
@@ -203,7 +203,7 @@ class _Api:
         return Answer(created, messages=tuple(problems))
 
     async def delete_batch(self, request: Request) -> Answer:
-        name = self._control.program[request.path_params["name"]].name
+        name = self._control.registry[request.path_params["name"]].name
         ids = object_body(await json_body(request, empty={}), ("instances",)).get("instances")
         if not isinstance(ids, list) or not 1 <= len(ids) <= BATCH:
             raise BadRequestError(f"instances is a list of 1 to {BATCH} ids")

@@ -45,7 +45,7 @@ class Run:
         "active",
         "attempts",
         "compensations",
-        "dropped",
+        "evicted",
         "gathering",
         "host",
         "inbox",
@@ -83,7 +83,7 @@ class Run:
         self.active = 0
         self.parked = False
         self.paused_since: int | None = None
-        self.dropped = False
+        self.evicted = False
         self.returned = False
         self.sealed = False
         self.gathering = False
@@ -102,13 +102,13 @@ class Run:
 
     def check_alive(self) -> None:
         """Raise `Suspended` in code that was put away: nothing durable happens there any more."""
-        if self.dropped:
+        if self.evicted:
             hush(asyncio.current_task())
             raise Suspended
 
     def enter(self) -> None:
         """Let user code ask for a step, or not: nothing new begins while the instance is rolled back."""
-        if not (self.dropped or self.gathering or self.sealed):
+        if not (self.evicted or self.gathering or self.sealed):
             return
         self.check_alive()
         if self.gathering:
@@ -146,7 +146,7 @@ class Run:
                 cuts.ended(step)
             self.host.watchers.tell_change(self.pk)
         except (InstanceLostError, LeaseLostError):
-            self.host.discard(self.pk)  # somebody else has it: nothing more happens here
+            self.host.evict(self.pk)  # somebody else has it: nothing more happens here
             raise Suspended from None
         finally:
             self.active -= 1
@@ -218,7 +218,7 @@ class Run:
 
     def _ring(self) -> None:
         """End the waits that are due."""
-        if self.dropped or self.parked or self.paused_since is not None:
+        if self.evicted or self.parked or self.paused_since is not None:
             return
         self._hand_out_events()
         now = self.host.clock.now()
@@ -251,10 +251,10 @@ class Run:
             turns.after(QUIET_TURNS - quiet, self._settle)
             return
         self._settling = False
-        if not self.dropped:
+        if not self.evicted:
             self._hand_out_events()
         waiting = [wait for wait in self.waits.values() if not wait.future.done()]
-        if self.dropped or self.parked or self.paused_since is not None or not waiting:
+        if self.evicted or self.parked or self.paused_since is not None or not waiting:
             return
         earliest = min(waiting, key=lambda wait: wait.due)
         if self.active or self._gated or len(waiting) < len(self.waits):
@@ -308,17 +308,17 @@ class Run:
     @property
     def halted(self) -> bool:
         """Whether there is something at the gate: a pause, a rollback, or that the instance was put away."""
-        claimable = self.parked and self.host.worker is not None
-        return self.paused_since is not None or self.sealed or self.dropped or claimable
+        claimable = self.parked and self.host.lease is not None
+        return self.paused_since is not None or self.sealed or self.evicted or claimable
 
     async def gate(self) -> None:
         """Stand still while the instance is being paused."""
-        while self.paused_since is not None and not self.dropped:
+        while self.paused_since is not None and not self.evicted:
             opened = self.host.loop.create_future()
             self._gated.append(opened)
             await opened
-        if self.parked and self.host.worker is not None:
-            await self.host.worker.take_back(self)
+        if self.parked and self.host.lease is not None:
+            await self.host.lease.reclaim(self)
         self.check_alive()
         self.leave_if_sealed()
 
@@ -352,11 +352,11 @@ class Run:
 
     # Leaving memory
 
-    def drop(self) -> None:
+    def evict(self) -> None:
         """Put the instance away: every branch of its code leaves with `Suspended`, attempts in flight are cancelled."""
-        if self.dropped:
+        if self.evicted:
             return
-        self.dropped = True
+        self.evicted = True
         self._clear_alarm()
         for wait in self.waits.values():
             if not wait.future.done():

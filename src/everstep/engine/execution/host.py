@@ -15,9 +15,9 @@ from everstep.telemetry.bus import Telemetry
 if TYPE_CHECKING:
     from everstep.engine.execution.execution import Run
     from everstep.engine.runtime.registry import WorkflowDefinition
-    from everstep.engine.scheduling.lease import Worker
+    from everstep.engine.scheduling.lease import LeaseKeeper
     from everstep.engine.steps.attempt import Attempts
-    from everstep.engine.steps.start_recorder import Starts
+    from everstep.engine.steps.start_recorder import StartRecorder
 
 
 class Host(Protocol):
@@ -29,12 +29,12 @@ class Host(Protocol):
     turns: Turns
     telemetry: Telemetry
     attempts: Attempts
-    starts: Starts
+    start_recorder: StartRecorder
     watchers: Watchers
-    worker: Worker | None
+    lease: LeaseKeeper | None
     """This engine among others on the same store; None where it is alone."""
 
-    def discard(self, pk: int) -> None:
+    def evict(self, pk: int) -> None:
         """Put an instance away now, attempts in flight included."""
         ...
 

@@ -69,7 +69,7 @@ def define(
     )
 
 
-class Program:
+class WorkflowRegistry:
     """Every workflow of an engine, by name, sharing one environment.
 
     Args:
@@ -115,7 +115,7 @@ class Program:
     def __iter__(self) -> Iterator[WorkflowDefinition]:
         return iter(self._by_name.values())
 
-    def named(self, workflow: str | type[WorkflowEntrypoint[Any, Any]]) -> WorkflowDefinition:
+    def resolve(self, workflow: str | type[WorkflowEntrypoint[Any, Any]]) -> WorkflowDefinition:
         """Return the definition of a class or of a name."""
         if isinstance(workflow, str):
             return self[workflow]

@@ -12,18 +12,18 @@ from everstep.core.errors import InstanceLostError, StoreError, Suspended
 from everstep.engine.execution.execution import Run
 from everstep.engine.runtime.load import Load
 from everstep.engine.runtime.params import created
-from everstep.engine.scheduling.admission import Places
+from everstep.engine.scheduling.admission import AdmissionLimiter
 from everstep.store.protocol import NewInstance
 from everstep.telemetry import events as happened
 
 if TYPE_CHECKING:
     from everstep.engine.engine import Engine
 
-FROM_LINE = 128
+LOW_WATERMARK = 128
 """Of more creations than there are places for, so many are under way at a time, lest steps wait for all of them."""
 
 
-class Creations:
+class InstanceCreator:
     """Creates instances and starts them.
 
     Whoever asks may go away meanwhile: an instance that is on disk is started all the same.
@@ -31,15 +31,15 @@ class Creations:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._doubting: set[asyncio.Task[None]] = set()
-        self._under_way: dict[tuple[str, str] | int, list[asyncio.Future[int]]] = {}  # by name, and by parent
+        self._reloading: set[asyncio.Task[None]] = set()
+        self._in_flight: dict[tuple[str, str] | int, list[asyncio.Future[int]]] = {}  # by name, and by parent
         self._limit = engine.options.creating
-        self._places = Places(self._limit, from_line=FROM_LINE)
+        self._admission = AdmissionLimiter(self._limit, low_watermark=LOW_WATERMARK)
 
     @property
     def load(self) -> Load:
         """How many are under way, and wait for their turn."""
-        return Load(self._places.taken, self._limit, self._places.waiting)
+        return Load(self._admission.taken, self._limit, self._admission.waiting)
 
     async def create(self, new: NewInstance) -> None:
         """Create an instance and start it, now if there is room. Raises InstanceExistsError.
@@ -48,43 +48,43 @@ class Creations:
         at work are written in between.
         """
         engine = self._engine
-        await self._places.take()
-        if new.parent is not None and engine.resident(new.parent) is None:  # put away while this was in line
-            self._places.give_back()
+        await self._admission.acquire()
+        if new.parent is not None and engine.cached(new.parent) is None:  # put away while this was in line
+            self._admission.release()
             raise Suspended
-        new = msgspec.structs.replace(new, owned=engine.reserve(new.workflow))
+        new = msgspec.structs.replace(new, owned=engine.acquire_slots(new.workflow))
         answered: asyncio.Future[None] = engine.loop.create_future()
         try:
             creating = asyncio.ensure_future(engine.store.create(new))
         except StoreError:  # it is closed
-            self._places.give_back()
+            self._admission.release()
             if new.owned:
-                engine.unreserve(new.workflow)
+                engine.release_slots(new.workflow)
             raise
-        for key in _known_by(new):
-            self._under_way.setdefault(key, []).append(creating)
+        for key in _keys_of(new):
+            self._in_flight.setdefault(key, []).append(creating)
         creating.add_done_callback(partial(self._created, new, answered))
         await answered
 
-    async def settled(self, workflow: str, id: str) -> None:
+    async def wait_created(self, workflow: str, id: str) -> None:
         """Wait until an instance is in memory that is on disk, with its creator yet to hear of it.
 
         What is asked of it would otherwise be done before it begins, and be forgotten when it does.
         """
-        await self._settled((workflow, id))
+        await self._wait_created((workflow, id))
 
-    async def children_settled(self, parent: int) -> None:
+    async def wait_children_created(self, parent: int) -> None:
         """Wait until the children that an instance is beginning are on disk, and in memory."""
-        await self._settled(parent)
+        await self._wait_created(parent)
 
-    async def _settled(self, key: tuple[str, str] | int) -> None:
-        while creating := self._under_way.get(key):
+    async def _wait_created(self, key: tuple[str, str] | int) -> None:
+        while creating := self._in_flight.get(key):
             await asyncio.wait(creating)
 
     async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
         """Create an instance whose parent is `run`. Raises InstanceExistsError."""
-        program = self._engine.program
-        definition = program[workflow]
+        registry = self._engine.registry
+        definition = registry[workflow]
         new = NewInstance(
             workflow,
             id,
@@ -92,7 +92,7 @@ class Creations:
             params,
             owned=False,
             trigger="workflow",
-            version=program.version,
+            version=registry.version,
             parent=run.pk,
             keep_success=definition.keep_success,
             keep_errors=definition.keep_errors,
@@ -101,13 +101,13 @@ class Creations:
 
     def _created(self, new: NewInstance, answered: asyncio.Future[None], creating: asyncio.Future[int]) -> None:
         engine = self._engine
-        self._places.give_back()
-        for key in _known_by(new):
-            self._under_way[key].remove(creating)
-            if not self._under_way[key]:
-                del self._under_way[key]
+        self._admission.release()
+        for key in _keys_of(new):
+            self._in_flight[key].remove(creating)
+            if not self._in_flight[key]:
+                del self._in_flight[key]
         if new.owned:
-            engine.unreserve(new.workflow)
+            engine.release_slots(new.workflow)
         if creating.cancelled():  # with the loop itself
             answered.cancel()
             return
@@ -120,25 +120,25 @@ class Creations:
             happening = happened.InstanceCreated(workflow=new.workflow, instance_id=new.id, at=new.created_at)
             engine.telemetry.emit(happening)
         if new.owned and not taken:
-            engine.launch(Run(engine, created(creating.result(), new), [], []))
+            engine.begin_execution(Run(engine, created(creating.result(), new), [], []))
         else:
-            engine.dispatcher.kick()
+            engine.dispatcher.claim_soon()
         if not answered.done():
             answered.set_result(None)
 
     def _failed(self, new: NewInstance, answered: asyncio.Future[None], error: BaseException) -> None:
         engine = self._engine
         if new.owned:  # its place was kept from others meanwhile
-            engine.dispatcher.made_room()
+            engine.dispatcher.on_slot_freed()
         if isinstance(error, StoreError):  # it may be on disk all the same
-            doubting = engine.loop.create_task(engine.doubt(new.workflow, new.id))
-            self._doubting.add(doubting)
-            doubting.add_done_callback(self._doubting.discard)
-            doubting.add_done_callback(engine.check_write)
+            reloading = engine.loop.create_task(engine.reload_uncertain(new.workflow, new.id))
+            self._reloading.add(reloading)
+            reloading.add_done_callback(self._reloading.discard)
+            reloading.add_done_callback(engine.check_write)
         if not answered.done():
             answered.set_exception(error)
 
 
-def _known_by(new: NewInstance) -> tuple[tuple[str, str] | int, ...]:
+def _keys_of(new: NewInstance) -> tuple[tuple[str, str] | int, ...]:
     name = (new.workflow, new.id)
     return (name,) if new.parent is None else (name, new.parent)

@@ -18,21 +18,22 @@ log = logging.getLogger("everstep.engine")
 
 CLAIM_LIMIT = 500
 RETRY_MS = 1_000
-SPREAD_MS = 1_000
+MAX_JITTER_MS = 1_000
 
 
 class Dispatcher:
     """Claims due instances and hands them to the engine, one claim at a time.
 
-    Alarms and kicks only make a claim happen sooner; what is due is in the store, and every claim asks for the next.
+    `arm` and `claim_soon` only make a claim happen sooner; what is due is in the store, and every claim asks for the
+    next.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._alarm = Alarm(engine.clock, self.kick)
+        self._alarm = Alarm(engine.clock, self.claim_soon)
         self._claiming: asyncio.Task[None] | None = None
         self._again = False
-        self._crowded = False
+        self._backlogged = False
         self._stopped = False
         self._workers = 1
         self._reminders = Reminders()
@@ -43,16 +44,16 @@ class Dispatcher:
         if not self._stopped:
             self._alarm.set(due)
 
-    def arm_among(self, due: int, workers: int | None = None) -> None:
+    def arm_with_jitter(self, due: int, workers: int | None = None) -> None:
         """Claim soon after `due`, which others were told as well: a millisecond for each, so that few come at once.
 
         Of N workers that choose a moment within N milliseconds, the first comes after one on average, however many.
         """
         self._workers = workers or self._workers
-        self.arm(due + int(self._chance.random() * min(self._workers - 1, SPREAD_MS)))
+        self.arm(due + int(self._chance.random() * min(self._workers - 1, MAX_JITTER_MS)))
 
-    def kick(self) -> None:
-        """Claim now."""
+    def claim_soon(self) -> None:
+        """Claim at once, or once more after the claim that is under way."""
         if self._stopped:
             return
         if self._claiming is not None:
@@ -60,11 +61,11 @@ class Dispatcher:
             return
         self._claiming = self._engine.loop.create_task(self._claim_all())
 
-    def made_room(self) -> None:
+    def on_slot_freed(self) -> None:
         """Claim what had to stay in the store, once there is room for it."""
-        if self._crowded and self._engine.capacity > 0:
-            self._crowded = False
-            self.kick()
+        if self._backlogged and self._engine.free_slots_total > 0:
+            self._backlogged = False
+            self.claim_soon()
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -88,10 +89,10 @@ class Dispatcher:
 
     async def _claim(self) -> bool:
         """Claim one batch; return whether there may be more."""
-        program = self._engine.program
-        limited = [one.name for one in program if one.concurrency is not None]
-        unlimited = [one.name for one in program if one.concurrency is None]
-        more = bool(unlimited) and await self._claim_of(unlimited, self._engine.capacity)
+        registry = self._engine.registry
+        limited = [one.name for one in registry if one.concurrency is not None]
+        unlimited = [one.name for one in registry if one.concurrency is None]
+        more = bool(unlimited) and await self._claim_of(unlimited, self._engine.free_slots_total)
         for name in limited:
             more |= await self._claim_limited(name)
         return more
@@ -99,25 +100,25 @@ class Dispatcher:
     async def _claim_limited(self, workflow: str) -> bool:
         """Claim for a workflow with a limit of its own; those who were waiting go before those who are new."""
         engine = self._engine
-        places = max(0, min(CLAIM_LIMIT, engine.room(workflow)))
-        if not engine.reserve(workflow, places):
+        slots = max(0, min(CLAIM_LIMIT, engine.free_slots(workflow)))
+        if not engine.acquire_slots(workflow, slots):
             return False
         try:
-            return await self._claim_of([workflow], places, woken_first=True)
+            return await self._claim_of([workflow], slots, woken_first=True)
         finally:
-            engine.unreserve(workflow, places)
+            engine.release_slots(workflow, slots)
 
-    async def _claim_of(self, workflows: list[str], room: int, *, woken_first: bool = False) -> bool:
-        engine, limit = self._engine, min(CLAIM_LIMIT, room)
+    async def _claim_of(self, workflows: list[str], free: int, *, woken_first: bool = False) -> bool:
+        engine, limit = self._engine, min(CLAIM_LIMIT, free)
         if limit <= 0:
-            self._crowded = True
+            self._backlogged = True
             return False
         claim = await engine.store.claim(workflows, now=engine.clock.now(), limit=limit, woken_first=woken_first)
         for claimed in claim.claimed:
-            engine.take_up(claimed)
+            engine.activate_claimed(claimed)
         full = len(claim.claimed) == limit
-        if full and limit == room:
-            self._crowded = True  # the rest waits for room, not for a moment
+        if full and limit == free:
+            self._backlogged = True  # the rest waits for room, not for a moment
         elif claim.next_due is not None:
-            self.arm_among(claim.next_due)
-        return full and limit < room
+            self.arm_with_jitter(claim.next_due)
+        return full and limit < free

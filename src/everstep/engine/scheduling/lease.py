@@ -30,11 +30,11 @@ EVERY_SECONDS = 1.0
 """How late news is at most, should every notification be lost."""
 RETRY_SECONDS = 0.5
 SWEEP_SECONDS = 30.0
-RENEWED = 2 / 3
+SAFE_LEASE_FRACTION = 2 / 3
 """How much of its lease a worker has at least after a beat."""
 
 
-class Worker:
+class LeaseKeeper:
     """The one loop by which an engine takes part: it beats every second, and at once when there is news."""
 
     def __init__(self, engine: Engine, store: SharedStore) -> None:
@@ -45,10 +45,10 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
         self._lease_seconds = store.lease_ms / 1000
         self._beaten_at = self._swept_at = time.monotonic()
-        self._polite_until = 0.0
+        self._no_takeover_before = 0.0
         self._reminders = Reminders()
-        self._sure_until = time.monotonic() + self._lease_seconds * RENEWED
-        self._sure = asyncio.Event()
+        self._confirmed_until = time.monotonic() + self._lease_seconds * SAFE_LEASE_FRACTION
+        self._confirmed = asyncio.Event()
         self._orphans: set[int] = set()
         self._followed: Sequence[int] = ()
         self._looking: set[asyncio.Task[None]] = set()
@@ -103,40 +103,40 @@ class Worker:
                 self._swept_at = -SWEEP_SECONDS  # what became of claims and creations meanwhile is looked at afterwards
 
     @property
-    def doubts(self) -> bool:
+    def lease_uncertain(self) -> bool:
         """Whether others may have this worker's instances by now, for all that it has heard."""
-        return time.monotonic() > self._sure_until
+        return time.monotonic() > self._confirmed_until
 
-    async def reassured(self) -> None:
+    async def lease_confirmed(self) -> None:
         """Wait for a beat that tells; where the lease is over, whoever waits is dropped by it."""
-        while self.doubts:
-            self._sure.clear()
+        while self.lease_uncertain:
+            self._confirmed.clear()
             self._news.set()
-            await self._sure.wait()
+            await self._confirmed.wait()
 
     async def _beat(self) -> None:
         engine, asked_at = self._engine, time.monotonic()
-        news = await self._store.beat(engine.program.names, engine.watchers.watched(), self._followed)
+        news = await self._store.beat(engine.registry.names, engine.watchers.watched(), self._followed)
         if isinstance(engine.clock, SharedClock):
             engine.clock.correct(news.now, asked_at=asked_at)
         for pk in news.noted:
-            await self.follow(pk)
+            await self.reconcile(pk)
         self._followed = news.notes
-        self._sure_until = asked_at + self._lease_seconds * RENEWED
-        self._sure.set()
+        self._confirmed_until = asked_at + self._lease_seconds * SAFE_LEASE_FRACTION
+        self._confirmed.set()
         for pk in news.ended:
             engine.watchers.tell_end(pk)
         if time.monotonic() - self._beaten_at > self._lease_seconds / 2:
             # Who was cut off from the database was most likely not alone: the others get the time to say they live.
-            self._polite_until = time.monotonic() + self._lease_seconds
+            self._no_takeover_before = time.monotonic() + self._lease_seconds
         self._beaten_at = time.monotonic()
-        if news.lapsed and self._beaten_at >= self._polite_until:
+        if news.lapsed and self._beaten_at >= self._no_takeover_before:
             adopted = await self._store.adopt(news.lapsed, now=engine.clock.now())
             if adopted:
                 log.warning("took over %d instances of a worker that fell silent", adopted)
-            engine.dispatcher.kick()
+            engine.dispatcher.claim_soon()
         elif news.next_due is not None:
-            engine.dispatcher.arm_among(news.next_due, news.workers)
+            engine.dispatcher.arm_with_jitter(news.next_due, news.workers)
 
     async def _sweep(self) -> None:
         """Make due what is this worker's and nobody runs: the answer to a claim or a creation was lost for good.
@@ -147,7 +147,7 @@ class Worker:
             return
         self._swept_at = time.monotonic()
         engine = self._engine
-        orphans = {pk for pk in await self._store.owned() if engine.resident(pk) is None}
+        orphans = {pk for pk in await self._store.owned() if engine.cached(pk) is None}
         for pk in orphans & self._orphans:
             log.warning("instance %d was this worker's and nobody ran it: it is due again", pk)
             engine.make_due(pk)
@@ -158,10 +158,10 @@ class Worker:
         log.warning("this worker was silent for longer than its lease: others have its instances; it begins anew")
         engine = self._engine
         for run in engine.runs():
-            engine.discard(run.pk)
-        engine.dispatcher.kick()
+            engine.evict(run.pk)
+        engine.dispatcher.claim_soon()
 
-    async def take_back(self, run: Run) -> None:
+    async def reclaim(self, run: Run) -> None:
         """Make a parked instance ours again before its own code goes on: another worker may have claimed it."""
         engine = self._engine
         run.parked = False
@@ -170,35 +170,35 @@ class Worker:
         try:
             await engine.store.write(Change(run.pk, instance=InstanceChange("running", at=engine.clock.now())))
         except (InstanceLostError, LeaseLostError):
-            engine.discard(run.pk)
+            engine.evict(run.pk)
         finally:
             run.active -= 1
 
-    def put_away(self, pk: int) -> None:
+    def evict(self, pk: int) -> None:
         """Put away what is in memory of an instance that others moved, with what it has not written yet."""
-        self._engine.discard(pk)
+        self._engine.evict(pk)
         self._store.withdraw(pk)
 
-    async def follow(self, pk: int) -> None:
+    async def reconcile(self, pk: int) -> None:
         """Bring an instance in memory to where somebody else brought it on disk."""
         engine = self._engine
         while True:
-            before = engine.resident(pk)
+            before = engine.cached(pk)
             seen = await self._store.look(pk)
-            if engine.resident(pk) is before:  # else a claim came in between, and what was seen may be from before it
+            if engine.cached(pk) is before:  # else a claim came in between, and what was seen may be from before it
                 break
         if seen is None or not seen.mine or seen.instance.ended:
-            self.put_away(pk)
+            self.evict(pk)
             if seen is None or seen.instance.ended:
                 engine.watchers.tell_end(pk)
             engine.watchers.tell_change(pk)
             return
         engine.watchers.tell_change(pk)
-        run = engine.resident(pk)
+        run = engine.cached(pk)
         if seen.instance.status == "waitingForPause" and (run is None or run.paused_since is None):
             self._pause(run, seen)
         elif run is not None:
-            self._go_on(run, seen)
+            self._apply(run, seen)
 
     def _pause(self, run: Run | None, seen: Seen) -> None:
         if run is None:  # nobody is at work
@@ -211,12 +211,12 @@ class Worker:
         at = engine.clock.now()
         written = engine.store.write(Change(instance.pk, instance=InstanceChange("paused", at=at)))
         written.add_done_callback(engine.check_write)
-        written.add_done_callback(partial(self._look_again, instance.pk))
-        engine.discard(instance.pk)
+        written.add_done_callback(partial(self._recheck_pause, instance.pk))
+        engine.evict(instance.pk)
         engine.watchers.tell_change(instance.pk)
         engine.telemetry.emit(happened.InstancePaused(workflow=instance.workflow, instance_id=instance.id, at=at))
 
-    def _look_again(self, pk: int, _: asyncio.Future[None]) -> None:
+    def _recheck_pause(self, pk: int, _: asyncio.Future[None]) -> None:
         looking = self._engine.loop.create_task(self._resumed(pk))
         self._looking.add(looking)
         looking.add_done_callback(self._looking.discard)
@@ -225,14 +225,14 @@ class Worker:
         """Let an instance go on that was put away for a pause which was taken back in the meantime."""
         with contextlib.suppress(EverstepError):  # the sweep finds it
             seen = await self._store.look(pk)
-            if seen is not None and seen.mine and seen.instance.status == "running" and not self._engine.resident(pk):
+            if seen is not None and seen.mine and seen.instance.status == "running" and not self._engine.cached(pk):
                 await self._engine.make_due(pk)
 
-    def _go_on(self, run: Run, seen: Seen) -> None:
+    def _apply(self, run: Run, seen: Seen) -> None:
         if run.paused_since is not None and seen.instance.status == "running":
             run.unpause(self._engine.clock.now())
         if run.parked:  # the row is due if this concerns it, and a claim wakes the run
-            self._engine.dispatcher.kick()
+            self._engine.dispatcher.claim_soon()
             return
         for event in seen.events:
             run.deliver(event)

@@ -15,11 +15,11 @@ log = logging.getLogger("everstep.engine")
 
 EVERY_SECONDS = 60.0
 SOONEST_SECONDS = 0.5
-PIECE = 100
+BATCH = 100
 """Instances deleted in one transaction; everybody else's commits get their turn between two of them."""
 
 
-class Maintenance:
+class Retention:
     """Deletes what has expired, every minute, and sooner when something expires sooner."""
 
     def __init__(self, engine: Engine) -> None:
@@ -53,9 +53,9 @@ class Maintenance:
         """Delete everything that has expired; return how many instances that were."""
         deleted = 0
         while not self._stopped:
-            piece = await self._engine.store.expire(now=self._engine.clock.now(), limit=PIECE)
+            piece = await self._engine.store.expire(now=self._engine.clock.now(), limit=BATCH)
             deleted += piece
-            if piece < PIECE:
+            if piece < BATCH:
                 break
         return deleted
 

@@ -119,8 +119,8 @@ class Attempts:
         self._in_threads += 1
         try:
             async with self._slots:
-                if (worker := attempt.run.host.worker) is not None:
-                    await worker.reassured()  # its turn may have come late
+                if (lease := attempt.run.host.lease) is not None:
+                    await lease.lease_confirmed()  # its turn may have come late
                 attempt.run.check_alive()
                 self._deadlines.start(attempt)
                 return await self._timed(attempt, in_thread=True)

@@ -80,9 +80,9 @@ async def _wait_for_retry(run: Run, record: StepRecord) -> None:
 
 async def _attempt(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> Any:
     """Make one attempt. A value it returned is in the record and yet to be written; a failure is written."""
-    worker = run.host.worker
-    if worker is not None and worker.doubts:
-        await worker.reassured()  # else one that comes back to life does again what others have done
+    lease = run.host.lease
+    if lease is not None and lease.lease_uncertain:
+        await lease.lease_confirmed()  # else one that comes back to life does again what others have done
     if run.halted:
         await run.gate()
     attempt = _begin(run, record, call, policy)
@@ -122,7 +122,7 @@ def _begin(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> 
     run.active += 1
     attempt = Attempt(run, record, call, policy, task)
     place.set(attempt)
-    host.starts.began(attempt)
+    host.start_recorder.track(attempt)
     if host.telemetry.listening:
         run.tell(happened.AttemptStarted, record, attempt=record.attempt, allowed=policy.limit + 1)
     return attempt
@@ -131,7 +131,7 @@ def _begin(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> 
 def _end(run: Run, attempt: Attempt) -> None:
     run.active -= 1
     run.attempts.pop(attempt.record.seq, None)
-    run.host.starts.ended(attempt)
+    run.host.start_recorder.untrack(attempt)
     attempt.end()
 
 

@@ -41,7 +41,7 @@ async def live(run: Run, workflow: WorkflowDefinition, steps: StepRunner) -> Ins
     change: InstanceChange | None
     set_env(workflow.env)
     change, error = await _run_code(run, workflow, steps)
-    if run.dropped or (change is None and error is None):
+    if run.evicted or (change is None and error is None):
         return None
     if error is not None and not run.gathering and run.compensations:
         await run.seal()
@@ -57,15 +57,15 @@ async def _run_code(
     try:
         event = _event(run.instance, workflow)
         output = await workflow.instantiate().run(event, WorkflowStep(steps))
-        if run.dropped:
+        if run.evicted:
             return None, None
         text, _ = codec.encode(output, where=f"the output of instance {run.instance.id!r}", declared=workflow.output)
     except asyncio.CancelledError as error:
-        return (None, None) if run.dropped else (errored(error), error)
+        return (None, None) if run.evicted else (errored(error), error)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  # the workflow's own, or the group a TaskGroup makes of Suspended
-        return (None, None) if run.dropped else (errored(error), error)
+        return (None, None) if run.evicted else (errored(error), error)
     return InstanceChange("complete", output=text), None
 
 
@@ -78,10 +78,10 @@ async def _rolled_back(run: Run) -> InstanceChange | None:
     try:
         status = await rollback.roll_back(run, why)
     except (Suspended, asyncio.CancelledError):
-        if run.dropped:
+        if run.evicted:
             return None
         raise
-    if run.dropped:  # while the last handler was being recorded
+    if run.evicted:  # while the last handler was being recorded
         return None
     ended: Literal["errored", "terminated"] = "terminated" if rollback.was_terminated(why) else "errored"
     error = why if ended == "errored" else None

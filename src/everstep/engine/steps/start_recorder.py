@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from everstep.engine.steps.attempt import Attempt
 
 
-class Starts:
+class StartRecorder:
     """The attempts in flight that may still be quick, oldest first."""
 
     def __init__(self, host: Host, delay_ms: int) -> None:
@@ -20,13 +20,13 @@ class Starts:
         self._quick: dict[Attempt, None] = {}
         self._alarm = Alarm(host.clock, self._look)
 
-    def began(self, attempt: Attempt) -> None:
+    def track(self, attempt: Attempt) -> None:
         """Note an attempt."""
         if not self._quick:
             self._alarm.set((attempt.record.attempt_at or 0) + self._delay_ms)
         self._quick[attempt] = None
 
-    def ended(self, attempt: Attempt) -> None:
+    def untrack(self, attempt: Attempt) -> None:
         """Forget an attempt that was quick; for others there is nothing to forget."""
         self._quick.pop(attempt, None)
 
@@ -44,6 +44,6 @@ class Starts:
                 self._alarm.set(began_at + self._delay_ms)
                 return
             del self._quick[attempt]
-            if not attempt.run.dropped:
+            if not attempt.run.evicted:
                 attempt.run.write_soon(attempt.record)
                 self._host.attempts.lasts(attempt)
