@@ -9,7 +9,7 @@ from everstep.api.declared import StepCall
 from everstep.api.step import RunsAsChild, ValueKind
 from everstep.core.journal import Kind
 from everstep.core.types import StepEvent
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.steps.step_runner import Steps
 from everstep.store.protocol import Change, InstanceChange
 
@@ -17,7 +17,7 @@ from everstep.store.protocol import Change, InstanceChange
 class ReplayedSteps:
     """A `StepRunner` around the engine's own."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Execution) -> None:
         self._run = run
         self._steps = Steps(run)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from everstep.api.control import Retention
 from everstep.control.health import Health, health_of
-from everstep.control.lifecycle import LifecycleOperations, to_the_end
+from everstep.control.lifecycle import LifecycleOperations, shielded
 from everstep.control.metrics import Metrics, metrics_of
 from everstep.control.status import instance_status
 from everstep.control.subscription import check_subscription, follow
@@ -30,7 +30,7 @@ from everstep.engine.runtime.clock import Alarm
 from everstep.engine.runtime.params import checked_tags, encoded_params, retention_ms
 from everstep.engine.runtime.registry import WorkflowRegistry
 from everstep.store.protocol import InstanceChange, InstanceRecord, NewInstance
-from everstep.telemetry import events as happened
+from everstep.telemetry import events
 
 
 class LocalControl(LifecycleOperations):
@@ -170,7 +170,7 @@ class LocalControl(LifecycleOperations):
         async for event in follow(self._engine, instance, cursor, filter):
             yield event
 
-    @to_the_end
+    @shielded
     async def send_event(self, workflow: str, id: str, *, type: str, payload: Any) -> None:
         engine = self._engine
         check_event_type(type)
@@ -179,7 +179,7 @@ class LocalControl(LifecycleOperations):
         sent = await engine.store.send_event(workflow, id, type=type, payload=text, now=engine.clock.now())
         if engine.telemetry.listening:
             engine.telemetry.emit(
-                happened.EventSent(workflow=workflow, instance_id=id, at=sent.event.created_at, type=type)
+                events.EventSent(workflow=workflow, instance_id=id, at=sent.event.created_at, type=type)
             )
         run = engine.cached(sent.pk)
         if run is not None and engine.may_go_on(run):

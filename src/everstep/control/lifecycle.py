@@ -30,34 +30,34 @@ from everstep.store.protocol import (
     Transition,
 )
 from everstep.store.refusals import no_such_step, not_found
-from everstep.telemetry import events as happened
+from everstep.telemetry import events
 
-Verb = TypeVar("Verb", bound=Callable[..., Any])
+Operation = TypeVar("Operation", bound=Callable[..., Any])
 
 
-def to_the_end(verb: Verb) -> Verb:
-    """Carry a verb out whole, though whoever asked for it goes away meanwhile.
+def shielded(operation: Operation) -> Operation:
+    """Carry an operation out whole, though whoever asked for it goes away meanwhile.
 
     Its first half is on its way to disk and cannot be taken back; the second half, which tells the engine in memory,
     must follow whatever happens to the caller: a timeout, a closed connection, a sibling that failed.
     """
 
-    @functools.wraps(verb)
+    @functools.wraps(operation)
     async def whole(*args: Any, **kwargs: Any) -> Any:
-        task = asyncio.ensure_future(_or_reload(verb, *args, **kwargs))
+        task = asyncio.ensure_future(_or_reload(operation, *args, **kwargs))
         _under_way.add(task)
         task.add_done_callback(_under_way.discard)
-        task.add_done_callback(_look)
+        task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
 
-    return cast("Verb", whole)
+    return cast("Operation", whole)
 
 
 async def _or_reload(
-    verb: Callable[..., Any], control: LifecycleOperations, workflow: str, *args: Any, **kwargs: Any
+    operation: Callable[..., Any], control: LifecycleOperations, workflow: str, *args: Any, **kwargs: Any
 ) -> Any:
     try:
-        return await verb(control, workflow, *args, **kwargs)
+        return await operation(control, workflow, *args, **kwargs)
     except StoreError:
         if args:  # an id; one that is created is looked after by the engine
             await control._engine.reload_uncertain(workflow, args[0])  # noqa: SLF001  # half of the class below
@@ -67,20 +67,20 @@ async def _or_reload(
 _under_way: set[asyncio.Future[Any]] = set()
 
 
-def _look(task: asyncio.Future[Any]) -> None:
+def _retrieve(task: asyncio.Future[Any]) -> None:
     """Look at an error, which nobody may be there to hear any more."""
     if not task.cancelled():
         task.exception()
 
 
 class LifecycleOperations:
-    """The verbs that change an instance's status, over an engine in this process."""
+    """The operations that change an instance's status, over an engine in this process."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._beginning_rollback: set[int] = set()
 
-    @to_the_end
+    @shielded
     async def pause(self, workflow: str, id: str) -> None:
         now = self._engine.clock.now()
         members = await self._members(workflow, id)
@@ -97,13 +97,13 @@ class LifecycleOperations:
         if done.after == "paused":
             engine.evict(done.pk)
             if done.before != "paused":
-                self._tell(happened.InstancePaused, workflow, id, done.pk)
+                self._notify(events.InstancePaused, workflow, id, done.pk)
             return
         run = engine.cached(done.pk)
         if run is not None and run.paused_since is None:
             run.pause(now, lambda: self._finish_pause(done, workflow, id))
 
-    @to_the_end
+    @shielded
     async def resume(self, workflow: str, id: str) -> None:
         now = self._engine.clock.now()
         members = await self._members(workflow, id)
@@ -118,10 +118,10 @@ class LifecycleOperations:
     async def _resumed(self, done: Transition, workflow: str, id: str, now: int) -> None:
         engine = self._engine
         if done.before in ("paused", "errored"):
-            self._tell(happened.InstanceResumed, workflow, id, done.pk)
+            self._notify(events.InstanceResumed, workflow, id, done.pk)
             engine.dispatcher.claim_soon()
         elif done.before == "waitingForPause":
-            self._tell(happened.InstanceResumed, workflow, id, done.pk)
+            self._notify(events.InstanceResumed, workflow, id, done.pk)
             run = engine.cached(done.pk)
             if run is not None:
                 run.unpause(now)
@@ -130,16 +130,16 @@ class LifecycleOperations:
                 with contextlib.suppress(InstanceLostError):  # somebody else has moved it since
                     await engine.make_due(done.pk)
 
-    @to_the_end
+    @shielded
     async def terminate(self, workflow: str, id: str, *, rollback: bool = False) -> None:
         engine, now = self._engine, self._engine.clock.now()
         instance = await self._existing(workflow, id)
         handlers = rollback and not instance.ended and await self._has_rollbacks(instance)
         if handlers and await self._rolls_back(instance):
-            _leave(instance.pk)
+            _suspend_if_self(instance.pk)
             return
         if instance.status == "terminated" and len(await self._members_of(instance)) > 1:
-            await self._end_late_children(instance, now)  # whoever terminated it did not come that far
+            await self._terminate_new_descendants(instance, now)  # whoever terminated it did not come that far
             return
         try:
             with engine.activation_barred(instance.pk):  # first: no child begins then, and nothing is recorded any more
@@ -148,12 +148,12 @@ class LifecycleOperations:
                 await self._begin_rollback(instance, now)
                 members = members[1:]
             await self._end_all(members, now, children_only=handlers)
-            await self._end_late_children(instance, now)
+            await self._terminate_new_descendants(instance, now)
         except EverstepError:
-            self._take_back(instance)
+            self._reactivate(instance)
             raise
         engine.dispatcher.on_slot_freed()
-        _leave(instance.pk)
+        _suspend_if_self(instance.pk)
 
     async def _begin_rollback(self, instance: InstanceRecord, now: int) -> None:
         engine = self._engine
@@ -179,7 +179,7 @@ class LifecycleOperations:
                 engine.evict(transition.pk)
                 engine.ended(await self._existing(name, member), "terminated")
 
-    async def _end_late_children(self, instance: InstanceRecord, now: int) -> None:
+    async def _terminate_new_descendants(self, instance: InstanceRecord, now: int) -> None:
         """End what the children of an instance that is over began before they were ended themselves."""
         while late := (await self._members_of(instance))[1:]:
             await self._end_all(late, now, children_only=True)
@@ -217,7 +217,7 @@ class LifecycleOperations:
     async def _for_all(
         self,
         members: Sequence[tuple[str, str]],
-        verb: Callable[[str, str], Awaitable[Transition]],
+        operation: Callable[[str, str], Awaitable[Transition]],
         *,
         children_only: bool = False,
     ) -> list[Transition | None]:
@@ -228,9 +228,9 @@ class LifecycleOperations:
         ended or was deleted meanwhile is left alone.
         """
         at = 0 if children_only else 1
-        children = asyncio.gather(*(verb(*member) for member in members[at:]), return_exceptions=True)
+        children = asyncio.gather(*(operation(*member) for member in members[at:]), return_exceptions=True)
         try:
-            done: list[Transition | None] = [await verb(*member) for member in members[:at]]
+            done: list[Transition | None] = [await operation(*member) for member in members[:at]]
         except EverstepError:
             await children
             for member in members[1:]:  # what was done to them, nobody has told them
@@ -243,7 +243,7 @@ class LifecycleOperations:
             done.append(None if isinstance(answer, BaseException) else answer)
         return done
 
-    @to_the_end
+    @shielded
     async def restart(
         self, workflow: str, id: str, *, from_step: str | None = None, count: int = 1, type: str | None = None
     ) -> None:
@@ -259,24 +259,24 @@ class LifecycleOperations:
                     workflow, id, now=engine.clock.now(), version=engine.registry.version, from_step=key
                 )
         except EverstepError:
-            self._take_back(instance)
+            self._reactivate(instance)
             raise
         engine.evict(instance.pk)
         await self._end_all(children, engine.clock.now(), children_only=True)  # nobody waits for them any more
-        self._tell(happened.InstanceRestarted, workflow, id, instance.pk)
+        self._notify(events.InstanceRestarted, workflow, id, instance.pk)
         engine.dispatcher.claim_soon()
-        _leave(instance.pk)
+        _suspend_if_self(instance.pk)
 
     async def _has_step(self, instance: InstanceRecord, key: StepKey) -> bool:
         steps = await self._engine.store.steps(instance.pk)
         return any((step.kind, step.name, step.count) == (key.kind, key.name, key.count) for step in steps)
 
-    def _take_back(self, instance: InstanceRecord) -> None:
+    def _reactivate(self, instance: InstanceRecord) -> None:
         """Let an instance go on that was put away for something the store then refused."""
         if not instance.ended and instance.status != "paused":
             self._engine.make_due(instance.pk)
 
-    @to_the_end
+    @shielded
     async def delete(self, workflow: str, id: str) -> None:
         engine, now = self._engine, self._engine.clock.now()
         instance = await self._existing(workflow, id)
@@ -285,17 +285,17 @@ class LifecycleOperations:
                 children = (await self._members(workflow, id))[1:]
             await self._end_all(children, now, children_only=True)
             if not instance.ended:  # else nobody waited for them, and they are left alone
-                await self._end_late_children(instance, now)
+                await self._terminate_new_descendants(instance, now)
             if instance.parent is not None and not instance.ended:  # its end is what wakes a parent that waits
                 with contextlib.suppress(InstanceStateError):
                     await engine.store.terminate(workflow, id, now=now)
             with engine.activation_barred(instance.pk):
                 engine.evict(await engine.store.delete(workflow, id))
         except EverstepError:
-            self._take_back(instance)
+            self._reactivate(instance)
             raise
-        engine.ended(instance, "terminated", told=False)
-        _leave(instance.pk)
+        engine.ended(instance, "terminated", emit=False)
+        _suspend_if_self(instance.pk)
 
     def _finish_pause(self, asked: Transition, workflow: str, id: str) -> None:
         """Record that a promised pause has come about, and put the instance away."""
@@ -303,7 +303,7 @@ class LifecycleOperations:
         written = engine.store.write(Change(asked.pk, instance=InstanceChange("paused", at=engine.clock.now())))
         written.add_done_callback(engine.check_write)
         engine.evict(asked.pk)
-        self._tell(happened.InstancePaused, workflow, id, asked.pk)
+        self._notify(events.InstancePaused, workflow, id, asked.pk)
 
     async def _existing(self, workflow: str, id: str) -> InstanceRecord:
         self._engine.registry[workflow]
@@ -313,14 +313,14 @@ class LifecycleOperations:
         await self._engine.creator.wait_created(workflow, id)
         return instance
 
-    def _tell(self, kind: type[happened.Event], workflow: str, id: str, pk: int) -> None:
+    def _notify(self, kind: type[events.Event], workflow: str, id: str, pk: int) -> None:
         engine = self._engine
-        engine.watchers.tell_change(pk)
+        engine.watchers.notify_changed(pk)
         if engine.telemetry.listening:
             engine.telemetry.emit(kind(workflow=workflow, instance_id=id, at=engine.clock.now()))
 
 
-def _leave(pk: int) -> None:
+def _suspend_if_self(pk: int) -> None:
     """Stop here if this is the instance's own code, which has just ended, deleted or restarted itself."""
     if running_instance.get() == pk:
         raise Suspended

@@ -19,7 +19,7 @@ from everstep.api.step import RunsAsChild, StepRunner
 from everstep.core.errors import EngineStoppedError, InstanceLostError, LeaseLostError, StoreError, Suspended
 from everstep.core.stored_error import error_info
 from everstep.engine.execution.branches import NEVER
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.options import EngineOptions
 from everstep.engine.runtime.clock import Clock, SharedClock, SystemClock
 from everstep.engine.runtime.loop_ticks import Turns
@@ -37,7 +37,7 @@ from everstep.engine.steps.step_runner import Steps
 from everstep.engine.steps.timeouts import Deadlines
 from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, Store
 from everstep.store.shared import SharedStore
-from everstep.telemetry import events as happened
+from everstep.telemetry import events
 from everstep.telemetry.bus import Telemetry
 
 log = logging.getLogger("everstep.engine")
@@ -63,7 +63,7 @@ class Engine:
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
         options: EngineOptions | None = None,
-        runner: Callable[[Run], StepRunner] | None = None,
+        runner: Callable[[Execution], StepRunner] | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -82,11 +82,11 @@ class Engine:
         self._barred: Counter[int] = Counter()
         self._running_by_workflow: Counter[str] = Counter()
         self.watchers = Watchers()
-        self._runs: dict[int, Run] = {}
-        self._by_id: dict[tuple[str, str], Run] = {}
-        self._parked: OrderedDict[int, Run] = OrderedDict()
+        self._runs: dict[int, Execution] = {}
+        self._by_id: dict[tuple[str, str], Execution] = {}
+        self._parked: OrderedDict[int, Execution] = OrderedDict()
         self.start_recorder = StartRecorder(self, self.options.start_delay_ms)
-        self._runner: Callable[[Run], StepRunner] = runner or Steps
+        self._runner: Callable[[Execution], StepRunner] = runner or Steps
         self._draining = False
 
     async def start(self) -> int:
@@ -133,13 +133,13 @@ class Engine:
         if run is not None:
             run.wake(claimed.events)
         else:
-            self.begin_execution(Run(self, claimed.instance, claimed.steps, claimed.events))
+            self.begin_execution(Execution(self, claimed.instance, claimed.steps, claimed.events))
 
-    def cached(self, pk: int) -> Run | None:
+    def cached(self, pk: int) -> Execution | None:
         """Return the run of an instance that is in memory."""
         return self._runs.get(pk)
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[Execution]:
         """Return every instance in memory."""
         return list(self._runs.values())
 
@@ -155,7 +155,7 @@ class Engine:
             run.evict()
             self.dispatcher.on_slot_freed()
 
-    def _remove(self, pk: int) -> Run | None:
+    def _remove(self, pk: int) -> Execution | None:
         run = self._runs.pop(pk, None)
         if run is not None:
             self._by_id.pop((run.instance.workflow, run.instance.id), None)
@@ -181,7 +181,7 @@ class Engine:
             return self.free_slots_total
         return min(self.free_slots_total, limit - self._running_by_workflow[workflow] - self._reserved[workflow])
 
-    def may_go_on(self, run: Run) -> bool:
+    def may_go_on(self, run: Execution) -> bool:
         """Whether an instance in memory may be at work now; a parked one of a full workflow has to queue."""
         return not run.parked or self.free_slots(run.instance.workflow) > 0
 
@@ -209,7 +209,7 @@ class Engine:
         finally:
             self._barred -= Counter(pks)
 
-    def begin_execution(self, run: Run) -> None:
+    def begin_execution(self, run: Execution) -> None:
         """Begin a life of an instance, unless it is kept out of memory."""
         if run.pk in self._barred:
             return
@@ -219,10 +219,10 @@ class Engine:
         self._running_by_workflow[run.instance.workflow] += 1
         if self.telemetry.listening:
             replayed = len(run.journal)
-            self._emit(run.instance, happened.InstanceStarted, replayed=replayed, recovered=run.unseen_cuts.count)
+            self._emit(run.instance, events.InstanceStarted, replayed=replayed, recovered=run.unseen_cuts.count)
         run.task = self.loop.create_task(self._supervise(run, workflow))
 
-    async def _supervise(self, run: Run, workflow: Any) -> None:
+    async def _supervise(self, run: Execution, workflow: Any) -> None:
         try:
             ended = await live(run, workflow, self._runner(run))
             run.returned = True
@@ -236,7 +236,7 @@ class Engine:
             if not run.evicted:
                 self._end(run, errored(error))
 
-    def _end(self, run: Run, change: InstanceChange, *, cancel_steps: bool = True) -> asyncio.Future[None]:
+    def _end(self, run: Execution, change: InstanceChange, *, cancel_steps: bool = True) -> asyncio.Future[None]:
         """Record how an instance ended; everybody is told once that is on disk."""
         now, instance = self.clock.now(), run.instance
         keep = instance.keep_errors if change.status == "errored" else instance.keep_success
@@ -250,7 +250,7 @@ class Engine:
         written.add_done_callback(partial(self._has_ended, run, change))
         return written
 
-    def _has_ended(self, run: Run, change: InstanceChange, written: asyncio.Future[None]) -> None:
+    def _has_ended(self, run: Execution, change: InstanceChange, written: asyncio.Future[None]) -> None:
         if written.cancelled():
             return
         if (error := written.exception()) is not None:
@@ -263,15 +263,15 @@ class Engine:
         self.ended(run.instance, change.status, change.error, outcome=change)
         self.dispatcher.on_slot_freed()
 
-    async def fail(self, run: Run, error: BaseException) -> None:
+    async def fail(self, run: Execution, error: BaseException) -> None:
         await asyncio.shield(self._end(run, errored(error)))
 
-    async def contradict(self, run: Run, error: BaseException) -> None:
+    async def fail_nondeterministic(self, run: Execution, error: BaseException) -> None:
         await asyncio.shield(self._end(run, errored(error), cancel_steps=False))
 
     # What runs tell (Host)
 
-    def parked(self, run: Run, due: int) -> None:
+    def parked(self, run: Execution, due: int) -> None:
         if run.pk not in self._runs:
             return
         if run.pk not in self._parked:
@@ -280,12 +280,12 @@ class Engine:
         if due < NEVER:
             self.dispatcher.arm(due)
         if self.telemetry.listening:
-            self._emit(run.instance, happened.InstanceParked, due_at=None if due >= NEVER else due)
+            self._emit(run.instance, events.InstanceParked, due_at=None if due >= NEVER else due)
         while len(self._parked) > self.options.resident:
             self.evict(next(iter(self._parked)))
         self.dispatcher.on_slot_freed()
 
-    def unparked(self, run: Run) -> None:
+    def unparked(self, run: Execution) -> None:
         if self._parked.pop(run.pk, None) is not None:
             self._running_by_workflow[run.instance.workflow] += 1
 
@@ -301,13 +301,13 @@ class Engine:
     def definition(self, workflow: str) -> WorkflowDefinition:
         return self.registry[workflow]
 
-    async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
+    async def create_child(self, run: Execution, workflow: str, id: str, params: str | None) -> None:
         await self.creator.create_child(run, workflow, id, params)
 
     async def reload_uncertain(self, workflow: str, id: str) -> None:
         """Put an instance and its children away and make them due: what is on disk may not be what is in memory.
 
-        For verbs whose answer was lost on the way: they may have taken effect.
+        For operations whose answer was lost on the way: they may have taken effect.
         """
         instance = await self.store.find(workflow, id)
         if instance is None:
@@ -345,27 +345,27 @@ class Engine:
         status: str,
         error: str | None = None,
         *,
-        told: bool = True,
+        emit: bool = True,
         outcome: InstanceChange | None = None,
     ) -> None:
-        """Tell everybody that an instance has ended; `told` is whether telemetry hears of it."""
-        self.watchers.tell_end(instance.pk, outcome)
+        """Tell everybody that an instance has ended; `emit` is whether telemetry hears of it."""
+        self.watchers.notify_ended(instance.pk, outcome)
         if instance.parent is not None:
             parent = self._runs.get(instance.parent)
             if parent is not None and not parent.parked:
                 parent.child_ended()
             else:
                 self.dispatcher.claim_soon()
-        if told and self.telemetry.listening:
+        if emit and self.telemetry.listening:
             self._emit(
                 instance,
-                happened.InstanceEnded,
+                events.InstanceEnded,
                 status=status,
                 elapsed_ms=self.clock.now() - (instance.started_at or instance.created_at),
                 error=None if error is None else error_info(error),
             )
 
-    def _emit(self, instance: InstanceRecord, kind: type[happened.Event], **facts: Any) -> None:
+    def _emit(self, instance: InstanceRecord, kind: type[events.Event], **facts: Any) -> None:
         self.telemetry.emit(kind(workflow=instance.workflow, instance_id=instance.id, at=self.clock.now(), **facts))
 
     # Stopping
@@ -376,7 +376,7 @@ class Engine:
         while any(run.active for run in self._runs.values()) and self.loop.time() < deadline:  # noqa: ASYNC110  # once, at the end
             await asyncio.sleep(0.01)
 
-    def _release(self, run: Run) -> None:
+    def _release(self, run: Execution) -> None:
         """Cancel what is still in flight; it was our doing, so it does not count as an attempt."""
         for seq in list(run.attempts):
             run.forgive(seq)

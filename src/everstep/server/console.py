@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from everstep.telemetry import events as happened
+from everstep.telemetry import events
 from everstep.telemetry.lines import describe
 
 LINES_PER_SECOND = 500
@@ -41,7 +41,7 @@ class Console:
         """Write a warning."""
         self._line(f"! {text}", _BAD)
 
-    def happened(self, event: happened.Event) -> None:
+    def happened(self, event: events.Event) -> None:
         """Write what happened to an instance; a subscriber for telemetry."""
         text = describe(event)
         if text is not None:
@@ -91,9 +91,9 @@ def show_warnings(console: Console) -> None:
 
 def _colour_of(event: Any) -> str:
     match event:
-        case happened.AttemptFailed() | happened.InstanceEnded(status="errored"):
+        case events.AttemptFailed() | events.InstanceEnded(status="errored"):
             return _BAD
-        case happened.InstanceEnded(status="complete"):
+        case events.InstanceEnded(status="complete"):
             return _GOOD
         case _:
             return _PLAIN

@@ -17,7 +17,7 @@ from everstep.engine.execution.unrecorded_crashes import NO_CUTS, UnseenCuts
 from everstep.engine.runtime.clock import Alarm
 from everstep.engine.runtime.loop_ticks import QUIET_TURNS
 from everstep.store.protocol import Change, EventRecord, InstanceChange, InstanceRecord
-from everstep.telemetry import events as happened
+from everstep.telemetry import events
 
 if TYPE_CHECKING:
     from everstep.engine.execution.host import Host
@@ -28,7 +28,7 @@ _UNWIND_SECONDS = 1.0
 """How long code that was put away may take to leave its own `finally` blocks."""
 
 
-class Run:
+class Execution:
     """One instance in memory.
 
     `returned` is whether its `run` has come to an end. `active` counts attempts and commits under way. While it is 0
@@ -124,7 +124,7 @@ class Run:
             hush(asyncio.current_task())
             raise Suspended
 
-    def tell(self, kind: type[happened.StepProgress], record: StepRecord, **facts: Any) -> None:
+    def tell(self, kind: type[events.StepProgress], record: StepRecord, **facts: Any) -> None:
         """Tell telemetry what happened to a step."""
         workflow, id, at = self.instance.workflow, self.instance.id, self.host.clock.now()
         happening = kind(workflow=workflow, instance_id=id, at=at, step=record.name, count=record.count, **facts)
@@ -144,7 +144,7 @@ class Run:
             await self.host.store.write(self._change(step, attempt, consumed), awaited=not cuts.count)
             if cuts.count and step.final:
                 cuts.ended(step)
-            self.host.watchers.tell_change(self.pk)
+            self.host.watchers.notify_changed(self.pk)
         except (InstanceLostError, LeaseLostError):
             self.host.evict(self.pk)  # somebody else has it: nothing more happens here
             raise Suspended from None

@@ -13,7 +13,7 @@ from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry
 
 if TYPE_CHECKING:
-    from everstep.engine.execution.execution import Run
+    from everstep.engine.execution.execution import Execution
     from everstep.engine.runtime.registry import WorkflowDefinition
     from everstep.engine.scheduling.lease import LeaseKeeper
     from everstep.engine.steps.attempt import Attempts
@@ -38,19 +38,19 @@ class Host(Protocol):
         """Put an instance away now, attempts in flight included."""
         ...
 
-    def parked(self, run: Run, due: int) -> None:
+    def parked(self, run: Execution, due: int) -> None:
         """Note that `run` does nothing before `due`; it may be put away now."""
         ...
 
-    def unparked(self, run: Run) -> None:
+    def unparked(self, run: Execution) -> None:
         """Note that `run` is at work again."""
         ...
 
-    async def fail(self, run: Run, error: BaseException) -> None:
+    async def fail(self, run: Execution, error: BaseException) -> None:
         """End the instance as errored, whatever its code would do next."""
         ...
 
-    async def contradict(self, run: Run, error: BaseException) -> None:
+    async def fail_nondeterministic(self, run: Execution, error: BaseException) -> None:
         """Stop the instance, its journal as it is, because its code contradicts it."""
         ...
 
@@ -70,7 +70,7 @@ class Host(Protocol):
         """Return what is known of a workflow of this program."""
         ...
 
-    async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
+    async def create_child(self, run: Execution, workflow: str, id: str, params: str | None) -> None:
         """Create an instance whose parent is `run`. Raises InstanceExistsError."""
         ...
 

@@ -40,14 +40,14 @@ class Watchers:
             event = self._changes[pk] = asyncio.Event()
         return event
 
-    def tell_change(self, pk: int) -> None:
+    def notify_changed(self, pk: int) -> None:
         """Wake those who follow an instance."""
         if self._changes and (event := self._changes.pop(pk, None)) is not None:
             event.set()
 
-    def tell_end(self, pk: int, outcome: InstanceChange | None = None) -> None:
+    def notify_ended(self, pk: int, outcome: InstanceChange | None = None) -> None:
         """Wake those who wait for an instance's end, and those who follow it."""
-        self.tell_change(pk)
+        self.notify_changed(pk)
         for future in self._watchers.pop(pk, ()):
             if not future.done():
                 future.set_result(outcome)

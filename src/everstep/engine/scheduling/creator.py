@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from everstep.core.errors import InstanceLostError, StoreError, Suspended
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.runtime.load import Load
 from everstep.engine.runtime.params import created
 from everstep.engine.scheduling.admission import AdmissionLimiter
 from everstep.store.protocol import NewInstance
-from everstep.telemetry import events as happened
+from everstep.telemetry import events
 
 if TYPE_CHECKING:
     from everstep.engine.engine import Engine
@@ -81,7 +81,7 @@ class InstanceCreator:
         while creating := self._in_flight.get(key):
             await asyncio.wait(creating)
 
-    async def create_child(self, run: Run, workflow: str, id: str, params: str | None) -> None:
+    async def create_child(self, run: Execution, workflow: str, id: str, params: str | None) -> None:
         """Create an instance whose parent is `run`. Raises InstanceExistsError."""
         registry = self._engine.registry
         definition = registry[workflow]
@@ -117,10 +117,10 @@ class InstanceCreator:
             self._failed(new, answered, error)
             return
         if engine.telemetry.listening:
-            happening = happened.InstanceCreated(workflow=new.workflow, instance_id=new.id, at=new.created_at)
+            happening = events.InstanceCreated(workflow=new.workflow, instance_id=new.id, at=new.created_at)
             engine.telemetry.emit(happening)
         if new.owned and not taken:
-            engine.begin_execution(Run(engine, created(creating.result(), new), [], []))
+            engine.begin_execution(Execution(engine, created(creating.result(), new), [], []))
         else:
             engine.dispatcher.claim_soon()
         if not answered.done():

@@ -14,12 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from everstep.core.errors import EverstepError, InstanceLostError, LeaseLostError
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.runtime.clock import SharedClock
 from everstep.store.protocol import Change, InstanceChange
 from everstep.store.reminders import Reminders
 from everstep.store.shared import Seen, SharedStore
-from everstep.telemetry import events as happened
+from everstep.telemetry import events
 
 if TYPE_CHECKING:
     from everstep.engine.engine import Engine
@@ -125,7 +125,7 @@ class LeaseKeeper:
         self._confirmed_until = asked_at + self._lease_seconds * SAFE_LEASE_FRACTION
         self._confirmed.set()
         for pk in news.ended:
-            engine.watchers.tell_end(pk)
+            engine.watchers.notify_ended(pk)
         if time.monotonic() - self._beaten_at > self._lease_seconds / 2:
             # Who was cut off from the database was most likely not alone: the others get the time to say they live.
             self._no_takeover_before = time.monotonic() + self._lease_seconds
@@ -161,7 +161,7 @@ class LeaseKeeper:
             engine.evict(run.pk)
         engine.dispatcher.claim_soon()
 
-    async def reclaim(self, run: Run) -> None:
+    async def reclaim(self, run: Execution) -> None:
         """Make a parked instance ours again before its own code goes on: another worker may have claimed it."""
         engine = self._engine
         run.parked = False
@@ -190,17 +190,17 @@ class LeaseKeeper:
         if seen is None or not seen.mine or seen.instance.ended:
             self.evict(pk)
             if seen is None or seen.instance.ended:
-                engine.watchers.tell_end(pk)
-            engine.watchers.tell_change(pk)
+                engine.watchers.notify_ended(pk)
+            engine.watchers.notify_changed(pk)
             return
-        engine.watchers.tell_change(pk)
+        engine.watchers.notify_changed(pk)
         run = engine.cached(pk)
         if seen.instance.status == "waitingForPause" and (run is None or run.paused_since is None):
             self._pause(run, seen)
         elif run is not None:
             self._apply(run, seen)
 
-    def _pause(self, run: Run | None, seen: Seen) -> None:
+    def _pause(self, run: Execution | None, seen: Seen) -> None:
         if run is None:  # nobody is at work
             self._paused(seen)
         else:
@@ -213,8 +213,8 @@ class LeaseKeeper:
         written.add_done_callback(engine.check_write)
         written.add_done_callback(partial(self._recheck_pause, instance.pk))
         engine.evict(instance.pk)
-        engine.watchers.tell_change(instance.pk)
-        engine.telemetry.emit(happened.InstancePaused(workflow=instance.workflow, instance_id=instance.id, at=at))
+        engine.watchers.notify_changed(instance.pk)
+        engine.telemetry.emit(events.InstancePaused(workflow=instance.workflow, instance_id=instance.id, at=at))
 
     def _recheck_pause(self, pk: int, _: asyncio.Future[None]) -> None:
         looking = self._engine.loop.create_task(self._resumed(pk))
@@ -228,7 +228,7 @@ class LeaseKeeper:
             if seen is not None and seen.mine and seen.instance.status == "running" and not self._engine.cached(pk):
                 await self._engine.make_due(pk)
 
-    def _apply(self, run: Run, seen: Seen) -> None:
+    def _apply(self, run: Execution, seen: Seen) -> None:
         if run.paused_since is not None and seen.instance.status == "running":
             run.unpause(self._engine.clock.now())
         if run.parked:  # the row is due if this concerns it, and a claim wakes the run

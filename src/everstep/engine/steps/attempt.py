@@ -18,7 +18,7 @@ from everstep.core.errors import WorkflowTimeoutError
 from everstep.core.journal import StepRecord
 from everstep.core.step_policy import StepPolicy
 from everstep.core.types import StepContext, StepIdentity
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.runtime.load import Load
 from everstep.engine.steps import streams
 from everstep.engine.steps.timeouts import EXACT_BELOW_MS, Deadline, Deadlines
@@ -40,7 +40,7 @@ class Attempt(Place):
     record: StepRecord
 
     def __init__(
-        self, run: Run, record: StepRecord, call: StepCall, policy: StepPolicy, task: asyncio.Task[Any]
+        self, run: Execution, record: StepRecord, call: StepCall, policy: StepPolicy, task: asyncio.Task[Any]
     ) -> None:
         super().__init__(record, over=False)
         self.run = run

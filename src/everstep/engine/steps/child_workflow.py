@@ -12,14 +12,14 @@ from everstep.core.journal import StepRecord
 from everstep.core.names import check_instance_id, time_ordered_id
 from everstep.core.stored_error import decode_error, encode_error
 from everstep.engine.execution.branches import NEVER
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.steps import recorded_values
 from everstep.engine.steps.determinism import check_limits, check_new
-from everstep.engine.steps.store_retry import patiently
+from everstep.engine.steps.store_retry import retry_while_unavailable
 from everstep.store.protocol import InstanceRecord
 
 
-async def run_workflow(run: Run, name: str, workflow: str, params: Any, id: str | None) -> Any:
+async def run_workflow(run: Execution, name: str, workflow: str, params: Any, id: str | None) -> Any:
     """Start a child, or find the one that was started before, and return its result or raise its error."""
     run.check_alive()
     record = run.journal.find("child", name)
@@ -48,7 +48,7 @@ async def run_workflow(run: Run, name: str, workflow: str, params: Any, id: str 
     return _outcome(run, record)
 
 
-async def _begin(run: Run, name: str, workflow: str, id: str | None) -> StepRecord:
+async def _begin(run: Execution, name: str, workflow: str, id: str | None) -> StepRecord:
     now = run.host.clock.now()
     child_id = time_ordered_id(now, secrets.randbits(80)) if id is None else check_instance_id(id)
     record = run.journal.begin("child", name, now)
@@ -57,7 +57,7 @@ async def _begin(run: Run, name: str, workflow: str, id: str | None) -> StepReco
     return record
 
 
-async def _create(run: Run, record: StepRecord, params: str | None, *, new: bool = False) -> None:
+async def _create(run: Execution, record: StepRecord, params: str | None, *, new: bool = False) -> None:
     workflow, id = _names(record)
     try:
         await _create_child(run, workflow, id, params)
@@ -68,11 +68,11 @@ async def _create(run: Run, record: StepRecord, params: str | None, *, new: bool
             await _fail(run, record, error)
         elif new and child.ended:  # from before this instance was restarted
             with contextlib.suppress(InstanceNotFoundError):  # deleted already, and the answer was lost
-                await patiently(lambda: run.host.store.delete(workflow, id))
+                await retry_while_unavailable(lambda: run.host.store.delete(workflow, id))
             await _create_child(run, workflow, id, params)
 
 
-async def _create_child(run: Run, workflow: str, id: str, params: str | None) -> None:
+async def _create_child(run: Execution, workflow: str, id: str, params: str | None) -> None:
     run.active += 1  # not to be put away meanwhile
     try:
         await run.host.create_child(run, workflow, id, params)
@@ -81,7 +81,7 @@ async def _create_child(run: Run, workflow: str, id: str, params: str | None) ->
         run.settle()
 
 
-async def _record_end(run: Run, record: StepRecord, child: InstanceRecord | None) -> None:
+async def _record_end(run: Execution, record: StepRecord, child: InstanceRecord | None) -> None:
     if child is not None and child.status == "complete":
         record.state, record.result, record.ended_at = "complete", child.output, run.host.clock.now()
         await run.write(record)
@@ -95,15 +95,15 @@ async def _record_end(run: Run, record: StepRecord, child: InstanceRecord | None
         await _fail(run, record, InstanceTerminatedError(f"child {id!r} of workflow {workflow!r} {what}"), stop=False)
 
 
-async def _fail(run: Run, record: StepRecord, error: Exception, *, stop: bool = True) -> None:
+async def _fail(run: Execution, record: StepRecord, error: Exception, *, stop: bool = True) -> None:
     record.state, record.error, record.ended_at = "errored", encode_error(error), run.host.clock.now()
     await run.write(record)
     if stop:
         raise decode_error(record.error)
 
 
-async def _child(run: Run, record: StepRecord) -> InstanceRecord | None:
-    return await patiently(lambda: run.host.store.find(*_names(record)))
+async def _child(run: Execution, record: StepRecord) -> InstanceRecord | None:
+    return await retry_while_unavailable(lambda: run.host.store.find(*_names(record)))
 
 
 def _names(record: StepRecord) -> tuple[str, str]:
@@ -111,7 +111,7 @@ def _names(record: StepRecord) -> tuple[str, str]:
     return workflow, id
 
 
-def _outcome(run: Run, record: StepRecord) -> Any:
+def _outcome(run: Execution, record: StepRecord) -> Any:
     if record.error is not None:
         raise decode_error(record.error)
     declared = run.host.output_type(_names(record)[0])

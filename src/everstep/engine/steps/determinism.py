@@ -7,24 +7,24 @@ import asyncio
 from everstep.core.errors import EverstepError, NonDeterminismError, StepLimitError, StorageLimitError, Suspended
 from everstep.core.journal import StepRecord
 from everstep.core.limits import STORED_BYTES
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 
 _REPLAY_TURNS = 20
 _REPLAY_SECONDS = 0.5
 
 
-def unhindered(run: Run) -> bool:
+def unhindered(run: Execution) -> bool:
     """Whether a new step may begin without a closer look, as nearly always."""
     return run.journal.replayed and run.steps_asked < run.step_limit and run.stored_bytes <= STORED_BYTES
 
 
-async def check_new(run: Run, call: str, name: str) -> None:
+async def check_new(run: Execution, call: str, name: str) -> None:
     """Stop the instance if its history says that another step comes first."""
     if run.journal.replayed or (expected := await _never_asked_for(run)) is None:
         return
     recorded = f"{_CALLS[expected.kind]}({expected.name!r})"
     number = f" (the {expected.count}. of that name)" if expected.count > 1 else ""
-    await run.host.contradict(
+    await run.host.fail_nondeterministic(
         run,
         NonDeterminismError(
             f"the code asks for {call}({name!r}), where the history of instance {run.instance.id!r} has "
@@ -35,7 +35,7 @@ async def check_new(run: Run, call: str, name: str) -> None:
     raise Suspended
 
 
-async def check_limits(run: Run, name: str) -> None:
+async def check_limits(run: Execution, name: str) -> None:
     """End the instance before it takes more than it may."""
     run.steps_asked += 1
     limit = run.step_limit
@@ -55,7 +55,7 @@ async def check_limits(run: Run, name: str) -> None:
     raise Suspended
 
 
-async def _never_asked_for(run: Run) -> StepRecord | None:
+async def _never_asked_for(run: Execution) -> StepRecord | None:
     """Wait while other branches may still ask for what is recorded; return what nobody asks for, if anything.
 
     Branches arrive in an order of their own, so a new step in one of them says nothing until the others had their

@@ -16,15 +16,15 @@ from everstep.core import codec, decide
 from everstep.core.journal import StepRecord
 from everstep.core.step_policy import StepPolicy
 from everstep.core.stored_error import decode_error
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.execution.stream_summary import StreamSummary, encoded, summary_of
 from everstep.engine.steps import failures, streams
 from everstep.engine.steps.attempt import Attempt
 from everstep.engine.steps.return_types import declared_result
-from everstep.telemetry import events as happened
+from everstep.telemetry import events
 
 
-async def carry_out(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy, cuts: int) -> Any:
+async def carry_out(run: Execution, record: StepRecord, call: StepCall, policy: StepPolicy, cuts: int) -> Any:
     """Attempt a step until it ends, going on where an earlier life left it; `cuts` crashes left no trace of it.
 
     Raises:
@@ -42,25 +42,25 @@ async def carry_out(run: Run, record: StepRecord, call: StepCall, policy: StepPo
     await run.write(record)
     if run.host.telemetry.listening:
         took = (record.ended_at or 0) - (record.attempt_at or 0)
-        run.tell(happened.StepCompleted, record, attempt=record.attempt, took_ms=took)
+        run.tell(events.StepCompleted, record, attempt=record.attempt, took_ms=took)
     if run.paused_since is not None:
         await run.gate()
     return value
 
 
-def recorded(run: Run, record: StepRecord, call: StepCall) -> Any:
+def recorded(run: Execution, record: StepRecord, call: StepCall) -> Any:
     """Return what a step that has ended returned, or raise its error."""
     if record.error is not None:
         raise decode_error(record.error)
     return _restored(run, record, declared_result(call.fn))
 
 
-def output_of(run: Run, record: StepRecord, call: StepCall) -> Any:
+def output_of(run: Execution, record: StepRecord, call: StepCall) -> Any:
     """Return what a step returned, as its code got it, or None if it did not complete."""
     return None if record.state != "complete" else _restored(run, record, declared_result(call.fn))
 
 
-async def _make_ready(run: Run, record: StepRecord, policy: StepPolicy, cuts: int) -> None:
+async def _make_ready(run: Execution, record: StepRecord, policy: StepPolicy, cuts: int) -> None:
     """Bring a step that has a past to its next attempt: count what a crash cut off, wait out a delay."""
     if record.state == "running" and record.attempt > 0 and record.seq in run.stored_open:
         await failures.settle_cut(run, record, policy)
@@ -70,7 +70,7 @@ async def _make_ready(run: Run, record: StepRecord, policy: StepPolicy, cuts: in
         await _wait_for_retry(run, record)
 
 
-async def _wait_for_retry(run: Run, record: StepRecord) -> None:
+async def _wait_for_retry(run: Execution, record: StepRecord) -> None:
     due = record.wake_at or 0
     if due > run.host.clock.now():
         if record.seq not in run.stored_open:
@@ -78,7 +78,7 @@ async def _wait_for_retry(run: Run, record: StepRecord) -> None:
         await run.wait(record, due)
 
 
-async def _attempt(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> Any:
+async def _attempt(run: Execution, record: StepRecord, call: StepCall, policy: StepPolicy) -> Any:
     """Make one attempt. A value it returned is in the record and yet to be written; a failure is written."""
     lease = run.host.lease
     if lease is not None and lease.lease_uncertain:
@@ -110,7 +110,7 @@ async def _attempt(run: Run, record: StepRecord, call: StepCall, policy: StepPol
     return _restored(run, record, declared, value)
 
 
-def _begin(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> Attempt:
+def _begin(run: Execution, record: StepRecord, call: StepCall, policy: StepPolicy) -> Attempt:
     host = run.host
     run.check_alive()
     record.attempt += 1
@@ -124,18 +124,18 @@ def _begin(run: Run, record: StepRecord, call: StepCall, policy: StepPolicy) -> 
     place.set(attempt)
     host.start_recorder.track(attempt)
     if host.telemetry.listening:
-        run.tell(happened.AttemptStarted, record, attempt=record.attempt, allowed=policy.limit + 1)
+        run.tell(events.AttemptStarted, record, attempt=record.attempt, allowed=policy.limit + 1)
     return attempt
 
 
-def _end(run: Run, attempt: Attempt) -> None:
+def _end(run: Execution, attempt: Attempt) -> None:
     run.active -= 1
     run.attempts.pop(attempt.record.seq, None)
     run.host.start_recorder.untrack(attempt)
     attempt.end()
 
 
-def _leave_if_cancelled(run: Run, record: StepRecord) -> None:
+def _leave_if_cancelled(run: Execution, record: StepRecord) -> None:
     """Tell a branch that its caller cancelled, or that is put away, from a function that cancelled itself."""
     task = asyncio.current_task()
     run.check_alive()
@@ -158,7 +158,7 @@ def _encoded(record: StepRecord, declared: Any, result: Any) -> tuple[str, Any]:
     return codec.encode_plain(result) or codec.encode_tagged(result, f"the result of step {record.name!r}", declared)
 
 
-def _restored(run: Run, record: StepRecord, declared: Any, value: Any = msgspec.UNSET) -> Any:
+def _restored(run: Execution, record: StepRecord, declared: Any, value: Any = msgspec.UNSET) -> Any:
     """Return a result as its code gets it; `value` is what was read back already."""
     if value is msgspec.UNSET:
         summary = summary_of(record.result)

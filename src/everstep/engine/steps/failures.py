@@ -9,13 +9,13 @@ from everstep.core.errors import AttemptCutOffError, NotSerializableError, Retry
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.step_policy import StepPolicy
 from everstep.core.stored_error import decode_error, encode_error, error_info
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.steps import dynamic_delay
 from everstep.engine.steps.attempt import context_of
-from everstep.telemetry import events as happened
+from everstep.telemetry import events
 
 
-async def record_failure(run: Run, record: StepRecord, policy: StepPolicy, error: BaseException) -> None:
+async def record_failure(run: Execution, record: StepRecord, policy: StepPolicy, error: BaseException) -> None:
     """Record an attempt that has just failed; raise the step's error if it was the last."""
     now = run.host.clock.now()
     # Timers stand still from the moment a pause was asked for; on resuming they move by the time since then.
@@ -28,7 +28,7 @@ async def record_failure(run: Run, record: StepRecord, policy: StepPolicy, error
     await _failed(run, record, policy, error, decision, now)
 
 
-async def settle_cut(run: Run, record: StepRecord, policy: StepPolicy) -> None:
+async def settle_cut(run: Execution, record: StepRecord, policy: StepPolicy) -> None:
     """Enter an attempt that was at work when its process died, and go on by the step's policy."""
     now = run.host.clock.now()
     error = AttemptCutOffError(f"attempt {record.attempt} was cut off: its process ended while it ran")
@@ -36,7 +36,7 @@ async def settle_cut(run: Run, record: StepRecord, policy: StepPolicy) -> None:
     await _failed(run, record, policy, failure, decision, now)
 
 
-async def count_unseen_cuts(run: Run, record: StepRecord, policy: StepPolicy, cuts: int) -> None:
+async def count_unseen_cuts(run: Execution, record: StepRecord, policy: StepPolicy, cuts: int) -> None:
     """Count crashes that left no trace of what they interrupted as attempts of this step.
 
     That is on disk before the next attempt begins: the next crash is counted on top of it, and an instance that leaves
@@ -57,7 +57,7 @@ async def count_unseen_cuts(run: Run, record: StepRecord, policy: StepPolicy, cu
 
 
 async def _decide(
-    run: Run, record: StepRecord, policy: StepPolicy, error: BaseException, now: int
+    run: Execution, record: StepRecord, policy: StepPolicy, error: BaseException, now: int
 ) -> tuple[decide.RetryAt | decide.GiveUp, BaseException]:
     """Decide what a failed attempt leads to, asking the policy's delay function only if there is to be a retry."""
     chance = random.random() if policy.jitter else 0.0  # noqa: S311  # to spread retries, not to keep secrets
@@ -79,7 +79,7 @@ async def _decide(
 
 
 async def _failed(
-    run: Run,
+    run: Execution,
     record: StepRecord,
     policy: StepPolicy,
     error: BaseException,
@@ -97,7 +97,7 @@ async def _failed(
     await run.write(record, attempt=failed)
     if run.host.telemetry.listening:
         run.tell(
-            happened.AttemptFailed,
+            events.AttemptFailed,
             record,
             attempt=record.attempt,
             allowed=policy.limit + 1,

@@ -12,10 +12,10 @@ from everstep.api.step import ValueKind
 from everstep.core import codec
 from everstep.core.journal import StepRecord
 from everstep.core.timestamps import utc
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 
 
-def recorded(run: Run, kind: ValueKind) -> Any:
+def recorded(run: Execution, kind: ValueKind) -> Any:
     """Return a value of a kind: the recorded one where there is one, a new one otherwise.
 
     Nobody waits for it to be on disk. What is written next waits for everything before it, so nothing that depends on
@@ -47,7 +47,7 @@ def last_asked() -> StepRecord | None:
     return None if here is None else here.record
 
 
-def _new(run: Run, kind: ValueKind) -> datetime | uuid.UUID | float:
+def _new(run: Execution, kind: ValueKind) -> datetime | uuid.UUID | float:
     match kind:
         case "now":
             return utc(run.host.clock.now())

@@ -15,7 +15,7 @@ from everstep.core.stored_error import encode_error
 from everstep.core.timestamps import utc
 from everstep.core.types import WorkflowEvent
 from everstep.engine.execution.branches import running_instance
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.runtime.registry import WorkflowDefinition
 from everstep.engine.steps import rollback
 from everstep.store.protocol import InstanceChange
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from everstep.store.protocol import InstanceRecord
 
 
-async def live(run: Run, workflow: WorkflowDefinition, steps: StepRunner) -> InstanceChange | None:
+async def live(run: Execution, workflow: WorkflowDefinition, steps: StepRunner) -> InstanceChange | None:
     """Run an instance's code until it ends, is rolled back, or is put away.
 
     Returns:
@@ -52,7 +52,7 @@ async def live(run: Run, workflow: WorkflowDefinition, steps: StepRunner) -> Ins
 
 
 async def _run_code(
-    run: Run, workflow: WorkflowDefinition, steps: StepRunner
+    run: Execution, workflow: WorkflowDefinition, steps: StepRunner
 ) -> tuple[InstanceChange | None, BaseException | None]:
     try:
         event = _event(run.instance, workflow)
@@ -69,7 +69,7 @@ async def _run_code(
     return InstanceChange("complete", output=text), None
 
 
-async def _rolled_back(run: Run) -> InstanceChange | None:
+async def _rolled_back(run: Execution) -> InstanceChange | None:
     """Call the rollback handlers and describe the end."""
     run.gathering = False
     await run.seal()
@@ -88,7 +88,7 @@ async def _rolled_back(run: Run) -> InstanceChange | None:
     return InstanceChange(ended, error=error, rollback=rollback.encoded(status))
 
 
-def leftovers(run: Run, now: int) -> list[StepRecord]:
+def leftovers(run: Execution, now: int) -> list[StepRecord]:
     """Return the stored steps of an instance that will never end, marked as cancelled."""
     for step in run.stored_open.values():
         step.state, step.ended_at = "cancelled", now

@@ -11,7 +11,7 @@ from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.stored_error import decode_error, encode_error, error_info
 from everstep.core.types import ErrorInfo, RollbackContext, RollbackStatus, StepContext, StepIdentity
 from everstep.engine.execution.branches import Compensation
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.steps import recorded_values
 from everstep.engine.steps.executor import carry_out, output_of
 
@@ -19,7 +19,7 @@ MARKER = ""
 """The name of the row that says an instance is being rolled back; its error is why."""
 
 
-def reason(run: Run) -> str | None:
+def reason(run: Execution) -> str | None:
     """Return why an instance is being rolled back, as stored, or None if it is not."""
     marker = run.journal.row("rollback", MARKER, 1)
     return None if marker is None else marker.error
@@ -34,7 +34,7 @@ def was_terminated(why: str) -> bool:
     return error_info(why).name == TERMINATED.name
 
 
-async def begin(run: Run, error: BaseException) -> None:
+async def begin(run: Execution, error: BaseException) -> None:
     """Record that the instance is rolled back from now on, so that a crash half-way goes on with it.
 
     Steps that were cut short are recorded with it: some are not on disk yet, and they have handlers, too.
@@ -49,7 +49,7 @@ async def begin(run: Run, error: BaseException) -> None:
     await run.write(marker)
 
 
-def give_up_waiting(run: Run) -> None:
+def give_up_waiting(run: Execution) -> None:
     """Close the sleeps and waits of branches that were ended: nothing that comes for them may wake the rollback."""
     for step in [step for step in run.stored_open.values() if step.kind in ("sleep", "wait", "child")]:
         step.state, step.ended_at = "cancelled", run.host.clock.now()
@@ -57,7 +57,7 @@ def give_up_waiting(run: Run) -> None:
         del run.stored_open[step.seq]
 
 
-async def roll_back(run: Run, error: str) -> RollbackStatus:
+async def roll_back(run: Execution, error: str) -> RollbackStatus:
     """Call the handlers of every step that has one; the first that fails for good ends the chain."""
     cause = decode_error(error)
     compensable = [step for step in run.journal.steps() if step.kind == "do" and step.compensable]
@@ -75,7 +75,7 @@ async def roll_back(run: Run, error: str) -> RollbackStatus:
     return RollbackStatus("complete")
 
 
-async def _compensate(run: Run, step: StepRecord, compensation: Compensation, cause: BaseException) -> None:
+async def _compensate(run: Execution, step: StepRecord, compensation: Compensation, cause: BaseException) -> None:
     record = run.journal.place("rollback", step.name, step.count, run.host.clock.now())
     output = output_of(run, step, compensation.call)
     identity = StepIdentity(step.name, step.count)

@@ -16,7 +16,7 @@ from everstep.core.journal import StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy, keep_first_seen, resolve_policy
 from everstep.core.types import StepEvent
 from everstep.engine.execution.branches import Compensation
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.steps import child_workflow, recorded_values, waits
 from everstep.engine.steps.determinism import check_limits, check_new, unhindered
 from everstep.engine.steps.executor import carry_out, recorded
@@ -27,7 +27,7 @@ class Steps:
 
     __slots__ = ("_run",)
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Execution) -> None:
         self._run = run
 
     async def do(self, call: StepCall) -> Any:

@@ -14,12 +14,12 @@ from everstep.store.reminders import Reminders
 T = TypeVar("T")
 
 log = logging.getLogger("everstep.engine")
-PAUSE_SECONDS = 0.5
+RETRY_SECONDS = 0.5
 
 _reminders = Reminders()  # of all instances together: a thousand of them wait for the same
 
 
-async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+async def retry_while_unavailable(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask until there is an answer. What is asked may be done more than once.
 
     The code would take the error for its step's: end with it, or catch it and go another way than its history.
@@ -30,7 +30,7 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
         except StoreUnavailableError as error:
             if _reminders.due(time.monotonic()):
                 log.warning("instances wait for the database: %s", error)
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
         else:
             _reminders.over()
             return answer

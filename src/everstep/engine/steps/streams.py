@@ -9,9 +9,9 @@ from typing import Any
 from everstep.core.errors import NotSerializableError, StorageLimitError, StoredValueError
 from everstep.core.journal import StepRecord
 from everstep.core.limits import MIB, STORED_BYTES
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.execution.stream_summary import PREVIEW_CHARS, StreamSummary, preview_of
-from everstep.engine.steps.store_retry import patiently
+from everstep.engine.steps.store_retry import retry_while_unavailable
 from everstep.store.protocol import Store
 
 PIECE_BYTES = 256 * 1024
@@ -36,7 +36,7 @@ class StoredStream:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         number, read = 0, 0
         while number < self._summary.pieces:
-            pieces = await patiently(partial(self._read, number))
+            pieces = await retry_while_unavailable(partial(self._read, number))
             if not pieces:
                 raise StoredValueError(f"the stored stream ends after {read} of {self._summary.bytes} bytes")
             for piece in pieces:
@@ -50,7 +50,7 @@ class StoredStream:
         return f"<StoredStream of {self.size} bytes>"
 
 
-async def keep(run: Run, record: StepRecord, stream: AsyncIterable[Any]) -> StreamSummary:
+async def keep(run: Execution, record: StepRecord, stream: AsyncIterable[Any]) -> StreamSummary:
     """Store a stream piece by piece; pieces of an earlier attempt are dropped.
 
     Raises:
@@ -81,6 +81,6 @@ async def keep(run: Run, record: StepRecord, stream: AsyncIterable[Any]) -> Stre
     return StreamSummary(record.attempt, pieces, total, preview_of(beginning))
 
 
-async def _write(run: Run, record: StepRecord, number: int, data: bytes) -> None:
+async def _write(run: Execution, record: StepRecord, number: int, data: bytes) -> None:
     run.check_alive()
     await run.host.store.write_chunk(run.pk, record.seq, record.attempt, number, data)

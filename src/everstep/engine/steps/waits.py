@@ -12,26 +12,26 @@ from everstep.core.limits import VALUE_BYTES, WAIT_MS
 from everstep.core.stored_error import decode_error, encode_error
 from everstep.core.timestamps import utc
 from everstep.core.types import StepEvent
-from everstep.engine.execution.execution import Run
+from everstep.engine.execution.execution import Execution
 from everstep.engine.steps import recorded_values
 from everstep.engine.steps.determinism import check_limits, check_new
 from everstep.store.protocol import EventRecord
-from everstep.telemetry import events as happened
+from everstep.telemetry import events
 
 
-async def sleep(run: Run, name: str, duration_ms: int) -> None:
+async def sleep(run: Execution, name: str, duration_ms: int) -> None:
     """Sleep for a while, from the moment the sleep first began."""
     await _sleep(run, name, duration_ms, absolute=False)
 
 
-async def sleep_until(run: Run, name: str, wake_at: int) -> None:
+async def sleep_until(run: Execution, name: str, wake_at: int) -> None:
     """Sleep until a moment."""
     if wake_at - run.host.clock.now() > WAIT_MS:
         raise ValueError(f"sleep_until {name!r} must be at most 365 days ahead, got {utc(wake_at).isoformat()}")
     await _sleep(run, name, wake_at, absolute=True)
 
 
-async def _sleep(run: Run, name: str, amount: int, *, absolute: bool) -> None:
+async def _sleep(run: Execution, name: str, amount: int, *, absolute: bool) -> None:
     clock = run.host.clock
     run.check_alive()
     record = run.journal.find("sleep", name)
@@ -46,7 +46,7 @@ async def _sleep(run: Run, name: str, amount: int, *, absolute: bool) -> None:
         record.state, record.absolute = "waiting", absolute
         record.wake_at = amount if absolute else clock.now() + amount
         if run.host.telemetry.listening:
-            run.tell(happened.SleepStarted, record, wake_at=record.wake_at)
+            run.tell(events.SleepStarted, record, wake_at=record.wake_at)
         if record.wake_at > clock.now():
             run.write_soon(record)
     run.unseen_cuts.slept(record, recorded_values.last_asked())
@@ -58,7 +58,7 @@ async def _sleep(run: Run, name: str, amount: int, *, absolute: bool) -> None:
     run.write_soon(record)
 
 
-async def wait_for_event(run: Run, name: str, type: str, timeout_ms: int, payload: Any) -> StepEvent[Any]:
+async def wait_for_event(run: Execution, name: str, type: str, timeout_ms: int, payload: Any) -> StepEvent[Any]:
     """Wait for an event of a type, or for the timeout."""
     clock = run.host.clock
     run.check_alive()
@@ -75,7 +75,7 @@ async def wait_for_event(run: Run, name: str, type: str, timeout_ms: int, payloa
         record = run.journal.begin("wait", name, clock.now())
         record.state, record.event_type, record.wake_at = "waiting", type, clock.now() + timeout_ms
         if run.host.telemetry.listening:
-            run.tell(happened.WaitStarted, record, type=type, times_out_at=record.wake_at)
+            run.tell(events.WaitStarted, record, type=type, times_out_at=record.wake_at)
         event = _take(run, record)
         if event is None:
             run.write_soon(record)
@@ -93,11 +93,11 @@ async def wait_for_event(run: Run, name: str, type: str, timeout_ms: int, payloa
     record.result, _ = codec.encode(sent, where=f"the event of step {name!r}", limit_bytes=_EVENT_BYTES)
     await run.write(record, consumed=(event.id,))
     if run.host.telemetry.listening:
-        run.tell(happened.WaitEnded, record, type=type, timed_out=False)
+        run.tell(events.WaitEnded, record, type=type, timed_out=False)
     return _received(record, payload)
 
 
-def _take(run: Run, record: StepRecord) -> EventRecord | None:
+def _take(run: Execution, record: StepRecord) -> EventRecord | None:
     """Take an early event, unless a wait of the same type that began earlier is open: then the run hands it out."""
     type = record.event_type or ""
     if any(step.event_type == type and step.seq < record.seq for step in run.stored_open.values()):
@@ -105,13 +105,13 @@ def _take(run: Run, record: StepRecord) -> EventRecord | None:
     return run.inbox.take(type)
 
 
-async def _timed_out(run: Run, record: StepRecord) -> StepEvent[Any]:
+async def _timed_out(run: Execution, record: StepRecord) -> StepEvent[Any]:
     waited = format_duration((record.ended_at or 0) - record.started_at)
     error = WorkflowTimeoutError(f"no event {record.event_type!r} came for step {record.name!r} in {waited}")
     record.state, record.error = "errored", encode_error(error)
     await run.write(record)
     if run.host.telemetry.listening:
-        run.tell(happened.WaitEnded, record, type=record.event_type or "", timed_out=True)
+        run.tell(events.WaitEnded, record, type=record.event_type or "", timed_out=True)
     raise decode_error(record.error)
 
 
