@@ -168,6 +168,39 @@ class Writing:
         await store.write(Change(pk, attempts=[failed_attempt(retry_at=99)]))
         assert await store.attempts(pk) == [failed_attempt(retry_at=99)]
 
+    async def test_an_event_that_is_given_back_is_where_it_was(self, store: Store):
+        pk = await owned_instance(store)
+        first, second = [
+            await store.send_event(WORKFLOW, "one", type="approval", payload=payload, now=20)
+            for payload in ('"a"', '"b"')
+        ]
+        await store.write(Change(pk, [wait(state="complete")], consumed=[first.event.id]))
+        await store.write(Change(pk, [wait(state="cancelled")], restored=[first.event], instance=waiting(50)))
+        [claimed] = (await store.claim([WORKFLOW], now=50, limit=1)).claimed
+        assert claimed.events == [first.event, second.event]
+
+    async def test_an_event_may_be_consumed_given_back_and_consumed_at_once(self, store: Store):
+        pk = await owned_instance(store)
+        sent = await store.send_event(WORKFLOW, "one", type="approval", payload=None, now=20)
+        changes = [
+            Change(pk, [wait(1, state="complete")], consumed=[sent.event.id]),
+            Change(pk, [wait(1, state="cancelled")], restored=[sent.event]),
+            Change(pk, [wait(2, state="complete")], consumed=[sent.event.id]),
+            Change(pk, instance=waiting(50)),
+        ]
+        await asyncio.gather(*(store.write(change) for change in changes))
+        [claimed] = (await store.claim([WORKFLOW], now=50, limit=1)).claimed
+        assert (claimed.events, [step.state for step in claimed.steps]) == ([], ["cancelled", "complete"])
+
+    async def test_the_order_of_what_the_code_heard_is_kept(self, store: Store):
+        pk = await owned_instance(store)
+        asked = do(1, asked_after=0, settlement=2, sent_after=1)
+        inner = do(2, parent=1)
+        cancelled = do(3, "cancelled", asked_after=0, cancelled_after=1)
+        await store.write(Change(pk, [do(1, "running", asked_after=0), inner, do(3, "running", asked_after=0)]))
+        await store.write(Change(pk, [asked, cancelled]))
+        assert await store.steps(pk) == [asked, inner, cancelled]
+
     async def test_a_consumed_event_is_gone_with_the_step_that_took_it(self, store: Store):
         pk = await owned_instance(store)
         first = await store.send_event(WORKFLOW, "one", type="approval", payload="1", now=20)
@@ -820,6 +853,29 @@ class RestartingFromAStep:
         assert await store.steps(pk) == steps[:3]
         await store.restart(WORKFLOW, "one", now=200, version=None, from_step=StepKey("do", "x", 1))
         assert await store.steps(pk) == steps[:2]
+
+    async def test_a_step_inside_a_step_is_no_target_and_goes_with_the_outer_one(self, store: Store):
+        pk = await owned_instance(store)
+        rows = [do(1), do(2), do(3, parent=2), do(4, parent=2), do(5)]
+        await store.write(Change(pk, rows))
+        with pytest.raises(InstanceStateError):
+            await _restart_from(store, do(3))
+        await _restart_from(store, do(5))
+        assert await store.steps(pk) == rows[:4]
+        await _restart_from(store, do(2))
+        assert await store.steps(pk) == rows[:1]
+
+    async def test_an_open_step_that_is_forgotten_takes_its_inner_steps_with_it(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1, "running"), do(2, parent=1), do(3)]))
+        await _restart_from(store, do(3))
+        assert await store.steps(pk) == []
+
+    async def test_a_history_with_gaps_no_longer_says_what_had_a_row(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1, asked_after=0, settlement=1, sent_after=0), do(2)]))
+        await _restart_from(store, do(2))
+        assert await store.steps(pk) == [do(1, asked_after=0, settlement=1)]
 
     async def test_rollback_rows_are_forgotten_wherever_they_are(self, store: Store):
         pk = await owned_instance(store)

@@ -155,6 +155,8 @@ class ModelStore:
             start, _ = self.step_places[change.pk, step.seq]
             end = self._next_position() if step.state in FINAL else None
             self.step_places[change.pk, step.seq] = (start, end)
+        for given_back in change.restored:
+            self.events.setdefault(given_back.id, (change.pk, given_back))
         for event in change.consumed:
             self.events.pop(event, None)
         if change.instance is not None:
@@ -429,11 +431,15 @@ class ModelStore:
 
     def _forget_from(self, pk: int, target: StepKey) -> None:
         steps = self._rows_of(pk)
-        found = [step.seq for step in steps if StepKey(step.kind, step.name, step.count) == target]
+        outer = [step for step in steps if step.parent is None]
+        found = [step.seq for step in outer if StepKey(step.kind, step.name, step.count) == target]
         if not found:
             raise InstanceStateError(f"no step {target}", "instance.cannot_restart")
         gone = [one.seq for one in steps if one.seq >= found[0] or one.state not in FINAL or one.kind == "rollback"]
+        gone += [one.seq for one in steps if one.parent in gone and one.seq not in gone]
         self._forget_steps(pk, gone)
+        for step in self._rows_of(pk):
+            self.step_rows[pk, step.seq] = structs.replace(step, sent_after=None)
         self.events = {key: sent for key, sent in self.events.items() if sent[0] != pk}
 
     def _forget_steps(self, pk: int, gone: Sequence[int]) -> None:

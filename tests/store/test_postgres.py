@@ -363,7 +363,7 @@ async def test_a_beat_tells_who_lapsed_what_is_due_and_what_ended(opened: Open):
 async def test_a_schema_newer_than_the_code_is_refused(opened: Open):
     store = await opened()
     await sql(store, "update everstep.schema_version set version = 99")
-    with pytest.raises(SchemaVersionError, match="version 99, newer than the 2"):
+    with pytest.raises(SchemaVersionError, match="version 99, newer than the 3"):
         await opened()
 
 
@@ -371,7 +371,7 @@ async def test_workers_that_start_at_once_migrate_once(postgres_server: Postgres
     url = postgres_server.empty_schema()
     stores = [PostgresStore(url) for _ in range(6)]
     await asyncio.gather(*(store.open() for store in stores))
-    assert await sql(stores[0], "select version from everstep.schema_version") == [(2,)]
+    assert await sql(stores[0], "select version from everstep.schema_version") == [(3,)]
     await asyncio.gather(*(store.close() for store in stores))
 
 

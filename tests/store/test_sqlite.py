@@ -515,7 +515,7 @@ class MeddlingConnection:
 # Speed that tests can see
 
 
-WIDTHS = {"create_instances": 13, "write_steps": 21, "write_attempts": 8, "write_milestones": 4, "write_instances": 9}
+WIDTHS = {"create_instances": 13, "write_steps": 26, "write_attempts": 8, "write_milestones": 4, "write_instances": 9}
 """How many columns the rows of a statement have that takes many."""
 WHOLE = {"count_instances": "SCAN instance", "next_block": "SCAN counter"}
 """What reads a whole table, and which."""

@@ -28,6 +28,11 @@ class StepRecord(Struct, gc=False):
         absolute: A sleep until a moment, which pausing does not move.
         child: The child workflow a row stands for, as `workflow/id`.
         compensable: Whether the step has a rollback handler.
+        parent: The number of the step whose function asked for this one; None for what the workflow's code asked for.
+        asked_after: The number of the last settlement that the code had heard when it asked.
+        cancelled_after: The same for when the code cancelled it.
+        settlement: The place of its end in the order in which the code hears of things, from 1.
+        sent_after: The number of the last settlement of which everything the code asked for has a row, with this one.
     """
 
     seq: int
@@ -48,6 +53,11 @@ class StepRecord(Struct, gc=False):
     config: str | None = None
     result: str | None = None
     error: str | None = None
+    parent: int | None = None
+    asked_after: int | None = None
+    cancelled_after: int | None = None
+    settlement: int | None = None
+    sent_after: int | None = None
 
     @property
     def final(self) -> bool:

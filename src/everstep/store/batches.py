@@ -15,7 +15,7 @@ from everstep.store.protocol import Change
 class Rows(Struct, gc=False, frozen=True):
     """A change as rows, made when it is queued: the records it came from go on changing.
 
-    `milestone` is what subscribers are told of a move that is not an end, and `at` when it was; an end has a position
+    `restored` are events given back. `milestone` is what subscribers are told of a move that is not an end, and `at` when it was; an end has a position
     of its own. `parent` is who is to be woken.
     """
 
@@ -28,17 +28,24 @@ class Rows(Struct, gc=False, frozen=True):
     milestone: str | None = None
     at: int | None = None
     parent: int | None = None
+    restored: Sequence[Row] = ()
 
 
 def rows_of(change: Change) -> Rows:
     """Write a change as rows."""
     pk, moved = change.pk, change.instance
     steps, attempts = rows_under(pk, change.steps), rows_under(pk, change.attempts)
+    restored = restored_rows(change) if change.restored else ()
     if moved is None:
-        return Rows(pk, steps, attempts, change.consumed, change.relaxed)
+        return Rows(pk, steps, attempts, change.consumed, change.relaxed, restored=restored)
     ends = (moved.output, moved.error, moved.ended_at, moved.expires_at, moved.rollback)
     row, milestone = (pk, moved.status, moved.due_at, *ends), _MILESTONES.get(moved.status)
-    return Rows(pk, steps, attempts, change.consumed, change.relaxed, row, milestone, moved.at, moved.parent)
+    return Rows(pk, steps, attempts, change.consumed, change.relaxed, row, milestone, moved.at, moved.parent, restored)
+
+
+def restored_rows(change: Change) -> Sequence[Row]:
+    """Write the events that a change gives back as rows."""
+    return [(one.id, change.pk, one.type, one.payload, one.created_at) for one in change.restored]
 
 
 _MILESTONES = {"waiting": "workflow_waiting", "running": "workflow_running", "paused": "workflow_paused"}
@@ -61,6 +68,7 @@ class Batches:
     def _start_anew(self) -> None:
         self._gathered = Gathered(self._positions)
         self._consumed: list[int] = []
+        self._restored: list[Row] = []
         self._instances: dict[int, Row] = {}
         self._milestones: list[Row] = []
         self._parents: set[int] = set()
@@ -75,7 +83,9 @@ class Batches:
         return statements + self._take()
 
     def _follows(self, rows: Rows) -> bool:
-        """Whether `rows` belong to an instance that was moved or woken: what comes after that is written after it."""
+        """Whether `rows` come after something that is written before them: a move, or an event given back."""
+        if rows.consumed and self._restored:
+            return True
         return rows.pk in self._instances or rows.pk in self._parents
 
     def _add(self, rows: Rows) -> None:
@@ -84,6 +94,8 @@ class Batches:
         self._gathered.add(rows.steps, rows.attempts)
         if rows.consumed:
             self._consumed += rows.consumed
+        if rows.restored:
+            self._restored += rows.restored
         if rows.instance:
             self._instances[rows.pk] = (*rows.instance, next(positions) if rows.milestone is None else None)
             if rows.parent is not None:
@@ -93,7 +105,7 @@ class Batches:
 
     def alone(self, rows: Rows) -> Statement | None:
         """Return the statement that writes `rows` where they are one step and nothing else: by itself a transaction."""
-        if rows.instance or rows.attempts or rows.consumed or len(rows.steps) != 1:
+        if rows.instance or rows.attempts or rows.consumed or rows.restored or len(rows.steps) != 1:
             return None
         return self._one_step, self._gathered.placed(rows.steps[0], next(self._positions))
 
@@ -107,6 +119,8 @@ class Batches:
             statements += [(queries["drop_chunks_of"], attempt) for attempt in attempts]
         if self._consumed:
             statements.append((queries["delete_events"], (orjson.dumps(self._consumed).decode(),)))
+        if self._restored:
+            statements.append((queries["restore_events"], (orjson.dumps(self._restored).decode(),)))
         if self._instances:
             statements += many("write_instances", list(self._instances.values()))
         if self._parents:

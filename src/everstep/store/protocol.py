@@ -100,6 +100,7 @@ class Change(Struct, gc=False):
         steps: Steps as they are now.
         attempts: Attempts that failed.
         consumed: Ids of events that a wait took.
+        restored: Events that a wait had taken and that are given back.
         instance: Where the instance is now, if that changed.
         relaxed: Whether it may be lost with the machine's power; never with the process.
     """
@@ -110,6 +111,7 @@ class Change(Struct, gc=False):
     consumed: Sequence[int] = ()
     instance: InstanceChange | None = None
     relaxed: bool = False
+    restored: Sequence[EventRecord] = ()
 
 
 class Claimed(Struct, frozen=True):

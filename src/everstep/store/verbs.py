@@ -194,7 +194,8 @@ def _forget_from(connection: Connection, instance: InstanceRecord, step: StepKey
     if not found:
         raise no_such_step(instance, step)
     connection.execute(SQL["forget_steps_from"], (instance.pk, found[0][0]))
-    _run(connection, ("forget_attempts_from", "forget_chunks_from", "forget_events"), instance.pk)
+    gone = ("forget_inner_steps", "forget_order", "forget_attempts_from", "forget_chunks_from", "forget_events")
+    _run(connection, gone, instance.pk)
 
 
 _EVERYTHING = (

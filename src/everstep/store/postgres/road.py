@@ -158,8 +158,8 @@ class Road:
             taken.append(entry)
             if verb:
                 break
-            if type(entry.operation) is Rows and entry.operation.move is not None:
-                blocked.update(keys)  # what comes after a move is written after it
+            if type(entry.operation) is Rows and (entry.operation.move is not None or entry.operation.restored):
+                blocked.update(keys)  # what comes after a move, or an event given back, is written after it
         pending.extendleft(reversed(skipped))
         if taken and type(taken[0].operation) is not Verb:
             self._groups += 1

@@ -28,12 +28,13 @@ _ATTEMPT_COLUMNS, _MOVE_COLUMNS, _NEW_COLUMNS = 8, 10, 12
 class Rows:
     """A change as rows, made when it is queued: the records it came from go on changing."""
 
-    __slots__ = ("attempts", "consumed", "move", "parent", "pk", "steps")
+    __slots__ = ("attempts", "consumed", "move", "parent", "pk", "restored", "steps")
 
     def __init__(self, change: Change) -> None:
         self.pk = pk = change.pk
         self.steps, self.attempts = rows_under(pk, change.steps), rows_under(pk, change.attempts)
         self.consumed = change.consumed
+        self.restored = [(one.id, pk, one.type, one.payload, one.created_at) for one in change.restored]
         at = change.instance
         self.move: Row | None = None
         self.parent: int | None = None
@@ -70,6 +71,7 @@ class Group:
         self._positions = itertools.count(1)
         self._gathered = Gathered(self._positions)
         self._consumed: list[Row] = []
+        self._restored: list[Row] = []
         self._moves: list[Row] = []
         self._births: list[Birth] = []
         self._parents: set[int] = set()
@@ -82,7 +84,7 @@ class Group:
     async def write(self, link: Link, shown: Pass) -> list[Any]:
         """Write the group in one statement, or in a transaction where something has to be looked at afterwards."""
         parks = any(move[1] == "waiting" for move in self._moves)
-        if not (parks or self._parents or any(not birth.new.owned for birth in self._births)):
+        if not (parks or self._restored or self._parents or any(not birth.new.owned for birth in self._births)):
             return await self._write(link, shown)
         await link.script(link.begin)
         await link.fetch(self._queries["lock_in_order"], sorted({move[0] for move in self._moves} | self._parents))
@@ -96,6 +98,9 @@ class Group:
     async def _tell(self, link: Link, shown: Pass, written: Sequence[Rows | Birth]) -> None:
         """Do what follows from what was written; what was refused has no consequences."""
         rows = [one for one in written if type(one) is Rows]
+        restored = [event for one in rows for event in one.restored]
+        if restored:
+            await link.fetch(self._queries["restore_events"], *_columns(restored, 5))
         parents = sorted({one.parent for one in rows if one.parent is not None})
         if parents:
             await link.fetch(self._queries["wake_parents"], parents)
@@ -125,6 +130,7 @@ class Group:
         self._gathered.add(rows.steps, rows.attempts)
         if rows.consumed:
             self._consumed += [(rows.pk, event) for event in rows.consumed]
+        self._restored += rows.restored
         if rows.move is not None:
             self._moves.append((*rows.move[:-1], next(self._positions), rows.move[-1]))
         if rows.parent is not None:

@@ -182,8 +182,8 @@ class Verbs:
         if not found:
             raise no_such_step(instance, step)
         await self._fetch("forget_steps_from", instance.pk, found[0][0])
-        await self._fetch("forget_attempts_from", instance.pk)
-        await self._fetch("forget_chunks_from", instance.pk)
+        for query in ("forget_inner_steps", "forget_order", "forget_attempts_from", "forget_chunks_from"):
+            await self._fetch(query, instance.pk)
         await self._fetch("forget_events", [instance.pk])
 
 

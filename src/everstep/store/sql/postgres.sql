@@ -38,8 +38,8 @@ with fence as materialized (
 ), failed as (
   insert into everstep.attempt (instance, seq, attempt, started_at, ended_at, error, retry_at, position)
   select a.instance, a.seq, a.attempt, a.started_at, a.ended_at, a.error, a.retry_at, base.at + a.position
-    from unnest($27::bigint[], $28::integer[], $29::integer[], $30::bigint[], $31::bigint[], $32::text[], $33::bigint[],
-                $34::bigint[])
+    from unnest($32::bigint[], $33::integer[], $34::integer[], $35::bigint[], $36::bigint[], $37::text[], $38::bigint[],
+                $39::bigint[])
            as a (instance, seq, attempt, started_at, ended_at, error, retry_at, position)
          join mine on mine.pk = a.instance
          cross join base
@@ -51,16 +51,16 @@ with fence as materialized (
          position = excluded.position
 ), dropped as (
   delete from everstep.chunk as c
-   using unnest($27::bigint[], $28::integer[], $29::integer[]) as a (instance, seq, attempt), mine
+   using unnest($32::bigint[], $33::integer[], $34::integer[]) as a (instance, seq, attempt), mine
    where mine.pk = a.instance and c.instance = a.instance and c.seq = a.seq and c.attempt = a.attempt
 ), consumed as (
   delete from everstep.event as e
-   using unnest($35::bigint[], $36::bigint[]) as c (instance, id), mine
+   using unnest($40::bigint[], $41::bigint[]) as c (instance, id), mine
    where mine.pk = c.instance and e.instance = c.instance and e.id = c.id
 ), move as materialized (
   select m.*
-    from unnest($37::bigint[], $38::text[], $39::bigint[], $40::text[], $41::text[], $42::bigint[], $43::bigint[],
-                $44::text[], $45::bigint[], $46::bigint[])
+    from unnest($42::bigint[], $43::text[], $44::bigint[], $45::text[], $46::text[], $47::bigint[], $48::bigint[],
+                $49::text[], $50::bigint[], $51::bigint[])
            as m (pk, status, due_at, output, error, ended_at, expires_at, rollback, position, at)
          join mine on mine.pk = m.pk
 ), moved as (
@@ -103,8 +103,8 @@ with fence as materialized (
          n.created_at,
          case when n.owned then n.created_at end,
          n.trigger, n.version, n.params, n.parent, n.tags, n.keep_success, n.keep_errors
-    from unnest($47::text[], $48::text[], $49::bigint[], $50::boolean[], $51::bigint[], $52::text[], $53::text[],
-                $54::text[], $55::bigint[], $56::text[], $57::bigint[], $58::bigint[])
+    from unnest($52::text[], $53::text[], $54::bigint[], $55::boolean[], $56::bigint[], $57::text[], $58::text[],
+                $59::text[], $60::bigint[], $61::text[], $62::bigint[], $63::bigint[])
            with ordinality
            as n (workflow, id, nonce, owned, created_at, trigger, version, params, parent, tags, keep_success,
                  keep_errors, turn)
@@ -130,7 +130,8 @@ insert into everstep.step (instance, {step}, position, ended_position)
 select s.instance, {s_step}, base.at + s.position, base.at + s.ended_position
   from unnest($6::bigint[], $7::integer[], $8::text[], $9::text[], $10::integer[], $11::text[], $12::integer[],
               $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::boolean[], $18::text[], $19::text[],
-              $20::boolean[], $21::boolean[], $22::text[], $23::text[], $24::text[], $25::bigint[], $26::bigint[])
+              $20::boolean[], $21::boolean[], $22::text[], $23::text[], $24::text[], $25::integer[], $26::integer[],
+              $27::integer[], $28::integer[], $29::integer[], $30::bigint[], $31::bigint[])
          as s (instance, {step}, position, ended_position)
        join mine on mine.pk = s.instance
        cross join base
@@ -142,6 +143,9 @@ on conflict (instance, seq) do update
        wake_at = excluded.wake_at,
        result = excluded.result,
        error = excluded.error,
+       cancelled_after = excluded.cancelled_after,
+       settlement = excluded.settlement,
+       sent_after = excluded.sent_after,
        ended_position = excluded.ended_position
 
 -- name: lock_in_order
@@ -578,12 +582,29 @@ insert into everstep.milestone (instance, position, type, at)
 values ($1, nextval('everstep.position') << 20, $2, $3)
 
 -- name: find_step
-select seq from everstep.step where instance = $1 and kind = $2 and name = $3 and count = $4
+select seq from everstep.step where instance = $1 and kind = $2 and name = $3 and count = $4 and parent is null
 
 -- name: forget_steps_from
 -- What started at the step or after it, and whatever has not ended: its timers and waits begin anew.
 delete from everstep.step
  where instance = $1 and (seq >= $2 or state not in ('complete', 'errored') or kind = 'rollback')
+
+-- name: forget_inner_steps
+-- Steps of steps that are gone.
+delete from everstep.step
+ where instance = $1 and parent is not null and parent not in (select seq from everstep.step where instance = $1)
+
+-- name: forget_order
+-- What is left of the history has gaps: a step that is missing in it is no contradiction.
+update everstep.step set sent_after = null where instance = $1
+
+-- name: restore_events
+-- Give events back that waits consumed which had been cancelled before.
+insert into everstep.event (id, instance, type, payload, created_at) overriding system value
+select e.id, e.instance, e.type, e.payload, e.created_at
+  from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[])
+         as e (id, instance, type, payload, created_at)
+on conflict (instance, id) do nothing
 
 -- name: forget_attempts_from
 delete from everstep.attempt

@@ -115,11 +115,19 @@ select pk
 update counter set block = block + 1 returning block
 
 -- name: find_step
-select seq from step where instance = ? and kind = ? and name = ? and count = ?
+select seq from step where instance = ? and kind = ? and name = ? and count = ? and parent is null
 
 -- name: forget_steps_from
 -- What started at the step or after it, and whatever has not ended: its timers and waits begin anew.
 delete from step where instance = ?1 and (seq >= ?2 or state not in ('complete', 'errored') or kind = 'rollback')
+
+-- name: forget_inner_steps
+-- Steps of steps that are gone.
+delete from step where instance = ?1 and parent is not null and parent not in (select seq from step where instance = ?1)
+
+-- name: forget_order
+-- What is left of the history has gaps: a step that is missing in it is no contradiction.
+update step set sent_after = null where instance = ?1
 
 -- name: forget_attempts_from
 delete from attempt where instance = ?1 and seq not in (select seq from step where instance = ?1)
@@ -211,6 +219,9 @@ on conflict (instance, seq) do update
        wake_at = excluded.wake_at,
        result = excluded.result,
        error = excluded.error,
+       cancelled_after = excluded.cancelled_after,
+       settlement = excluded.settlement,
+       sent_after = excluded.sent_after,
        ended_position = excluded.ended_position
 
 -- name: write_attempts
@@ -268,6 +279,11 @@ update instance
 
 -- name: delete_events
 delete from event where id in (select value from json_each(?1))
+
+-- name: restore_events
+-- Give events back that waits consumed which had been cancelled before.
+insert or ignore into event (id, instance, type, payload, created_at)
+select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 from json_each(?1)
 
 -- name: insert_event
 insert into event (instance, type, payload, created_at) values (?, ?, ?, ?) returning id
