@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
+from everstep.engine.engine import Engine
 from postgres_server import PostgresServer
 
 
@@ -34,9 +36,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _replayed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     if request.config.getoption("--replay-every-step"):
-        from engine.replaying import ReplayedSteps  # only where it is asked for
+        from engine.replaying import interrupted  # only where it is asked for
 
-        monkeypatch.setattr("everstep.engine.engine.Steps", ReplayedSteps)
+        monkeypatch.setattr("everstep.embedded.Engine", partial(Engine, interrupt=interrupted))
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,7 @@ NAMES = [
     "WaitingFor",
     "WorkerEntrypoint",
     "Workflow",
+    "WorkflowCodeError",
     "WorkflowEntrypoint",
     "WorkflowEvent",
     "WorkflowInstance",

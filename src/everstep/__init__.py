@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         StoredValueError,
         StoreError,
         ValueTooLargeError,
+        WorkflowCodeError,
         WorkflowNotFoundError,
         WorkflowTimeoutError,
     )
@@ -117,6 +118,7 @@ __all__ = [
     "WaitingFor",
     "WorkerEntrypoint",
     "Workflow",
+    "WorkflowCodeError",
     "WorkflowEntrypoint",
     "WorkflowEvent",
     "WorkflowInstance",
@@ -141,7 +143,7 @@ _HOMES = {
         "InstanceTerminatedError InvalidNameError InvalidOptionError InvalidParamsError NonDeterminismError "
         "NonRetryableError NotSerializableError RetryDelayError RollbackInProgressError "
         "RollbackMissingError StepError StepLimitError StorageLimitError StoreError StoredValueError "
-        "ValueTooLargeError WorkflowNotFoundError WorkflowTimeoutError"
+        "ValueTooLargeError WorkflowCodeError WorkflowNotFoundError WorkflowTimeoutError"
     ),
     "everstep.core.step_config": "Retries RetriesDict StepConfig StepConfigDict",
     "everstep.core.types": (

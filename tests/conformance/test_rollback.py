@@ -213,11 +213,12 @@ async def test_parallel_steps_are_rolled_back_one_by_one_in_reverse_start_order(
         await asyncio.sleep(0)
         log.append(f"{rb.ctx.step.name} ends")
 
+    gates = [Gate(), Gate()]
+    asyncio.get_running_loop().call_later(0.001, gates[1].open)
+    asyncio.get_running_loop().call_later(0.005, gates[0].open)
+
     @flow
     async def shop(event, step):
-        gates = [Gate(), Gate()]
-        asyncio.get_running_loop().call_later(0.001, gates[1].open)
-        asyncio.get_running_loop().call_later(0.005, gates[0].open)
         await asyncio.gather(*(step.do(f"s{n}", {"rollback": rollback}, gate) for n, gate in enumerate(gates)))
         raise LookupError
 

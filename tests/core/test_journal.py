@@ -1,27 +1,31 @@
-"""What one instance has done so far, and which step its code asks for next."""
+"""What one instance has done so far, by identity, and how often its code has asked for each name."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from msgspec import Struct
 
-from everstep.core.journal import Journal, Kind, StepRecord
+from everstep.core.journal import Journal, Kind, StepRecord, key_of
 
-ASKED = st.lists(st.tuples(st.sampled_from(["do", "sleep", "wait"]), st.sampled_from(["a", "b", "c"])), max_size=30)
+
+class Asked(Struct):
+    kind: Kind
+    name: str
+    count: int
+    asked_after: int = 0
 
 
 def ask(journal: Journal, kind: Kind, name: str) -> StepRecord:
-    return journal.find(kind, name) or journal.begin(kind, name, now=1_000)
+    return journal.begin(Asked(kind, name, journal.count_call(kind, name)), now=1_000)
 
 
-def test_a_step_asked_for_the_first_time_is_not_found() -> None:
-    assert Journal().find("do", "charge") is None
+def test_a_step_that_has_no_row_is_not_found() -> None:
+    assert Journal().get("do", "charge", 1) is None
 
 
 def test_a_begun_step_is_running_since_now_and_has_made_no_attempt() -> None:
-    step = Journal().begin("do", "charge", now=1_000)
-    assert step == StepRecord(1, "do", "charge", 1, "running", attempt=0, started_at=1_000)
+    step = Journal().begin(Asked("do", "charge", 1, asked_after=3), now=1_000)
+    assert step == StepRecord(1, "do", "charge", 1, "running", attempt=0, started_at=1_000, asked_after=3)
 
 
 def test_the_same_name_asked_for_again_is_the_next_of_its_count() -> None:
@@ -35,6 +39,11 @@ def test_each_name_and_each_kind_is_counted_by_itself() -> None:
     assert [ask(journal, kind, name).count for kind, name in asked] == [1, 1, 1, 1, 2]
 
 
+def test_rows_of_an_earlier_activation_do_not_count_as_asked_for() -> None:
+    journal = Journal([StepRecord(1, "do", "charge", 1, "complete")])
+    assert journal.count_call("do", "charge") == 1
+
+
 def test_steps_are_numbered_in_the_order_in_which_they_begin() -> None:
     journal = Journal()
     assert [ask(journal, "do", name).seq for name in ("a", "b", "a")] == [1, 2, 3]
@@ -42,26 +51,33 @@ def test_steps_are_numbered_in_the_order_in_which_they_begin() -> None:
 
 def test_a_recorded_step_is_found_as_it_was_recorded() -> None:
     recorded = StepRecord(1, "do", "charge", 1, "complete", result="5")
-    assert Journal([recorded]).find("do", "charge") is recorded
+    assert Journal([recorded]).get("do", "charge", 1) is recorded
 
 
-def test_a_recorded_step_is_found_only_once_a_life() -> None:
-    journal = Journal([StepRecord(1, "do", "charge", 1, "complete")])
-    journal.find("do", "charge")
-    assert journal.find("do", "charge") is None
+def test_a_step_inside_a_step_is_found_only_within_it() -> None:
+    outer, inner = StepRecord(1, "do", "a", 1, "running"), StepRecord(2, "do", "a", 1, "complete", parent=1)
+    journal = Journal([outer, inner])
+    assert journal.get("do", "a", 1) is outer
+    assert journal.get("do", "a", 1, parent=1) is inner
+    assert journal.get("do", "a", 1, parent=2) is None
 
 
-def test_looking_for_a_step_that_is_not_there_changes_nothing() -> None:
-    journal = Journal()
-    journal.find("do", "charge")
-    journal.find("do", "charge")
-    assert (journal.begin("do", "charge", now=0).count, len(journal)) == (1, 1)
+def test_identities_with_spaces_and_numbers_in_their_names_are_apart() -> None:
+    keys = [key_of("do", "1 do x", 1), key_of("do", "x", 1, 1), key_of("do", "do x", 1), key_of("do", "x 1", 1)]
+    assert len(set(keys)) == len(keys)
 
 
 def test_new_steps_go_on_after_the_highest_recorded_number() -> None:
     journal = Journal([StepRecord(7, "do", "b", 1, "complete"), StepRecord(3, "do", "a", 1, "complete")])
     assert journal.last_seq == 7
-    assert journal.begin("do", "c", now=0).seq == 8
+    assert ask(journal, "do", "c").seq == 8
+
+
+def test_a_row_by_its_identity_is_begun_once() -> None:
+    journal = Journal()
+    handler = journal.get_or_begin("rollback", "a", 1, 1_000)
+    assert journal.get_or_begin("rollback", "a", 1, 2_000) is handler
+    assert (len(journal), handler.started_at) == (1, 1_000)
 
 
 def test_steps_are_listed_in_the_order_in_which_they_began() -> None:
@@ -71,7 +87,7 @@ def test_steps_are_listed_in_the_order_in_which_they_began() -> None:
 
 def test_the_length_is_the_number_of_steps_begun() -> None:
     journal = Journal([StepRecord(1, "do", "a", 1, "complete")])
-    journal.begin("sleep", "nap", now=0)
+    journal.begin(Asked("sleep", "nap", 1), now=0)
     assert len(journal) == 2
 
 
@@ -81,22 +97,3 @@ def test_the_length_is_the_number_of_steps_begun() -> None:
 )
 def test_a_step_is_final_once_it_is_complete_or_errored(state: str, final: bool) -> None:
     assert StepRecord(1, "do", "a", 1, state).final is final  # type: ignore[arg-type]
-
-
-@given(ASKED)
-def test_code_that_asks_in_the_same_order_finds_all_its_steps_again(asked: list[tuple[Kind, str]]) -> None:
-    first = Journal()
-    begun = [ask(first, kind, name) for kind, name in asked]
-    second = Journal(first.steps())
-    assert [second.find(kind, name) for kind, name in asked] == begun
-
-
-@given(ASKED, st.randoms())
-def test_branches_find_their_steps_again_in_whichever_order_they_run(asked: list[tuple[Kind, str]], random) -> None:
-    first = Journal()
-    begun = {(step.kind, step.name, step.count) for step in (ask(first, kind, name) for kind, name in asked)}
-    second = Journal(first.steps())
-    random.shuffle(asked)
-    found = [second.find(kind, name) for kind, name in asked]
-    assert {(step.kind, step.name, step.count) for step in found if step is not None} == begun
-    assert len(second) == len(asked)

@@ -74,7 +74,7 @@ async def running(disk: Path, unheard: list[dict[str, Any]], request: pytest.Fix
         return machine
 
     yield boot
-    for machine in machines:
+    for machine in reversed(machines):
         await machine.stop()
         await machine.clock.close()
 

@@ -122,14 +122,14 @@ async def test_the_id_of_a_deleted_instance_can_be_used_again(running):
 async def test_deletion_while_the_instance_is_being_claimed_leaves_nothing(running, turns):
     machine = await running(sleeper, options=EngineOptions(resident=0, drain_ms=0))
     instance = await machine.create(sleeper)
-    moving = asyncio.ensure_future(machine.advance("1 hour", until=lambda: bool(machine.engine._runs)))
+    moving = asyncio.ensure_future(machine.advance("1 hour", until=lambda: bool(machine.engine.cache.all())))
     for _ in range(turns):
         await asyncio.sleep(0)
     await asyncio.gather(instance.delete(), instance.delete(), return_exceptions=True)
     await moving
     await machine.advance("2 hours")
     assert rows(machine) == {}
-    assert not machine.engine._runs
+    assert not machine.engine.cache.all()
 
 
 @pytest.mark.parametrize("where", ["code", "step", "branch"])

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
+from everstep.engine.engine import Engine
 from everstep.engine.runtime.clock import Alarm
 
-from .replaying import ReplayedSteps
+from .replaying import interrupted
 from .virtual import START_MS, VirtualClock, flow
 
 
 @pytest.mark.residency
 async def test_with_replay_after_every_step_the_code_runs_once_more_for_each(running, monkeypatch):
-    monkeypatch.setattr("everstep.engine.engine.Steps", ReplayedSteps)
+    monkeypatch.setattr("everstep.embedded.Engine", partial(Engine, interrupt=interrupted))
     lives, calls = [], []
 
     @flow

@@ -126,7 +126,7 @@ class VirtualClock:
                 self._poll.cancel()
 
     def _attempts_run(self) -> bool:
-        return self._engine is not None and any(run.active for run in self._engine._runs.values())
+        return self._engine is not None and any(one.active for one in self._engine.cache.all())
 
     async def _settle(self) -> None:
         patience = time.monotonic() + _PATIENCE_SECONDS
@@ -294,16 +294,12 @@ class Machine:
         rest._exit_callbacks.pop()  # type: ignore[attr-defined]  # engine.stop; what is left closes the file
         if engine.lease is not None:
             engine.lease._task.cancel()
-        engine._draining = True  # what a claim under way brings is not taken up
+        engine.slots.closed = True  # what a claim under way brings is not taken up
         engine.dispatcher.stop()
         engine.start_recorder.stop()
         self._lose_unwritten(engine)
-        tasks = [run.task for run in engine._runs.values() if run.task is not None]
-        for pk in list(engine._runs):
-            engine.evict(pk)
-        await self.clock.settle()
-        for task in tasks:
-            task.cancel()
+        for execution in engine.cache.all():
+            engine.evict(execution.pk)
         await self.clock.settle()
         self.clock.detach()
         engine.attempts.close()
@@ -377,7 +373,7 @@ class Machine:
         """Whether an instance's coroutine is alive."""
         found = await self.engine.store.find(instance._workflow, instance.id)
         assert found is not None
-        return self.engine.cached(found.pk) is not None
+        return self.engine.cache.get(found.pk) is not None
 
 
 async def _rows(store: Any, sql: str) -> list[tuple[Any, ...]]:

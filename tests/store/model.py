@@ -39,7 +39,10 @@ from everstep.store.protocol import (
 ENDED = ("complete", "errored", "terminated")
 OPEN = ("running", "retrying", "waiting")
 FINAL = ("complete", "errored")
-CHANGES_OF_A_STEP = ("state", "attempt", "attempt_at", "ended_at", "wake_at", "result", "error")
+CHANGES_OF_A_STEP = (
+    *("state", "attempt", "attempt_at", "ended_at", "wake_at", "result", "error"),
+    *("cancelled_after", "settlement", "sent_after"),
+)
 
 
 class ModelStore:

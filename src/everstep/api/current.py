@@ -22,6 +22,24 @@ class Place:
         self.over = over
         self.outer = innermost()
 
+    @property
+    def kind(self) -> str:
+        """What the row is."""
+        kind: str = self.record.kind
+        return kind
+
+    @property
+    def name(self) -> str:
+        """What the code calls it."""
+        name: str = self.record.name
+        return name
+
+    @property
+    def count(self) -> int:
+        """How many times its name came."""
+        count: int = self.record.count
+        return count
+
     def context(self) -> StepContext:
         """Return what the function of the step may know of the attempt."""
         raise NotImplementedError

@@ -11,7 +11,7 @@ from typing import Any
 
 from everstep.api.control import Retention
 from everstep.control.health import Health, health_of
-from everstep.control.lifecycle import LifecycleOperations, shielded
+from everstep.control.lifecycle import LifecycleOperations, asked_outside, shielded
 from everstep.control.metrics import Metrics, metrics_of
 from everstep.control.status import instance_status
 from everstep.control.subscription import check_subscription, follow
@@ -20,12 +20,14 @@ from everstep.core.durations import format_duration
 from everstep.core.errors import (
     InstanceExistsError,
     InstanceTerminatedError,
+    WorkflowCodeError,
     WorkflowTimeoutError,
 )
 from everstep.core.names import check_event_type, check_instance_id, time_ordered_id
 from everstep.core.stored_error import decode_error
 from everstep.core.suggest import did_you_mean
 from everstep.core.types import STATUSES, InstanceLink, InstanceStatus, SubscriptionEvent
+from everstep.engine.execution.workflow_loop import running_workflow_loop
 from everstep.engine.runtime.clock import Alarm
 from everstep.engine.runtime.params import checked_tags, encoded_params, retention_ms
 from everstep.engine.runtime.registry import WorkflowRegistry
@@ -36,6 +38,7 @@ from everstep.telemetry import events
 class LocalControl(LifecycleOperations):
     """A `Control` over an engine in this process."""
 
+    @asked_outside
     async def create(
         self,
         workflow: str,
@@ -82,14 +85,16 @@ class LocalControl(LifecycleOperations):
         retention_ms(retention, self._engine.registry[workflow])
         checked_tags(tags)
 
+    @asked_outside
     async def check_exists(self, workflow: str, id: str) -> None:
         await self._existing(workflow, id)
 
+    @asked_outside
     async def status(self, workflow: str, id: str, *, steps: bool = False) -> InstanceStatus:
         engine = self._engine
         instance = await self._existing(workflow, id)
-        run = engine.cached(instance.pk)
-        recorded = run.journal.steps() if run is not None else await engine.store.steps(instance.pk)
+        execution = engine.cache.get(instance.pk)
+        recorded = execution.journal.journal.steps() if execution is not None else await engine.store.steps(instance.pk)
         attempts = await engine.store.attempts(instance.pk) if steps else None
         parent = None if instance.parent is None else await engine.store.by_pk(instance.parent)
         described = partial(instance_status, instance, now=engine.clock.now(), parent=parent)
@@ -99,10 +104,12 @@ class LocalControl(LifecycleOperations):
         # the steps of an instance in memory go on changing.
         return await asyncio.to_thread(described, [copy.copy(step) for step in recorded], attempts)
 
+    @asked_outside
     async def describe(self, workflow: str, id: str) -> tuple[InstanceRecord, InstanceStatus]:
         """Return an instance with every step, for those who show it."""
         return await self._existing(workflow, id), await self.status(workflow, id, steps=True)
 
+    @asked_outside
     async def records(
         self, workflow: str, *, status: str | None = None, limit: int = 25, cursor: int | None = None
     ) -> list[InstanceRecord]:
@@ -110,6 +117,7 @@ class LocalControl(LifecycleOperations):
         self._engine.registry[workflow]
         return await self._engine.store.page(workflow, status=status, limit=limit, cursor=cursor)
 
+    @asked_outside
     async def page(
         self, workflow: str, *, status: str | None, tag: str | None, limit: int, cursor: str | None
     ) -> tuple[list[str], str | None]:
@@ -131,23 +139,26 @@ class LocalControl(LifecycleOperations):
         parent = None if instance.parent is None else await self._engine.store.by_pk(instance.parent)
         return None if parent is None else InstanceLink(parent.workflow, parent.id)
 
+    @asked_outside
     async def counts(self) -> dict[str, dict[str, int]]:
         """Return how many instances of each workflow are in each status."""
         return await self._engine.store.counts()
 
+    @asked_outside
     async def metrics(self) -> Metrics:
         """Return how busy the engine is, beside its limits."""
         return await metrics_of(self._engine)
 
     @property
     def registry(self) -> WorkflowRegistry:
-        """The workflows that run here."""
+        """The workflows that execution here."""
         return self._engine.registry
 
+    @asked_outside
     async def result(self, workflow: str, id: str, timeout_ms: int | None) -> Any:
         engine = self._engine
         deadline = None if timeout_ms is None else engine.clock.now() + timeout_ms
-        pk = engine.pk_of(workflow, id)  # what is in memory has not ended
+        pk = engine.cache.pk_of(workflow, id)  # what is in memory has not ended
         ended: InstanceRecord | InstanceChange | None = None if pk is None else await self._end_of(pk, deadline)
         while ended is None:
             instance = await self._existing(workflow, id)
@@ -165,6 +176,11 @@ class LocalControl(LifecycleOperations):
     async def subscribe(
         self, workflow: str, id: str, *, cursor: int = 0, filter: Collection[str] | None = None
     ) -> AsyncIterator[SubscriptionEvent]:
+        if running_workflow_loop() is not None:
+            raise WorkflowCodeError(
+                "subscribe() was called by a workflow's code outside of a step: what comes would not be recorded; call it "
+                "in the function of a step, or wait for an event"
+            )
         check_subscription(cursor, filter)
         instance = await self._existing(workflow, id)
         async for event in follow(self._engine, instance, cursor, filter):
@@ -181,12 +197,12 @@ class LocalControl(LifecycleOperations):
             engine.telemetry.emit(
                 events.EventSent(workflow=workflow, instance_id=id, at=sent.event.created_at, type=type)
             )
-        run = engine.cached(sent.pk)
-        if run is not None and engine.may_go_on(run):
-            if engine.lease is not None and sent.before is not None and not run.inbox.has_heard_of(sent.before):
+        execution = engine.cache.get(sent.pk)
+        if execution is not None and engine.may_go_on(execution):
+            if engine.lease is not None and sent.before is not None and not execution.waits.inbox.has_seen(sent.before):
                 await engine.lease.reconcile(sent.pk)  # another worker sent one before: they are taken in their order
             else:
-                run.deliver(sent.event)
+                execution.deliver(sent.event)
         else:
             engine.dispatcher.claim_soon()
 

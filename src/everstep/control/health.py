@@ -50,4 +50,4 @@ def health_of(engine: Engine) -> Health:
         standing = WorkerHealth(store.worker, store.epoch or 0, lease_ms, left_ms, store.lanes or 0)
         if left_ms < 0 and trouble is None:
             trouble = "the beat stands still: others may take this worker's instances over"
-    return Health(trouble is None, trouble, store.kind, len(engine.runs()), standing)
+    return Health(trouble is None, trouble, store.kind, len(engine.cache.all()), standing)

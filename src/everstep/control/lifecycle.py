@@ -20,6 +20,7 @@ from everstep.core.names import check_instance_id, check_step_name
 from everstep.core.stored_error import encode_error
 from everstep.engine.engine import Engine
 from everstep.engine.execution.branches import running_instance
+from everstep.engine.execution.workflow_loop import running_workflow_loop
 from everstep.engine.runtime.params import options_of_an_instance
 from everstep.engine.steps.rollback import TERMINATED
 from everstep.store.protocol import (
@@ -44,6 +45,8 @@ def shielded(operation: Operation) -> Operation:
 
     @functools.wraps(operation)
     async def whole(*args: Any, **kwargs: Any) -> Any:
+        if (loop := running_workflow_loop()) is not None:  # asked for by a workflow's code, outside of a step
+            return await loop.mirror(loop.run_outside(lambda: whole(*args, **kwargs)))
         task = asyncio.ensure_future(_or_reload(operation, *args, **kwargs))
         _under_way.add(task)
         task.add_done_callback(_under_way.discard)
@@ -62,6 +65,18 @@ async def _or_reload(
         if args:  # an id; one that is created is looked after by the engine
             await control._engine.reload_uncertain(workflow, args[0])  # noqa: SLF001  # half of the class below
         raise
+
+
+def asked_outside(operation: Operation) -> Operation:
+    """Carry an operation out on the application's loop, where a workflow's code asks for it outside of a step."""
+
+    @functools.wraps(operation)
+    async def carried_out(*args: Any, **kwargs: Any) -> Any:
+        if (loop := running_workflow_loop()) is not None:
+            return await loop.mirror(loop.run_outside(lambda: operation(*args, **kwargs)))
+        return await operation(*args, **kwargs)
+
+    return cast("Operation", carried_out)
 
 
 _under_way: set[asyncio.Future[Any]] = set()
@@ -99,9 +114,9 @@ class LifecycleOperations:
             if done.before != "paused":
                 self._notify(events.InstancePaused, workflow, id, done.pk)
             return
-        run = engine.cached(done.pk)
-        if run is not None and run.paused_since is None:
-            run.pause(now, lambda: self._finish_pause(done, workflow, id))
+        execution = engine.cache.get(done.pk)
+        if execution is not None and execution.pause.since is None:
+            execution.pause.ask(now, lambda: self._finish_pause(done, workflow, id))
 
     @shielded
     async def resume(self, workflow: str, id: str) -> None:
@@ -122,9 +137,9 @@ class LifecycleOperations:
             engine.dispatcher.claim_soon()
         elif done.before == "waitingForPause":
             self._notify(events.InstanceResumed, workflow, id, done.pk)
-            run = engine.cached(done.pk)
-            if run is not None:
-                run.unpause(now)
+            execution = engine.cache.get(done.pk)
+            if execution is not None:
+                execution.pause.take_back(now)
             else:
                 # It was put away for the pause while the resume was on its way to disk: nobody has it, so it is due.
                 with contextlib.suppress(InstanceLostError):  # somebody else has moved it since
@@ -138,7 +153,7 @@ class LifecycleOperations:
         if handlers and await self._rolls_back(instance):
             _suspend_if_self(instance.pk)
             return
-        if instance.status == "terminated" and len(await self._members_of(instance)) > 1:
+        if instance.status == "terminated" and await self._children(instance):
             await self._terminate_new_descendants(instance, now)  # whoever terminated it did not come that far
             return
         try:
@@ -181,38 +196,38 @@ class LifecycleOperations:
 
     async def _terminate_new_descendants(self, instance: InstanceRecord, now: int) -> None:
         """End what the children of an instance that is over began before they were ended themselves."""
-        while late := (await self._members_of(instance))[1:]:
+        while late := await self._children(instance):
             await self._end_all(late, now, children_only=True)
 
     async def _has_rollbacks(self, instance: InstanceRecord) -> bool:
-        run = self._engine.cached(instance.pk)
-        if run is None:
+        execution = self._engine.cache.get(instance.pk)
+        if execution is None:
             return any(step.compensable for step in await self._engine.store.steps(instance.pk))
-        compensable = [step for step in run.journal.steps() if step.compensable]
-        for step in compensable:  # of those in flight some are not on disk yet
-            if not step.final and not run.evicted:
-                run.write_soon(step)
+        compensable = [step for step in execution.journal.journal.steps() if step.compensable]
+        if compensable and not execution.phase.over:  # of those in flight some are not on disk yet
+            execution.journal.flush_rows()
         return bool(compensable)
 
     async def _rolls_back(self, instance: InstanceRecord) -> bool:
         """Whether the instance is being rolled back already, or was just asked to be."""
         if instance.pk in self._beginning_rollback:
             return True
-        run = self._engine.cached(instance.pk)
-        steps = await self._engine.store.steps(instance.pk) if run is None else run.journal.steps()
+        execution = self._engine.cache.get(instance.pk)
+        steps = await self._engine.store.steps(instance.pk) if execution is None else execution.journal.journal.steps()
         return any(step.kind == "rollback" for step in steps)
 
     async def _members(self, workflow: str, id: str) -> list[tuple[str, str]]:
         """Return an instance and its children that have not ended, and theirs: what is done to it reaches them."""
         instance = await self._existing(workflow, id)
-        return [(workflow, id)] if instance.ended else await self._members_of(instance)
+        return [(workflow, id), *([] if instance.ended else await self._children(instance))]
 
-    async def _members_of(self, instance: InstanceRecord) -> list[tuple[str, str]]:
+    async def _children(self, instance: InstanceRecord) -> list[tuple[str, str]]:
+        """Return the children of an instance that have not ended, and theirs."""
         await self._engine.creator.wait_children_created(instance.pk)
         family = await self._engine.store.family(instance.pk)
         for one in family:
             await self._engine.creator.wait_created(one.workflow, one.id)
-        return [(instance.workflow, instance.id), *((one.workflow, one.id) for one in family if not one.ended)]
+        return [(one.workflow, one.id) for one in family if not one.ended]
 
     async def _for_all(
         self,

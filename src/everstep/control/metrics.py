@@ -37,8 +37,8 @@ async def metrics_of(engine: Engine) -> Metrics:
     """Look at an engine as it is now, and ask the store how many instances are due."""
     options = engine.options
     seen = Metrics(
-        running=Load(options.running - engine.free_slots_total, options.running),
-        resident=Load(engine.parked_count, options.resident),
+        running=Load(options.running - engine.slots.free_total, options.running),
+        resident=Load(engine.cache.parked, options.resident),
         creating=engine.creator.load,
         threads=engine.attempts.load,
     )

@@ -21,7 +21,14 @@ from everstep.engine.steps.rollback import decoded
 from everstep.store.protocol import InstanceRecord
 
 REDACTED = "[REDACTED]"
-_TYPES = {"do": "do", "sleep": "sleep", "wait": "waitForEvent", "child": "workflow", "rollback": "rollback"}
+_TYPES = {
+    "do": "do",
+    "sleep": "sleep",
+    "wait": "waitForEvent",
+    "child": "workflow",
+    "rollback": "rollback",
+    "timer": "timer",
+}
 
 
 def instance_status(

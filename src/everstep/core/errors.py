@@ -24,6 +24,7 @@
     ├── EngineStoppedError                 engine.stopped             result() of an instance whose engine stopped here
     ├── WorkflowNotFoundError              workflow.not_found
     ├── NonDeterminismError                instance.non_determinism
+    ├── WorkflowCodeError                  instance.code              `run` does what a workflow's code cannot
     ├── ConfigError                        config.invalid             one message, no traceback
     └── StoreError                         store.failed
         ├── DatabaseInUseError             store.in_use
@@ -209,6 +210,12 @@ class NonDeterminismError(EverstepError):
     """The code took another path than the one recorded; nothing new was run."""
 
     code = "instance.non_determinism"
+
+
+class WorkflowCodeError(EverstepError):
+    """A workflow's code does what cannot work outside of a step; the message names the line and the cure."""
+
+    code = "instance.code"
 
 
 class ConfigError(EverstepError):

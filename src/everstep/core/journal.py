@@ -1,16 +1,18 @@
 """What one instance has done so far: its recorded steps, and which one the code asks for next.
 
-A step's identity is its kind, its name and how many times that name came before. Pure data: nothing is read or written.
+A step's identity is its kind, its name and how many times that name came before; a step that another step's function
+asked for belongs to that one, and its name is counted within it. Pure data: nothing is read or written.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
-Kind: TypeAlias = Literal["do", "sleep", "wait", "child", "rollback", "value"]
-"""What a row of the journal is: a step, a child workflow, a rollback handler, or a value such as the time of day."""
+Kind: TypeAlias = Literal["do", "sleep", "wait", "child", "rollback", "value", "timer"]
+"""What a row of the journal is: a step, a sleep, a wait for an event, a child workflow, a rollback handler, a value such
+as the time of day, or a timer of asyncio."""
 StepState: TypeAlias = Literal["running", "retrying", "waiting", "complete", "errored", "cancelled"]
 
 FINAL: frozenset[str] = frozenset({"complete", "errored"})
@@ -76,13 +78,34 @@ class AttemptRecord(Struct, gc=False):
     retry_at: int | None = None
 
 
+class AskedStep(Protocol):
+    """A call of the workflow's code, as far as its row is concerned."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it is."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What the code calls it."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many times its name came."""
+        ...
+
+    @property
+    def asked_after(self) -> int:
+        """The number of the last settlement that the code had heard when it asked."""
+        ...
+
+
 class Journal:
-    """The recorded steps of one instance, and which of them its code has asked for in this life.
+    """The rows of one instance, by identity, and how often its code has asked for each name."""
 
-    The code asks in its own order: `find` the step it asks for next, and `begin` it if there is none.
-    """
-
-    __slots__ = ("_cancelled", "_counts", "_steps", "_unasked", "last_seq")
+    __slots__ = ("_counts", "_steps", "last_seq")
 
     def __init__(self, steps: list[StepRecord] | None = None) -> None:
         # Keys are texts, which the garbage collector need not look at: there are two for every step in memory. No kind
@@ -91,61 +114,35 @@ class Journal:
         self._counts: dict[str, int] = {}
         self.last_seq = 0
         for step in steps or ():
-            self._steps[key_of(step.kind, step.name, step.count)] = step
+            self._steps[key_of(step.kind, step.name, step.count, step.parent)] = step
             self.last_seq = max(self.last_seq, step.seq)
-        earlier = {key: step for key, step in self._steps.items() if step.kind != "rollback"}
-        self._unasked = {key: step for key, step in earlier.items() if step.state != "cancelled"}
-        self._cancelled = {key: step for key, step in earlier.items() if step.state == "cancelled"}
 
-    def find(self, kind: Kind, name: str) -> StepRecord | None:
-        """Return the step the code asks for next under this name, if it has begun before."""
-        if not (self._unasked or self._cancelled):
-            return None
-        count = self.next_count(kind, name)
-        key = key_of(kind, name, count)
-        record = self._steps.get(key)
-        if record is not None:
-            self._counts[kind + name] = count
-            self._unasked.pop(key, None)
-            self._cancelled.pop(key, None)
+    def count_call(self, kind: Kind, name: str) -> int:
+        """Count a call of the code; return how many times its name has come."""
+        counts, key = self._counts, kind + name
+        count = counts[key] = counts.get(key, 0) + 1
+        return count
+
+    def begin(self, call: AskedStep, now: int) -> StepRecord:
+        """Begin the row of a call that has none."""
+        self.last_seq += 1
+        record = StepRecord(
+            self.last_seq, call.kind, call.name, call.count, "running", started_at=now, asked_after=call.asked_after
+        )
+        self._steps[key_of(call.kind, call.name, call.count)] = record
         return record
 
-    def next_count(self, kind: Kind, name: str) -> int:
-        """Return how many times a name will have come with the next step of that name."""
-        return self._counts.get(kind + name, 0) + 1
+    def get(self, kind: Kind, name: str, count: int, parent: int | None = None) -> StepRecord | None:
+        """Return a row by its whole identity."""
+        return self._steps.get(key_of(kind, name, count, parent))
 
-    def row(self, kind: Kind, name: str, count: int) -> StepRecord | None:
-        """Return a row by its whole identity, without asking for it."""
-        return self._steps.get(key_of(kind, name, count))
-
-    def place(self, kind: Kind, name: str, count: int, now: int) -> StepRecord:
+    def get_or_begin(self, kind: Kind, name: str, count: int, now: int, parent: int | None = None) -> StepRecord:
         """Return a row by its whole identity, begun if there is none."""
-        record = self.row(kind, name, count)
+        record = self.get(kind, name, count, parent)
         if record is None:
             self.last_seq += 1
-            record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now)
-            self._steps[key_of(kind, name, count)] = record
-        return record
-
-    @property
-    def replayed(self) -> bool:
-        """Whether the code has asked for every recorded step in this life."""
-        return not self._unasked
-
-    def unasked(self) -> StepRecord | None:
-        """Return the earliest recorded step that the code has not asked for in this life, if there is one."""
-        return next(iter(self._unasked.values()), None)
-
-    def asked(self, step: StepRecord) -> bool:
-        """Whether the code has asked for a step in this life."""
-        return key_of(step.kind, step.name, step.count) not in self._unasked
-
-    def begin(self, kind: Kind, name: str, now: int) -> StepRecord:
-        """Begin the step that `find` did not find."""
-        count = self._counts[kind + name] = self.next_count(kind, name)
-        self.last_seq += 1
-        record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now)
-        self._steps[key_of(kind, name, count)] = record
+            record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now, parent=parent)
+            self._steps[key_of(kind, name, count, parent)] = record
         return record
 
     def steps(self) -> list[StepRecord]:
@@ -156,6 +153,10 @@ class Journal:
         return len(self._steps)
 
 
-def key_of(kind: Kind, name: str, count: int) -> str:
-    """Write a step's identity as one text. The first word is the kind, which has no spaces, and the last the count."""
-    return f"{kind} {name} {count}"
+def key_of(kind: Kind, name: str, count: int, parent: int | None = None) -> str:
+    """Write a step's identity as one text.
+
+    The first word is the kind, which has no spaces, and the last the count; a step of another step begins with that
+    one's number.
+    """
+    return f"{kind} {name} {count}" if parent is None else f"{parent} {kind} {name} {count}"

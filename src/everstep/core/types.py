@@ -26,7 +26,7 @@ Durability: TypeAlias = Literal["full", "relaxed"]
 
 DURABILITIES: tuple[str, ...] = get_args(Durability)
 
-StepType: TypeAlias = Literal["do", "sleep", "waitForEvent", "workflow", "rollback"]
+StepType: TypeAlias = Literal["do", "sleep", "waitForEvent", "workflow", "rollback", "timer"]
 StepStatus: TypeAlias = Literal["running", "retrying", "waiting", "complete", "errored", "cancelled"]
 
 PayloadT = TypeVar("PayloadT", default=Any)
@@ -135,9 +135,9 @@ class ErrorInfo(View, frozen=True):
 
 
 class WaitingFor(View, frozen=True):
-    """What an instance waits for: a sleep's end, an event of a `type`, a step's next attempt or a child workflow."""
+    """What an instance waits for: a sleep, an event of a `type`, a step's next attempt, a child, a timer of asyncio."""
 
-    kind: Literal["sleep", "event", "retry", "workflow"]
+    kind: Literal["sleep", "event", "retry", "workflow", "timer"]
     step: str
     type: str | None = None
 

@@ -15,8 +15,8 @@ from everstep.store.protocol import Change
 class Rows(Struct, gc=False, frozen=True):
     """A change as rows, made when it is queued: the records it came from go on changing.
 
-    `restored` are events given back. `milestone` is what subscribers are told of a move that is not an end, and `at` when it was; an end has a position
-    of its own. `parent` is who is to be woken.
+    `restored` are events given back. `milestone` is what subscribers are told of a move that is not an end, and `at`
+    when it was; an end has a position of its own. `parent` is who is to be woken.
     """
 
     pk: int

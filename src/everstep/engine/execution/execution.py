@@ -1,69 +1,71 @@
-"""One instance in memory: its coroutine, what its branches wait for, and how it is parked, woken and put away.
+"""One instance in memory: its code on an event loop of its own, what it has asked for, and how it goes on.
 
-Decides nothing about steps (`step_runner.py`) and finds no instances (`dispatcher.py`).
+The code hears of one settlement at a time, in the recorded order, and of the next when it is at rest: in its first
+activation and in every replay by the same few lines (`_run_to_rest`). See docs/design/exact-replay.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackInProgressError, Suspended
-from everstep.core.journal import AttemptRecord, Journal, StepRecord
-from everstep.engine.execution.branches import NEVER, Compensation, Inbox, Wait, hush, position_of
-from everstep.engine.execution.stream_summary import stored_bytes
-from everstep.engine.execution.unrecorded_crashes import NO_CUTS, UnseenCuts
-from everstep.engine.runtime.clock import Alarm
-from everstep.engine.runtime.loop_ticks import QUIET_TURNS
-from everstep.store.protocol import Change, EventRecord, InstanceChange, InstanceRecord
+from everstep.core import transitions
+from everstep.core.errors import NonDeterminismError, StepLimitError, StorageLimitError, Suspended
+from everstep.core.journal import StepRecord
+from everstep.core.limits import STORED_BYTES
+from everstep.engine.execution.branches import Compensation, position_of
+from everstep.engine.execution.calls import Call
+from everstep.engine.execution.history import History, named
+from everstep.engine.execution.in_flight import InFlight
+from everstep.engine.execution.journal_writer import JournalWriter
+from everstep.engine.execution.open_waits import NEVER, OpenWaits
+from everstep.engine.execution.outside import OutsideAwaits
+from everstep.engine.execution.pause_gate import PauseGate
+from everstep.engine.execution.phase import NEXT, Phase
+from everstep.engine.execution.timers import TimerCall
+from everstep.engine.execution.workflow_loop import WorkflowLoop, WorkflowTimer
+from everstep.store.protocol import EventRecord, InstanceChange, InstanceRecord
 from everstep.telemetry import events
 
 if TYPE_CHECKING:
     from everstep.engine.execution.host import Host
 
-_LATE_SECONDS = 0.05
-"""How often a replayed instance is looked at whose branches have not all come back to where they were."""
-_UNWIND_SECONDS = 1.0
-"""How long code that was put away may take to leave its own `finally` blocks."""
+_IDLE, _SCHEDULED, _DRIVING = "idle", "scheduled", "driving"
 
 
 class Execution:
     """One instance in memory.
 
-    `returned` is whether its `run` has come to an end. `active` counts attempts and commits under way. While it is 0
-    and branches wait, nothing can happen before the earliest wait is due or an event comes: the run is parked, which is
-    what its row says then.
+    Attributes:
+        loop: The event loop its code runs on.
+        history: What the code has heard and has asked for, and in which order.
+        journal: Its rows, and their way to disk.
+        waits: The moments and events that end what it waits for; whether it is parked.
+        pause: Whether it is being paused.
+        in_flight: What is under way for it.
+        compensations: The rollback handlers that today's code registered, by the number of their step.
+        crashes: How many crashes in a row left no trace of what they interrupted.
+        outside: What the code awaits that no step records.
+        main: The task of `run`, while there is one.
     """
 
     __slots__ = (
-        "_active_turn",
-        "_alarm",
-        "_gated",
-        "_patient_until",
-        "_settling",
-        "active",
-        "attempts",
+        "_drive_state",
         "compensations",
-        "evicted",
-        "gathering",
+        "crashes",
+        "history",
         "host",
-        "inbox",
+        "in_flight",
         "instance",
         "journal",
-        "on_paused",
-        "parked",
-        "paused_since",
-        "pk",
-        "relaxed",
-        "returned",
-        "sealed",
-        "step_limit",
-        "steps_asked",
-        "stored_bytes",
-        "stored_open",
-        "task",
-        "unseen_cuts",
+        "loop",
+        "main",
+        "outside",
+        "pause",
+        "phase",
         "waits",
     )
 
@@ -72,326 +74,469 @@ class Execution:
     ) -> None:
         self.host = host
         self.instance = instance
-        self.pk = instance.pk
-        self.journal = Journal(steps)
-        self.inbox = Inbox(events)
+        self.phase = Phase.RUNNING
+        self.history = History(steps, instance.started_at or instance.created_at)
+        self.journal = JournalWriter(self, steps)
+        self.waits = OpenWaits(self, events)
+        self.loop = WorkflowLoop(host.loop, self, instance.pk)  # type: ignore[abstract]  # some methods are set below it
+        self.pause = PauseGate(self)
+        self.outside = OutsideAwaits(self)
+        self.in_flight = InFlight()
         hit_again = instance.recoveries and instance.recovered_position == position_of(steps)
-        self.unseen_cuts = UnseenCuts(instance.recoveries, host.turns) if hit_again else NO_CUTS
-        self.waits: dict[int, Wait] = {}
-        self.attempts: dict[int, asyncio.Task[Any]] = {}
-        self.stored_open = {step.seq: step for step in steps if not step.final}
-        self.active = 0
-        self.parked = False
-        self.paused_since: int | None = None
-        self.evicted = False
-        self.returned = False
-        self.sealed = False
-        self.gathering = False
+        self.crashes = instance.recoveries if hit_again else 0
         self.compensations: dict[int, Compensation] = {}
-        definition = host.definition(instance.workflow)
-        self.step_limit, self.relaxed = definition.step_limit, definition.durability == "relaxed"
-        self.steps_asked = sum(step.kind in ("do", "wait", "child") for step in steps)
-        self.stored_bytes = sum(stored_bytes(step) for step in steps)
-        self.task: asyncio.Task[None] | None = None
-        self.on_paused: Callable[[], None] | None = None
-        self._gated: list[asyncio.Future[None]] = []
-        self._settling = False
-        self._active_turn = 0
-        self._patient_until = host.loop.time() + _LATE_SECONDS * 10
-        self._alarm: Alarm | None = None  # made for the first wait: most instances are over before they need one
+        self.main: asyncio.Task[Any] | None = None
+        self._drive_state = _IDLE
 
-    def check_alive(self) -> None:
-        """Raise `Suspended` in code that was put away: nothing durable happens there any more."""
-        if self.evicted:
-            hush(asyncio.current_task())
+    @property
+    def pk(self) -> int:
+        """The instance's key."""
+        return self.instance.pk
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether what it records may be lost with the machine's power."""
+        return self.host.definition(self.instance.workflow).durability == "relaxed"
+
+    @property
+    def now_ms(self) -> int:
+        """The time as its code sees it."""
+        return self.history.now_ms
+
+    @property
+    def timers_from(self) -> int:
+        """When a sleep or a wait that begins now is taken to begin: a pause moves timers from when it was asked for."""
+        return self.host.clock.now() if self.pause.since is None else self.pause.since
+
+    # What keeps it at work
+
+    @property
+    def working(self) -> bool:
+        """Whether anything but settlements on their way to disk is under way."""
+        return self.in_flight.count > 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is under way: then it can neither park nor be paused."""
+        return self.in_flight.count > 0 or not self.journal.idle or self.loop.awaits_engine
+
+    def work_began(self) -> None:
+        """Keep the execution at work until `work_ended`."""
+        self.in_flight.count += 1
+
+    def work_ended(self) -> None:
+        """Let it come to rest; whoever says so sees that it is looked at afterwards."""
+        self.in_flight.count -= 1
+
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """Keep the execution at work meanwhile."""
+        self.work_began()
+        try:
+            yield
+        finally:
+            self.work_ended()
+            if not self.in_flight.count:
+                self.pump_soon()
+
+    def enter(self, phase: Phase) -> None:
+        """Go over to another phase. Raises ValueError for one that cannot follow."""
+        if phase not in NEXT[self.phase]:
+            raise ValueError(f"an execution that is {self.phase.value} cannot become {phase.value}")
+        self.phase = phase
+
+    def check_open(self) -> None:
+        """Raise Suspended in code that left memory: nothing durable happens there any more."""
+        if self.phase.over:
             raise Suspended
 
-    def enter(self) -> None:
-        """Let user code ask for a step, or not: nothing new begins while the instance is rolled back."""
-        if not (self.evicted or self.gathering or self.sealed):
-            return
-        self.check_alive()
-        if self.gathering:
-            # A replay only to gather rollback handlers: the branch has come as far as it had come before.
-            hush(asyncio.current_task())
-            raise Suspended
-        self.leave_if_sealed()
-        raise RollbackInProgressError("no step can be run while the instance is rolled back")
-
-    def leave_if_sealed(self) -> None:
-        """Raise `Suspended` in a branch that is still under way while the instance is rolled back."""
-        if self.sealed and asyncio.current_task() is not self.task:
-            hush(asyncio.current_task())
-            raise Suspended
-
-    def tell(self, kind: type[events.StepProgress], record: StepRecord, **facts: Any) -> None:
+    def emit(self, kind: type[events.StepProgress], record: StepRecord, **facts: Any) -> None:
         """Tell telemetry what happened to a step."""
         workflow, id, at = self.instance.workflow, self.instance.id, self.host.clock.now()
-        happening = kind(workflow=workflow, instance_id=id, at=at, step=record.name, count=record.count, **facts)
-        self.host.telemetry.emit(happening)
+        event = kind(workflow=workflow, instance_id=id, at=at, step=record.name, count=record.count, **facts)
+        self.host.telemetry.emit(event)
 
-    # Writing
+    # What the code asks for
 
-    async def write(
-        self, step: StepRecord, *, attempt: AttemptRecord | None = None, consumed: Sequence[int] = ()
-    ) -> None:
-        """Record a step and wait until it is on disk."""
-        self.check_alive()
-        self.active += 1
+    def ask(self, call: Call) -> None:
+        """Take a call of the code; it begins when the code is at rest and its history exhausted."""
+        if self.phase.over or self.phase is Phase.ROLLING_BACK:
+            raise Suspended
+        call.count = self.journal.journal.count_call(call.kind, call.name)
+        call.asked_after = self.history.heard
+        self.history.fresh.append(call)
+
+    async def answer(self, call: Call) -> Any:
+        """Ask, and return what the call ends with; a caller that is cancelled cancels the call."""
+        self.ask(call)
+        call.check()
+        future = call.future = self.loop.create_future()
         try:
-            # In the first turns of a life after a crash not at once: the other branches come back to their steps first.
-            cuts = self.unseen_cuts
-            await self.host.store.write(self._change(step, attempt, consumed), awaited=not cuts.count)
-            if cuts.count and step.final:
-                cuts.ended(step)
-            self.host.watchers.notify_changed(self.pk)
-        except (InstanceLostError, LeaseLostError):
-            self.host.evict(self.pk)  # somebody else has it: nothing more happens here
-            raise Suspended from None
+            return await future
+        except asyncio.CancelledError:
+            self.cancel(call)
+            raise
+
+    def cancel(self, call: Call) -> None:
+        """Note that the code cancelled a call. It counts at once: what comes for it later is passed over."""
+        if call.cancelled_after is None and not call.heard and not self.phase.over:
+            call.cancelled_after = self.history.heard
+            self.history.cancels.append(call)
+
+    def timer_started(self, timer: WorkflowTimer, delay_ms: int) -> None:
+        timer.call = TimerCall(self, timer, delay_ms)
+        with contextlib.suppress(Suspended):  # in code that is over
+            self.ask(timer.call)
+
+    def timer_cancelled(self, timer: WorkflowTimer) -> None:
+        self.cancel(timer.call)
+        timer.call = None
+
+    def outside_awaited(self) -> None:
+        self.history.lenient = True
+        self.outside.note()
+
+    # Going on
+
+    def begin(self, code: Callable[[], Coroutine[Any, Any, Any]], context: Context) -> None:
+        """Run the code from the top, in the next turn of the application's loop."""
+        self.host.loop.call_soon(self._begin, code, context)
+
+    def collect(self) -> None:
+        """Have the code replayed only to collect its rollback handlers: an earlier activation began the rollback."""
+        self.enter(Phase.COLLECTING)
+        self.history.lenient = True
+
+    def _begin(self, code: Callable[[], Coroutine[Any, Any, Any]], context: Context) -> None:
+        if self.phase.over:
+            return
+        before = self.loop.enter()
+        try:
+            self.main = self.loop.create_task(code(), context=context)
         finally:
-            self.active -= 1
-            self.settle()
+            self.loop.leave(before)
+        self.drive()
 
-    def write_soon(self, step: StepRecord, *, attempt: AttemptRecord | None = None) -> None:
-        """Record a step with whatever is written next; nobody waits for it."""
-        self.check_alive()
-        self.host.store.write(self._change(step, attempt, ())).add_done_callback(self.host.check_write)
+    def pump_soon(self) -> None:
+        """Go on in the next turn of the application's loop: something may have become ready, or have come to rest."""
+        if self._drive_state is _IDLE and not self.phase.over:
+            self._drive_state = _SCHEDULED
+            self.host.loop.call_soon(self._scheduled_drive)
 
-    def _change(self, step: StepRecord, attempt: AttemptRecord | None, consumed: Sequence[int]) -> Change:
-        self._unpark()
-        if step.final:
-            self.stored_open.pop(step.seq, None)
-            self.stored_bytes += stored_bytes(step)
-        else:
-            self.stored_open[step.seq] = step
-        return Change(self.pk, (step,), (attempt,) if attempt is not None else (), consumed, relaxed=self.relaxed)
+    def _scheduled_drive(self) -> None:
+        if self._drive_state is _SCHEDULED:
+            self._drive_state = _IDLE
+        self.drive()
 
-    # Waiting
+    def drive(self) -> None:
+        """Bring the code to rest, let it hear what is on disk, one settlement after another, then start what it asked for.
 
-    async def wait(self, record: StepRecord, due: int, event_type: str | None = None) -> EventRecord | None:
-        """Wait until `due`, or for an event; returns the event, or None when the time came first."""
-        self.check_alive()
-        self.leave_if_sealed()
-        wait = self.waits[record.seq] = Wait(record, self.host.loop.create_future(), due, event_type)
-        self._unpark()  # a replayed branch that came late, by something that is no step, may be due first
-        self._settle_soon()
+        Code that is being pumped never gets here: it goes on in the pump that is under way.
+        """
+        if self._drive_state is _DRIVING or self.phase.over:
+            return
+        if self.main is None:
+            if self.phase is Phase.ROLLING_BACK:
+                self.rest()
+            return
+        if self.waits.parked:
+            if not (self.loop.ready or self.history.pending):
+                return
+            self.unpark()
+        self._drive_state = _DRIVING
         try:
-            return await wait.future
-        except Suspended:
-            hush(asyncio.current_task())
+            then = self._run_until_nothing_follows()
+        finally:
+            self._drive_state = _IDLE
+        if not self.phase.over:
+            then()
+
+    def _run_until_nothing_follows(self) -> Callable[[], None]:
+        while True:
+            then = self._pump()
+            if then is not None or self.phase.over:
+                return then or _nothing
+            self._start_asked()
+            if not self._may_hear:
+                return self.rest
+
+    def _pump(self) -> Callable[[], None] | None:
+        before = self.loop.enter()
+        try:
+            return self._run_to_rest()
+        except BaseException:  # KeyboardInterrupt: the application's loop stops, and this leaves memory
+            self.host.loop.call_soon(self.host.evict, self.pk)
             raise
         finally:
-            del self.waits[record.seq], wait  # it holds the error, whose traceback holds this frame: no cycle of them
-            if self.waits:
-                self._settle_soon()
+            self.loop.leave(before)
+
+    def _run_to_rest(self) -> Callable[[], None] | None:
+        """Run the code until it is at rest and has heard everything; return what is to be done if that is not it."""
+        loop, history, main = self.loop, self.history, self.main
+        assert main is not None
+        while True:
+            if not loop.pump():
+                return self.outside.spins
+            if self.phase.over or loop.awaits_engine:
+                return _nothing
+            if history.fresh or history.replaying:
+                said = history.contradiction(returned=main.done())
+                if said is not None and self.phase is Phase.RUNNING:
+                    return lambda: self.contradict(said)
+            if main.done():
+                return self._returned
+            call = history.take_next() if self._may_hear else None
+            if call is None:
+                return None
+            call.deliver()
+            self.outside.progressed()
+
+    @property
+    def _may_hear(self) -> bool:
+        return bool(self.history.pending) and self.pause.since is None
+
+    def _returned(self) -> None:
+        assert self.main is not None
+        change, error = self.main.result()
+        self.host.returned(self, change, error)
+
+    def contradict(self, said: str) -> None:
+        """Stop the instance, its journal as it is, because its code contradicts it."""
+        error = NonDeterminismError(
+            f"{said} (instance {self.instance.id!r}); nothing was run. Bring the code back in line with its history and "
+            "resume the instance, or restart it"
+        )
+        self.host.contradict(self, error)
+
+    # Starting what the code asked for
+
+    def _start_asked(self) -> None:
+        """End what the code cancelled, and start what it asked for, in that order."""
+        history = self.history
+        if self.phase is Phase.COLLECTING or history.pending:
+            return  # nothing begins before the history is exhausted
+        if history.cancels:
+            self._end_cancelled()
+        if history.unstarted:
+            for call in history.unstarted:
+                if call.record is None and not self._begin_call(call):
+                    return
+        history.begun_after = history.heard
+        if not history.unstarted or self.pause.since is not None:
+            return
+        if (written := self.journal.values_written()) is not None:
+            self.work_began()
+            written.add_done_callback(self._values_written)
+            return
+        asked, history.unstarted = history.unstarted, []
+        crashes, self.crashes = self.crashes, 0
+        for call in asked:
+            if call.cancelled_after is None and not _was_cancelled(call):
+                call.start(crashes)
+
+    def _values_written(self, _: object) -> None:
+        self.work_ended()
+        self.drive()
+
+    def _begin_call(self, call: Call) -> bool:
+        """Give a call its row; return whether the instance may go on: it has limits."""
+        if call.cancelled_after is not None:
+            self._note_cancelled(call)
+            return True
+        if call.kind in ("do", "wait", "child") and (error := self._over_limit(call)) is not None:
+            self.host.fail(self, error)
+            return False
+        call.begin()
+        if call.record is not None:
+            self.history.open[call.record.seq] = call
+        return True
+
+    def _note_cancelled(self, call: Call) -> None:
+        """Record a call that was cancelled before it began, where the code had heard of something in between.
+
+        A replay asks for it before it cancels it: without a row it would be taken for a contradiction.
+        """
+        if call.cancelled_after == call.asked_after or call.kind == "timer":
+            return
+        call.begin()
+        if call.record is not None:
+            transitions.cancel(call.record, self.host.clock.now(), call.cancelled_after)
+            self.journal.record_soon(call.record)
+
+    def _over_limit(self, call: Call) -> Exception | None:
+        journal, limit = self.journal, self.host.definition(self.instance.workflow).step_limit
+        journal.steps_started += 1
+        if journal.steps_started > limit:
+            return StepLimitError(
+                f"the limit of {limit} steps was reached at step {call.name!r}; raise limits.steps of workflow "
+                f"{self.instance.workflow!r}, or split the work into child workflows"
+            )
+        if journal.stored_bytes > STORED_BYTES:
+            return StorageLimitError(
+                f"the results of instance {self.instance.id!r} take {journal.stored_bytes} bytes at step {call.name!r}, "
+                f"and an instance may store {STORED_BYTES}; keep large data elsewhere and return references to it"
+            )
+        return None
+
+    def _end_cancelled(self) -> None:
+        cancels, self.history.cancels = self.history.cancels, []
+        now = self.host.clock.now()
+        for call in cancels:
+            record = call.record
+            call.stop()
+            if record is None or record.final or record.cancelled_after is not None:
+                continue  # never begun; ended, to be passed over when that is on disk; cancelled in an earlier activation
+            transitions.cancel(record, now, call.cancelled_after)
+            self.history.open.pop(record.seq, None)
+            self.journal.record_soon(record)
+
+    # At rest
+
+    def rest(self) -> None:
+        """See what is to be done while the code is at rest: finish a pause, end what is due, or park."""
+        if self.phase.over or self._drive_state is _DRIVING:
+            return
+        if self.waits.count and self.pause.since is None and not self.waits.parked:
+            self.waits.fire()
+        if self.active:
+            self._set_alarm()
+        elif self.pause.since is not None:
+            self.pause.finish()
+        elif self.phase is Phase.COLLECTING:
+            self.host.collected(self)
+        elif self.waits.parked:
+            return
+        elif self.history.lenient and (missing := self._missing()) is not None:
+            self._wait_for(missing)
+        elif self.loop.waits_outside:
+            self._set_alarm()
+        elif self.phase is Phase.RUNNING or self.waits.count:
+            self.park()
+
+    def _missing(self) -> StepRecord | None:
+        """Return what the history has and the code has not asked for, where only its names are checked."""
+        return self.history.pending[0] if self.history.pending else self.history.never_asked()
+
+    def _wait_for(self, missing: StepRecord) -> None:
+        """Give code that awaits the outside a moment to ask for what its history has."""
+        if self.phase is not Phase.RUNNING:
+            return
+        if self.loop.waits_outside:
+            self._set_alarm()
+        elif self.outside.began and not self.outside.patience_over:
+            self.outside.wait()
+        else:
+            self.contradict(f"the code does not ask for {named(missing)}, as its history does")
+
+    def _set_alarm(self) -> None:
+        if self.pause.since is None and not self.waits.parked:
+            self.waits.set_alarm()
+
+    def waits_due(self) -> None:
+        """End the waits that are due."""
+        if not (self.phase.over or self.waits.parked or self.pause.since is not None):
+            self.waits.fire()
+            self.pump_soon()
+
+    def park(self) -> None:
+        """Say on disk that nothing happens before the earliest wait is due: then the execution may leave memory."""
+        waits = self.waits
+        waits.parked = True
+        waits.clear_alarm()
+        waits.write_rows()
+        due = waits.earliest
+        due_at = None if due >= NEVER else due
+        self.journal.flush(instance=InstanceChange("waiting", due_at=due_at, at=self.host.clock.now()))
+        self.host.parked(self, due)
+
+    def unpark(self) -> None:
+        """Say that the instance is at work again, though nobody woke it."""
+        if self.waits.parked:
+            self.waits.parked = False
+            self.journal.flush(instance=InstanceChange("running", at=self.host.clock.now()))
+            self.host.unparked(self)
+
+    def wake(self, arrived: list[EventRecord]) -> None:
+        """Go on after the row was claimed: whatever is due is due now."""
+        self.waits.parked = False
+        self.host.unparked(self)
+        for event in arrived:
+            self.waits.inbox.add(event)
+        self.child_ended(None)
+        self.waits.fire()
+        self.pump_soon()
 
     def deliver(self, event: EventRecord) -> None:
         """Receive an event that is on disk; one seen before is ignored."""
-        if self.inbox.add(event) and not self._settling:
-            # While it settles, branches may still be on their way to waits that are first in line.
-            self._hand_out_events()
+        if self.waits.inbox.add(event) and self.pause.since is None and not self.phase.over:
+            self.waits.match_events()
+            if not self.journal.idle:
+                self.unpark()
 
-    def wake(self, events: list[EventRecord]) -> None:
-        """Go on after the row was claimed: whatever is due is due now."""
-        self.parked = False
-        self.host.unparked(self)
-        for event in events:
-            self.deliver(event)
-        self.child_ended()
-        self._ring()
-
-    def child_ended(self) -> None:
-        """Let branches that wait for a child look whether it was theirs."""
-        for wait in self.waits.values():
-            if wait.record.kind == "child" and not wait.future.done():
-                wait.future.set_result(None)
-
-    def _hand_out_events(self) -> None:
-        """Give waits their events, in the order in which they first began: a replay may reach them in another."""
-        if self.paused_since is not None or not self.inbox:
-            return
-        for seq in sorted(self.waits):
-            wait = self.waits[seq]
-            if wait.event_type is not None and not wait.future.done() and (event := self.inbox.take(wait.event_type)):
-                wait.future.set_result(event)
-                self._unpark()  # not to be put away before the event is recorded: nothing would bring it back
-
-    def _ring(self) -> None:
-        """End the waits that are due."""
-        if self.evicted or self.parked or self.paused_since is not None:
-            return
-        self._hand_out_events()
-        now = self.host.clock.now()
-        for wait in self.waits.values():
-            if wait.due <= now and not wait.future.done():
-                wait.future.set_result(None)
-        self._settle_soon()
-
-    # Parking
-
-    def settle(self) -> None:
-        """Look whether the instance can be paused or parked, after an attempt that left nothing to record."""
-        if self.active:
-            return
-        if self.paused_since is not None:
-            self._finish_pause()
-        elif self.waits:
-            self._settle_soon()
-
-    def _settle_soon(self) -> None:
-        turns = self.host.turns
-        self._active_turn = turns.count  # counted from the latest activity: what it set off may take as long again
-        if not self._settling:
-            self._settling = True
-            turns.after(QUIET_TURNS, self._settle)
-
-    def _settle(self) -> None:
-        turns = self.host.turns
-        if (quiet := turns.count - self._active_turn) <= QUIET_TURNS:
-            turns.after(QUIET_TURNS - quiet, self._settle)
-            return
-        self._settling = False
-        if not self.evicted:
-            self._hand_out_events()
-        waiting = [wait for wait in self.waits.values() if not wait.future.done()]
-        if self.evicted or self.parked or self.paused_since is not None or not waiting:
-            return
-        earliest = min(waiting, key=lambda wait: wait.due)
-        if self.active or self._gated or len(waiting) < len(self.waits):
-            if earliest.due < NEVER:
-                self._alarm = self._alarm or Alarm(self.host.clock, self._ring)
-                self._alarm.set(earliest.due)
-        elif earliest.due <= self.host.clock.now():  # parked, it could be put away and brought back for ever
-            self._ring()
-        elif self._branch_is_late():
-            self.host.loop.call_later(_LATE_SECONDS, self._settle_soon)
-        else:
-            self._park(earliest)
-
-    def _branch_is_late(self) -> bool:
-        """Whether a replayed branch is still on its way to a step that may be due: for a while, it is waited for."""
-        now = self.host.clock.now()
-        late = any((step.wake_at or 0) <= now for step in self._on_the_way())
-        return late and self.host.loop.time() < self._patient_until
-
-    def _on_the_way(self) -> list[StepRecord]:
-        """Return the open steps on disk that the code has not asked for yet in this life."""
-        return [step for step in self.stored_open.values() if step.kind != "child" and not self.journal.asked(step)]
-
-    def _park(self, earliest: Wait) -> None:
-        self.parked = True
-        self._clear_alarm()
-        now = self.host.clock.now()
-        due = min([earliest.due, *(step.wake_at or 0 for step in self._on_the_way() if (step.wake_at or 0) > now)])
-        due_at = None if due >= NEVER else due
-        self._move(InstanceChange("waiting", due_at=due_at, at=now))
-        self.host.parked(self, due)
-
-    def _unpark(self) -> None:
-        """Say that the instance is at work again, when its own code goes on without having been woken."""
-        if self.parked:
-            self.parked = False
-            self._move(InstanceChange("running", at=self.host.clock.now()))
-            self.host.unparked(self)
-
-    def _move(self, instance: InstanceChange) -> None:
-        written = self.host.store.write(Change(self.pk, instance=instance, relaxed=self.relaxed))
-        written.add_done_callback(self.host.check_write)
-
-    def _clear_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.clear()
-            self._alarm = None  # it holds the instance as well: both would be left to the garbage collector
-
-    # Pausing
-
-    @property
-    def halted(self) -> bool:
-        """Whether there is something at the gate: a pause, a rollback, or that the instance was put away."""
-        claimable = self.parked and self.host.lease is not None
-        return self.paused_since is not None or self.sealed or self.evicted or claimable
-
-    async def gate(self) -> None:
-        """Stand still while the instance is being paused."""
-        while self.paused_since is not None and not self.evicted:
-            opened = self.host.loop.create_future()
-            self._gated.append(opened)
-            await opened
-        if self.parked and self.host.lease is not None:
-            await self.host.lease.reclaim(self)
-        self.check_alive()
-        self.leave_if_sealed()
-
-    def pause(self, since: int, on_paused: Callable[[], None]) -> None:
-        """Stop at the next step boundary: at once if no attempt is in flight."""
-        self.paused_since = since
-        self.on_paused = on_paused
-        self._clear_alarm()
-        if not self.active:
-            self._finish_pause()
-
-    def unpause(self, now: int) -> None:
-        """Take a pause back before it came about; timers move by the time it was asked for."""
-        if self.paused_since is None:
-            return
-        since, self.paused_since, self.on_paused = self.paused_since, None, None
-        moved = now - since
-        for wait in self.waits.values():
-            if not wait.record.absolute and since < wait.due < NEVER:
-                wait.due += moved
-                wait.record.wake_at = wait.due
-        gated, self._gated = self._gated, []
-        for opened in gated:
-            opened.set_result(None)
-        self._ring()
-
-    def _finish_pause(self) -> None:
-        callback, self.on_paused = self.on_paused, None
-        if callback is not None:
-            callback()
+    def child_ended(self, child: str | None) -> None:
+        """Let what waits for a child look at it; at any, where it is not known whose end it was."""
+        if self.pause.since is None and not self.phase.over:
+            self.waits.child_ended(child)
 
     # Leaving memory
 
     def evict(self) -> None:
-        """Put the instance away: every branch of its code leaves with `Suspended`, attempts in flight are cancelled."""
-        if self.evicted:
+        """Leave memory: the code leaves with Suspended, attempts in flight are cancelled."""
+        if self.phase is not Phase.EVICTED:
+            self.close(Phase.EVICTED)
+
+    def close(self, phase: Phase) -> None:
+        """End the code where it stands; nothing it does counts any more."""
+        was_over = self.phase.over
+        self.enter(phase)
+        if was_over:
             return
-        self.evicted = True
-        self._clear_alarm()
-        for wait in self.waits.values():
-            if not wait.future.done():
-                wait.future.set_exception(Suspended())
-        for opened in self._gated:
-            if not opened.done():
-                opened.set_result(None)
-        for attempt in list(self.attempts.values()):
-            attempt.cancel()
-        if not self.returned:
-            self.host.turns.after(QUIET_TURNS, self._unwind)
+        self._stop()
+        self.in_flight.cancel_rollback()
+        if self._drive_state is _DRIVING:  # its own code brought this about
+            self.host.loop.call_soon(self._leave)
+        else:
+            self._leave()
 
-    def _unwind(self) -> None:
-        """See that the coroutine leaves, even from an `await` that is no step."""
-        if self.task is not None and not self.task.done():
-            self.host.loop.call_later(_UNWIND_SECONDS, self.task.cancel)
+    def end_code(self) -> None:
+        """End the code and everything it waits for: its rollback handlers are to run."""
+        self.enter(Phase.ROLLING_BACK)
+        self._stop()
+        self._end_tasks()
 
-    def forgive(self, seq: int) -> None:
-        """Take an attempt back that a clean stop cuts off: it starts again at once and is not counted."""
-        step = self.stored_open.get(seq)
-        if step is not None:
-            # Not "running": that would be an attempt to be counted as cut off, the one before if there was one.
-            step.attempt, step.state, step.wake_at = step.attempt - 1, "retrying", self.host.clock.now()
-            self.write_soon(step)
-        self.attempts.pop(seq).cancel()
+    def _stop(self) -> None:
+        self.waits.clear_alarm()
+        self.outside.close()
+        for call in (*self.history.open.values(), *self.history.unstarted):
+            call.stop()
+        self.in_flight.cancel_attempts()
 
-    async def seal(self) -> None:
-        """End every branch but the coroutine itself, and wait a moment for their attempts: nothing new begins."""
-        self.sealed = True
-        self._clear_alarm()
-        for wait in self.waits.values():
-            if not wait.future.done():
-                wait.future.set_exception(Suspended())
-        attempts = [attempt for attempt in self.attempts.values() if attempt is not asyncio.current_task()]
-        for attempt in attempts:
-            attempt.cancel()
-        if attempts:
-            await asyncio.wait(attempts, timeout=_UNWIND_SECONDS)
+    def _end_tasks(self) -> None:
+        self.loop.throw_into_tasks(Suspended)
+        self.history.clear()
+        self.main = None
+
+    def _leave(self) -> None:
+        """End every task, and undo the circles among what is left: the garbage collector need not find them."""
+        self._end_tasks()
+        self.compensations = {}
+        for part in (self.journal, self.waits, self.pause, self.outside):
+            part.let_go()
+
+    def cancel_uncounted(self, seq: int) -> None:
+        """Take an attempt back that a clean stop interrupts: it starts again at once and is not counted."""
+        step = next(step for step in self.journal.journal.steps() if step.seq == seq)
+        # Must not be "running": recovery would charge the previous attempt as interrupted.
+        transitions.retry(step, self.host.clock.now(), attempt=step.attempt - 1)
+        self.journal.touch(step)
+        self.in_flight.attempts.pop(seq).cancel()
+
+
+def _was_cancelled(call: Call) -> bool:
+    """Whether the code cancelled the call in an earlier activation: it never begins again."""
+    record = call.record
+    return record is not None and record.state == "cancelled" and record.cancelled_after is not None
+
+
+def _nothing() -> None:
+    """Do nothing more now: what is under way goes on by itself."""

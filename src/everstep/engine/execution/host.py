@@ -1,56 +1,109 @@
-"""What a run asks of the engine around it, so that runs and steps know little of the rest."""
+"""What an execution asks of the engine around it, so that executions and steps know little of the rest."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from everstep.api.step import RunsAsChild
 from everstep.engine.runtime.clock import Clock
-from everstep.engine.runtime.loop_ticks import Turns
+from everstep.engine.runtime.registry import WorkflowDefinition
 from everstep.engine.runtime.watchers import Watchers
-from everstep.store.protocol import Store
+from everstep.store.protocol import InstanceChange, Store
 from everstep.telemetry.bus import Telemetry
 
-if TYPE_CHECKING:
-    from everstep.engine.execution.execution import Execution
-    from everstep.engine.runtime.registry import WorkflowDefinition
-    from everstep.engine.scheduling.lease import LeaseKeeper
-    from everstep.engine.steps.attempt import Attempts
-    from everstep.engine.steps.start_recorder import StartRecorder
+
+class Invoker(Protocol):
+    """Calls functions of steps, wherever they have to run."""
+
+    def run(self, attempt: Any) -> Coroutine[Any, Any, Any]:
+        """Call an attempt's function, and return what it returned."""
+        ...
+
+    def lasts(self, attempt: Any) -> None:
+        """Count the time of an attempt that is not over at once."""
+        ...
+
+
+class Starts(Protocol):
+    """Writes the start of attempts that last."""
+
+    def track(self, attempt: Any) -> None:
+        """Note an attempt."""
+        ...
+
+    def untrack(self, attempt: Any) -> None:
+        """Forget an attempt."""
+        ...
+
+
+class Lease(Protocol):
+    """The engine's lease among others on the same store."""
+
+    @property
+    def lease_uncertain(self) -> bool:
+        """Whether others may have this engine's instances by now."""
+        ...
+
+    async def lease_confirmed(self) -> None:
+        """Wait until the lease is certain again."""
+        ...
 
 
 class Host(Protocol):
-    """The engine, as its runs see it."""
+    """The engine, as its executions see it."""
 
     store: Store
     clock: Clock
     loop: asyncio.AbstractEventLoop
-    turns: Turns
     telemetry: Telemetry
-    attempts: Attempts
-    start_recorder: StartRecorder
     watchers: Watchers
-    lease: LeaseKeeper | None
-    """This engine among others on the same store; None where it is alone."""
+
+    @property
+    def attempts(self) -> Invoker:
+        """What calls the functions of steps."""
+        ...
+
+    @property
+    def start_recorder(self) -> Starts:
+        """What writes the start of attempts that last."""
+        ...
+
+    @property
+    def lease(self) -> Lease | None:
+        """This engine among others on the same store; None where it is alone."""
+        ...
 
     def evict(self, pk: int) -> None:
-        """Put an instance away now, attempts in flight included."""
+        """Have an instance leave memory now, attempts in flight included."""
         ...
 
-    def parked(self, run: Execution, due: int) -> None:
-        """Note that `run` does nothing before `due`; it may be put away now."""
+    def parked(self, execution: Any, due: int) -> None:
+        """Note that an execution does nothing before `due`; it may leave memory now."""
         ...
 
-    def unparked(self, run: Execution) -> None:
-        """Note that `run` is at work again."""
+    def unparked(self, execution: Any) -> None:
+        """Note that an execution is at work again."""
         ...
 
-    async def fail(self, run: Execution, error: BaseException) -> None:
+    def settled(self, execution: Any) -> None:
+        """Go on with an execution whose code is to hear of settlements that are on disk."""
+        ...
+
+    def returned(self, execution: Any, change: InstanceChange, error: BaseException | None) -> None:
+        """End an instance whose code has returned or raised."""
+        ...
+
+    def collected(self, execution: Any) -> None:
+        """Run the rollback handlers of an instance whose code has been replayed to collect them."""
+        ...
+
+    def fail(self, execution: Any, error: BaseException) -> None:
         """End the instance as errored, whatever its code would do next."""
         ...
 
-    async def fail_nondeterministic(self, run: Execution, error: BaseException) -> None:
+    def contradict(self, execution: Any, error: BaseException) -> None:
         """Stop the instance, its journal as it is, because its code contradicts it."""
         ...
 
@@ -70,8 +123,8 @@ class Host(Protocol):
         """Return what is known of a workflow of this program."""
         ...
 
-    async def create_child(self, run: Execution, workflow: str, id: str, params: str | None) -> None:
-        """Create an instance whose parent is `run`. Raises InstanceExistsError."""
+    async def create_child(self, execution: Any, workflow: str, id: str, params: str | None) -> None:
+        """Create an instance whose parent is that of `execution`. Raises InstanceExistsError."""
         ...
 
     def check_write(self, written: asyncio.Future[Any]) -> None:

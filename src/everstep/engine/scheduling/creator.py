@@ -49,17 +49,17 @@ class InstanceCreator:
         """
         engine = self._engine
         await self._admission.acquire()
-        if new.parent is not None and engine.cached(new.parent) is None:  # put away while this was in line
+        if new.parent is not None and engine.cache.get(new.parent) is None:  # put away while this was in line
             self._admission.release()
             raise Suspended
-        new = msgspec.structs.replace(new, owned=engine.acquire_slots(new.workflow))
+        new = msgspec.structs.replace(new, owned=engine.slots.acquire(new.workflow))
         answered: asyncio.Future[None] = engine.loop.create_future()
         try:
             creating = asyncio.ensure_future(engine.store.create(new))
         except StoreError:  # it is closed
             self._admission.release()
             if new.owned:
-                engine.release_slots(new.workflow)
+                engine.slots.release(new.workflow)
             raise
         for key in _keys_of(new):
             self._in_flight.setdefault(key, []).append(creating)
@@ -107,7 +107,7 @@ class InstanceCreator:
             if not self._in_flight[key]:
                 del self._in_flight[key]
         if new.owned:
-            engine.release_slots(new.workflow)
+            engine.slots.release(new.workflow)
         if creating.cancelled():  # with the loop itself
             answered.cancel()
             return

@@ -63,7 +63,7 @@ class Dispatcher:
 
     def on_slot_freed(self) -> None:
         """Claim what had to stay in the store, once there is room for it."""
-        if self._backlogged and self._engine.free_slots_total > 0:
+        if self._backlogged and self._engine.slots.free_total > 0:
             self._backlogged = False
             self.claim_soon()
 
@@ -92,7 +92,7 @@ class Dispatcher:
         registry = self._engine.registry
         limited = [one.name for one in registry if one.concurrency is not None]
         unlimited = [one.name for one in registry if one.concurrency is None]
-        more = bool(unlimited) and await self._claim_of(unlimited, self._engine.free_slots_total)
+        more = bool(unlimited) and await self._claim_of(unlimited, self._engine.slots.free_total)
         for name in limited:
             more |= await self._claim_limited(name)
         return more
@@ -100,13 +100,13 @@ class Dispatcher:
     async def _claim_limited(self, workflow: str) -> bool:
         """Claim for a workflow with a limit of its own; those who were waiting go before those who are new."""
         engine = self._engine
-        slots = max(0, min(CLAIM_LIMIT, engine.free_slots(workflow)))
-        if not engine.acquire_slots(workflow, slots):
+        slots = max(0, min(CLAIM_LIMIT, engine.slots.free(workflow)))
+        if not engine.slots.acquire(workflow, slots):
             return False
         try:
             return await self._claim_of([workflow], slots, woken_first=True)
         finally:
-            engine.release_slots(workflow, slots)
+            engine.slots.release(workflow, slots)
 
     async def _claim_of(self, workflows: list[str], free: int, *, woken_first: bool = False) -> bool:
         engine, limit = self._engine, min(CLAIM_LIMIT, free)

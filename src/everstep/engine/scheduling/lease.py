@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from everstep.core.errors import EverstepError, InstanceLostError, LeaseLostError
+from everstep.core.errors import EverstepError
 from everstep.engine.execution.execution import Execution
 from everstep.engine.runtime.clock import SharedClock
 from everstep.store.protocol import Change, InstanceChange
@@ -147,7 +147,7 @@ class LeaseKeeper:
             return
         self._swept_at = time.monotonic()
         engine = self._engine
-        orphans = {pk for pk in await self._store.owned() if engine.cached(pk) is None}
+        orphans = {pk for pk in await self._store.owned() if engine.cache.get(pk) is None}
         for pk in orphans & self._orphans:
             log.warning("instance %d was this worker's and nobody ran it: it is due again", pk)
             engine.make_due(pk)
@@ -157,22 +157,9 @@ class LeaseKeeper:
         """Another worker has everything: whatever is in memory is from before."""
         log.warning("this worker was silent for longer than its lease: others have its instances; it begins anew")
         engine = self._engine
-        for run in engine.runs():
-            engine.evict(run.pk)
+        for execution in engine.cache.all():
+            engine.evict(execution.pk)
         engine.dispatcher.claim_soon()
-
-    async def reclaim(self, run: Execution) -> None:
-        """Make a parked instance ours again before its own code goes on: another worker may have claimed it."""
-        engine = self._engine
-        run.parked = False
-        engine.unparked(run)
-        run.active += 1
-        try:
-            await engine.store.write(Change(run.pk, instance=InstanceChange("running", at=engine.clock.now())))
-        except (InstanceLostError, LeaseLostError):
-            engine.evict(run.pk)
-        finally:
-            run.active -= 1
 
     def evict(self, pk: int) -> None:
         """Put away what is in memory of an instance that others moved, with what it has not written yet."""
@@ -183,9 +170,9 @@ class LeaseKeeper:
         """Bring an instance in memory to where somebody else brought it on disk."""
         engine = self._engine
         while True:
-            before = engine.cached(pk)
+            before = engine.cache.get(pk)
             seen = await self._store.look(pk)
-            if engine.cached(pk) is before:  # else a claim came in between, and what was seen may be from before it
+            if engine.cache.get(pk) is before:  # else a claim came in between, and what was seen may be from before it
                 break
         if seen is None or not seen.mine or seen.instance.ended:
             self.evict(pk)
@@ -194,17 +181,17 @@ class LeaseKeeper:
             engine.watchers.notify_changed(pk)
             return
         engine.watchers.notify_changed(pk)
-        run = engine.cached(pk)
-        if seen.instance.status == "waitingForPause" and (run is None or run.paused_since is None):
-            self._pause(run, seen)
-        elif run is not None:
-            self._apply(run, seen)
+        execution = engine.cache.get(pk)
+        if seen.instance.status == "waitingForPause" and (execution is None or execution.pause.since is None):
+            self._pause(execution, seen)
+        elif execution is not None:
+            self._apply(execution, seen)
 
-    def _pause(self, run: Execution | None, seen: Seen) -> None:
-        if run is None:  # nobody is at work
+    def _pause(self, execution: Execution | None, seen: Seen) -> None:
+        if execution is None:  # nobody is at work
             self._paused(seen)
         else:
-            run.pause(seen.instance.paused_at or self._engine.clock.now(), lambda: self._paused(seen))
+            execution.pause.ask(seen.instance.paused_at or self._engine.clock.now(), lambda: self._paused(seen))
 
     def _paused(self, seen: Seen) -> None:
         engine, instance = self._engine, seen.instance
@@ -225,15 +212,15 @@ class LeaseKeeper:
         """Let an instance go on that was put away for a pause which was taken back in the meantime."""
         with contextlib.suppress(EverstepError):  # the sweep finds it
             seen = await self._store.look(pk)
-            if seen is not None and seen.mine and seen.instance.status == "running" and not self._engine.cached(pk):
+            if seen is not None and seen.mine and seen.instance.status == "running" and not self._engine.cache.get(pk):
                 await self._engine.make_due(pk)
 
-    def _apply(self, run: Execution, seen: Seen) -> None:
-        if run.paused_since is not None and seen.instance.status == "running":
-            run.unpause(self._engine.clock.now())
-        if run.parked:  # the row is due if this concerns it, and a claim wakes the run
+    def _apply(self, execution: Execution, seen: Seen) -> None:
+        if execution.pause.since is not None and seen.instance.status == "running":
+            execution.pause.take_back(self._engine.clock.now())
+        if execution.waits.parked:  # the row is due if this concerns it, and a claim wakes the execution
             self._engine.dispatcher.claim_soon()
             return
         for event in seen.events:
-            run.deliver(event)
-        run.child_ended()
+            execution.deliver(event)
+        execution.child_ended(None)

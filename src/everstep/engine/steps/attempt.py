@@ -1,4 +1,4 @@
-"""One try of one step: calls the user's function wherever it has to run, and takes its time."""
+"""One attempt of one step: calls the user's function wherever it has to run, and takes its time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from everstep.core.errors import WorkflowTimeoutError
 from everstep.core.journal import StepRecord
 from everstep.core.step_policy import StepPolicy
 from everstep.core.types import StepContext, StepIdentity
-from everstep.engine.execution.execution import Execution
 from everstep.engine.runtime.load import Load
 from everstep.engine.steps import streams
+from everstep.engine.steps.outcome import Failed
+from everstep.engine.steps.step_execution import StepExecution
 from everstep.engine.steps.timeouts import EXACT_BELOW_MS, Deadline, Deadlines
 from everstep.store.protocol import InstanceRecord
 
@@ -30,38 +31,61 @@ _PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
 
 
 class Attempt(Place):
-    """One try of a step while it is in flight, in the task that asked for it.
+    """One attempt of a step while it is in flight, in a task of its own.
 
-    `deadline` is the end of its time. Attempts that may take long and are over at once never get one.
+    `deadline` is the end of its time. Attempts that may take long and are over at once never get one. `inner_counts`
+    counts the steps that its function asks for, by kind and name; `inner_open` are those that have not ended.
     """
 
-    __slots__ = ("call", "deadline", "number", "policy", "run", "task")
+    __slots__ = ("deadline", "inner_counts", "inner_open", "number", "step", "task")
 
     record: StepRecord
 
-    def __init__(
-        self, run: Execution, record: StepRecord, call: StepCall, policy: StepPolicy, task: asyncio.Task[Any]
-    ) -> None:
-        super().__init__(record, over=False)
-        self.run = run
-        self.call = call
-        self.policy = policy
-        self.task = task
-        self.number = record.attempt
+    def __init__(self, step: StepExecution) -> None:
+        super().__init__(step.record, over=False)
+        self.step = step
+        self.number = step.record.attempt
         self.deadline: Deadline | None = None
+        self.inner_counts: dict[str, int] = {}
+        self.inner_open: set[Any] = set()
+        task = asyncio.current_task(step.execution.host.loop)
+        assert task is not None  # steps run in tasks
+        self.task: asyncio.Task[Any] | None = task
+        step.execution.in_flight.attempts[step.record.seq] = task
 
     def context(self) -> StepContext:
-        return context_of(self.run.instance, self.record, self.number, self.policy)
+        return context_of(self.step.execution.instance, self.record, self.number, self.step.policy)
 
     def end(self) -> None:
-        """Let go of the instance: the context of its own task holds the attempt for as long as it is the latest."""
+        """Let go of the task: the context of the step holds the attempt for as long as it is the latest."""
+        if self.over:
+            return
         self.over = True
-        del self.run, self.task, self.call
+        if self.deadline is not None:
+            self.deadline.clear()
+        for inner in list(self.inner_open):  # once the outer step is recorded nobody asks for them
+            inner.abandon()
+        execution = self.step.execution
+        execution.in_flight.attempts.pop(self.record.seq, None)
+        execution.host.start_recorder.untrack(self)
+        self.task = None
+
+    def expire(self) -> None:
+        """End the attempt because its time is over: its step goes on, whatever the function does meanwhile."""
+        task, step = self.task, self.step
+        if self.over or task is None:
+            return
+        error = WorkflowTimeoutError(
+            f"attempt {self.number} of step {step.name!r} timed out after {format_duration(step.policy.timeout_ms)}"
+        )
+        self.end()
+        task.cancel()
+        step.run(Failed(error))
 
     @property
     def takes_time(self) -> bool:
         """Whether its time begins when it lasts: a short time is exact, and in a thread it begins with the turn."""
-        return self.policy.timeout_ms >= EXACT_BELOW_MS and not _runs_in_thread(self.call.fn)
+        return self.step.policy.timeout_ms >= EXACT_BELOW_MS and not _runs_in_thread(self.step.call.fn)
 
 
 def context_of(instance: InstanceRecord, record: StepRecord, attempt: int, policy: StepPolicy) -> StepContext:
@@ -71,7 +95,7 @@ def context_of(instance: InstanceRecord, record: StepRecord, attempt: int, polic
 
 
 class Attempts:
-    """Runs attempts: coroutines on the loop, plain functions in worker threads.
+    """Calls functions of steps: coroutines on the application's loop, plain functions in worker threads.
 
     Args:
         deadlines: Where timeouts are kept.
@@ -86,24 +110,24 @@ class Attempts:
         self._in_threads = 0
 
     def run(self, attempt: Attempt) -> Coroutine[Any, Any, Any]:
-        """Run one attempt, in the current task, and return what the function returned.
+        """Call the attempt's function, in the current task, and return what it returned.
 
         A stream is read within the attempt's time.
 
         Raises:
-            WorkflowTimeoutError: when it took too long; a coroutine was cancelled, a thread's late end changes nothing.
+            asyncio.CancelledError: when it took too long; a thread's late end changes nothing.
             BaseException: whatever the function raised.
         """
-        if _runs_in_thread(attempt.call.fn):
+        if _runs_in_thread(attempt.step.call.fn):
             return self._in_turn(attempt)
-        if attempt.policy.timeout_ms < EXACT_BELOW_MS:
-            self._deadlines.start(attempt)
-        return self._timed(attempt)
+        if attempt.step.policy.timeout_ms < EXACT_BELOW_MS:
+            self._begin_timeout(attempt)
+        return _called(attempt)
 
     def lasts(self, attempt: Attempt) -> None:
         """Count the time of an attempt from its beginning, as it is not over at once."""
-        if attempt.takes_time:
-            self._deadlines.start(attempt, began_at=attempt.record.attempt_at)
+        if attempt.takes_time and not attempt.over:
+            self._begin_timeout(attempt, attempt.record.attempt_at)
 
     def close(self) -> None:
         """Let go of the threads; those still busy end by themselves."""
@@ -115,54 +139,48 @@ class Attempts:
         running = min(self._in_threads, self._threads)
         return Load(running, self._threads, self._in_threads - running)
 
+    def _begin_timeout(self, attempt: Attempt, began_at: int | None = None) -> None:
+        attempt.deadline = self._deadlines.start(attempt.step.policy.timeout_ms, attempt.expire, began_at=began_at)
+
     async def _in_turn(self, attempt: Attempt) -> Any:
         self._in_threads += 1
         try:
             async with self._slots:
-                if (lease := attempt.run.host.lease) is not None:
+                execution = attempt.step.execution
+                if (lease := execution.host.lease) is not None:
                     await lease.lease_confirmed()  # its turn may have come late
-                attempt.run.check_alive()
-                self._deadlines.start(attempt)
-                return await self._timed(attempt, in_thread=True)
+                execution.check_open()
+                self._begin_timeout(attempt)
+                # A copy: what the function sets of context variables goes with its thread.
+                function, variables = _bound(attempt.step.call, attempt.context), copy_context()
+                result = await asyncio.get_running_loop().run_in_executor(
+                    self._pool, lambda: variables.run(_without_stop_iteration, function)
+                )
+                return await _finished(attempt, result)
         finally:
             self._in_threads -= 1
 
-    async def _timed(self, attempt: Attempt, *, in_thread: bool = False) -> Any:
-        task, call = attempt.task, attempt.call
-        cancelled_before = task.cancelling()
-        try:
-            if in_thread:
-                result = await self._in_thread(attempt)
-            elif _takes_ctx(call.fn):
-                result = _bound(call, attempt.context)()
-            else:
-                result = call.fn(*call.args, **call.kwargs)
-            kind = type(result)
-            if kind is CoroutineType or (kind not in _PLAIN and inspect.isawaitable(result)):
-                result = await result
-            if type(result) not in _PLAIN and hasattr(result, "__aiter__"):
-                result = await streams.keep(attempt.run, attempt.record, result)
-            return result
-        except asyncio.CancelledError:
-            expired = attempt.deadline is not None and attempt.deadline.expired
-            if not expired or task.cancelling() > cancelled_before + 1:
-                raise
-            raise WorkflowTimeoutError(
-                f"attempt {attempt.number} of step {call.name!r} timed out after "
-                f"{format_duration(attempt.policy.timeout_ms)}"
-            ) from None
-        finally:
-            if attempt.deadline is not None:
-                attempt.deadline.clear()
-                if attempt.deadline.expired:  # whatever the function made of it, it was not the workflow's cancellation
-                    task.uncancel()
 
-    async def _in_thread(self, attempt: Attempt) -> Any:
-        # A copy: context variables of the workflow are seen by the function, and what it sets goes with its thread.
-        function, variables = _bound(attempt.call, attempt.context), copy_context()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool, lambda: variables.run(_without_stop_iteration, function)
-        )
+async def _called(attempt: Attempt) -> Any:
+    call = attempt.step.call
+    if _takes_ctx(call.fn):
+        result = _bound(call, attempt.context)()
+    else:
+        result = call.fn(*call.args, **call.kwargs)
+    kind = type(result)
+    if kind is CoroutineType:
+        result = await result
+        kind = type(result)
+    return result if kind in _PLAIN else await _finished(attempt, result)
+
+
+async def _finished(attempt: Attempt, result: Any) -> Any:
+    """Await what a function returned, if that is to be awaited, and store it, if it is a stream."""
+    if type(result) not in _PLAIN and inspect.isawaitable(result):
+        result = await result
+    if type(result) not in _PLAIN and hasattr(result, "__aiter__"):
+        result = await streams.store_stream(attempt.step.execution, attempt.record, result)
+    return result
 
 
 def _runs_in_thread(fn: Callable[..., Any]) -> bool:

@@ -2,118 +2,205 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from typing import Any
 
-from everstep.core import codec
-from everstep.core.errors import InstanceExistsError, InstanceNotFoundError, InstanceTerminatedError
+from everstep.core import codec, transitions
+from everstep.core.errors import EverstepError, InstanceExistsError, InstanceNotFoundError, InstanceTerminatedError
 from everstep.core.journal import StepRecord
 from everstep.core.names import check_instance_id, time_ordered_id
 from everstep.core.stored_error import decode_error, encode_error
-from everstep.engine.execution.branches import NEVER
+from everstep.engine.execution.calls import Call
 from everstep.engine.execution.execution import Execution
-from everstep.engine.steps import recorded_values
-from everstep.engine.steps.determinism import check_limits, check_new
+from everstep.engine.execution.open_waits import NEVER, Wait
 from everstep.engine.steps.store_retry import retry_while_unavailable
 from everstep.store.protocol import InstanceRecord
 
 
-async def run_workflow(run: Execution, name: str, workflow: str, params: Any, id: str | None) -> Any:
-    """Start a child, or find the one that was started before, and return its result or raise its error."""
-    run.check_alive()
-    record = run.journal.find("child", name)
-    if record is not None and record.final:
-        recorded_values.asked(record)
-        return _outcome(run, record)
-    run.enter()
-    if record is None:
-        await check_limits(run, name)
-        await check_new(run, "step.run_workflow", name)
-        await run.gate()
-        text = run.host.encode_params(workflow, params)  # before anything is recorded: what is wrong is the caller's
-        record = await _begin(run, name, workflow, id)
-        await _create(run, record, text, new=True)
-    elif not record.attempt:  # a crash came between the record and the child, or before it was refused
-        await _create(run, record, run.host.encode_params(workflow, params))
-    recorded_values.asked(record)
-    if not record.attempt:
-        record.attempt = 1  # there is a child: should it be deleted, another one is not what was asked for
-        run.write_soon(record)
-    await run.gate()
-    while (child := await _child(run, record)) is not None and not child.ended:
-        await run.wait(record, NEVER)
-        await run.gate()
-    await _record_end(run, record, child)
-    return _outcome(run, record)
+class ChildCall(Call):
+    """A call of `step.run_workflow`."""
+
+    __slots__ = ("_given", "_id", "_params", "_task", "_wait", "_workflow", "_works")
+
+    kind = "child"
+
+    def __init__(self, execution: Execution, name: str, workflow: str, params: Any, id: str | None) -> None:
+        super().__init__(execution, name)
+        self._given = params
+        self._workflow = workflow
+        self._id = id if id is None else check_instance_id(id)
+        self._params: str | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wait: Wait | None = None
+        self._works = False
+
+    def check(self) -> None:
+        known = self.execution.history.match(self)
+        try:
+            if known is None or not (known.final or known.attempt):
+                self._params = self.execution.host.encode_params(self._workflow, self._given)
+        except BaseException:
+            self.execution.history.fresh.remove(self)
+            raise
+        finally:
+            self._given = None
+
+    def difference(self, record: StepRecord) -> str | None:
+        workflow, id = names_of(record)
+        if workflow != self._workflow:
+            return (
+                f"the code starts workflow {self._workflow!r} in {self.name!r}, where its history started {workflow!r}"
+            )
+        if self._id is not None and id != self._id:
+            return f"the code starts the child {self._id!r} in {self.name!r}, where its history started {id!r}"
+        return None
+
+    def begin(self) -> None:
+        execution = self.execution
+        record = self.record = execution.journal.journal.begin(self, execution.host.clock.now())
+        begin_child(execution, record, self._workflow, self._id)
+        execution.journal.touch(record)
+
+    def start(self, crashes: int) -> None:
+        assert self.record is not None
+        self._begin_work()
+        known = self.record.seq in self.execution.journal.open_rows
+        self._task = self.execution.host.loop.create_task(self._run(known=known))
+
+    def stop(self) -> None:
+        self._end_work()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        if self._wait is not None:
+            self.execution.waits.close(self._wait)
+
+    def value(self) -> Any:
+        assert self.record is not None
+        return result_of(self.execution, self.record)
+
+    async def _run(self, *, known: bool) -> None:
+        """See that there is a child, and look at it until it has ended."""
+        execution, record = self.execution, self.record
+        assert record is not None
+        try:
+            if not known:
+                await execution.journal.write(record)
+            failure = None if record.attempt else await ensure_created(execution, record, self._params, new=not known)
+            if failure is not None:
+                self._fail(failure)
+                return
+            self._look_at(await child_of(execution, record))
+        except EverstepError as error:
+            execution.host.fail(execution, error)
+        finally:
+            self._end_work()
+            self.execution.pump_soon()
+
+    def _look_at(self, child: InstanceRecord | None) -> None:
+        """Wait for its end, which came in its own time where the child has ended already."""
+        execution, record = self.execution, self.record
+        assert record is not None
+        if child is not None and not child.ended:
+            self._wait = Wait(NEVER, self._look, record, child=record.child)
+        else:
+            ended_at = execution.host.clock.now() if child is None else child.ended_at or 0
+            self._wait = Wait(ended_at, lambda: self._ended(child), record)
+        execution.waits.add(self._wait)
+
+    def _look(self) -> None:
+        self._begin_work()
+        self._task = self.execution.host.loop.create_task(self._run(known=True))
+
+    def _ended(self, child: InstanceRecord | None) -> None:
+        assert self.record is not None
+        end_child(self.execution, self.record, child)
+        self.execution.journal.settle(self.record, alone=False)
+
+    def _fail(self, error: Exception) -> None:
+        assert self.record is not None
+        transitions.fail(self.record, self.execution.host.clock.now(), encode_error(error))
+        self.execution.journal.settle(self.record, alone=False)
+
+    def _begin_work(self) -> None:
+        self._works = True
+        self.execution.work_began()
+        self.execution.waits.hold()
+
+    def _end_work(self) -> None:
+        if self._works:
+            self._works = False
+            self.execution.waits.unhold()
+            self.execution.work_ended()
 
 
-async def _begin(run: Execution, name: str, workflow: str, id: str | None) -> StepRecord:
-    now = run.host.clock.now()
-    child_id = time_ordered_id(now, secrets.randbits(80)) if id is None else check_instance_id(id)
-    record = run.journal.begin("child", name, now)
-    record.state, record.child = "waiting", f"{workflow}/{child_id}"
-    await run.write(record)
-    return record
+def begin_child(execution: Execution, record: StepRecord, workflow: str, id: str | None) -> None:
+    """Fix which child a row stands for."""
+    now = execution.host.clock.now()
+    record.child = f"{workflow}/{id if id is not None else time_ordered_id(now, secrets.randbits(80))}"
+    transitions.wait(record, None)
 
 
-async def _create(run: Execution, record: StepRecord, params: str | None, *, new: bool = False) -> None:
-    workflow, id = _names(record)
-    try:
-        await _create_child(run, workflow, id, params)
-    except InstanceExistsError as error:
-        child = await _child(run, record)
-        another = any(step.child == record.child and step is not record for step in run.journal.steps())
-        if child is None or child.parent != run.pk or another:
-            await _fail(run, record, error)
-        elif new and child.ended:  # from before this instance was restarted
+async def ensure_created(
+    execution: Execution, record: StepRecord, params: str | None, *, new: bool
+) -> InstanceExistsError | None:
+    """Create a row's child, or find the one that was created before; return the error if it is another's."""
+    workflow, id = names_of(record)
+    error = await _create(execution, workflow, id, params)
+    if error is not None:
+        child = await child_of(execution, record)
+        steps = execution.journal.journal.steps()
+        another = any(step.child == record.child and step is not record for step in steps)
+        if child is None or child.parent != execution.pk or another:
+            return error
+        if new and child.ended:  # from before this instance was restarted
             with contextlib.suppress(InstanceNotFoundError):  # deleted already, and the answer was lost
-                await retry_while_unavailable(lambda: run.host.store.delete(workflow, id))
-            await _create_child(run, workflow, id, params)
+                await retry_while_unavailable(lambda: execution.host.store.delete(workflow, id))
+            await _create(execution, workflow, id, params)
+    record.attempt = 1  # there is a child: should it be deleted, another one is not what was asked for
+    execution.journal.record_soon(record)
+    return None
 
 
-async def _create_child(run: Execution, workflow: str, id: str, params: str | None) -> None:
-    run.active += 1  # not to be put away meanwhile
+async def _create(execution: Execution, workflow: str, id: str, params: str | None) -> InstanceExistsError | None:
     try:
-        await run.host.create_child(run, workflow, id, params)
-    finally:
-        run.active -= 1
-        run.settle()
+        await execution.host.create_child(execution, workflow, id, params)
+    except InstanceExistsError as error:
+        return error
+    return None
 
 
-async def _record_end(run: Execution, record: StepRecord, child: InstanceRecord | None) -> None:
+async def child_of(execution: Execution, record: StepRecord) -> InstanceRecord | None:
+    """Look up the child of a row."""
+    return await retry_while_unavailable(lambda: execution.host.store.find(*names_of(record)))
+
+
+def end_child(execution: Execution, record: StepRecord, child: InstanceRecord | None) -> None:
+    """Enter how a child ended into its row; None is one that was deleted."""
+    now = execution.host.clock.now()
+    workflow, id = names_of(record)
     if child is not None and child.status == "complete":
-        record.state, record.result, record.ended_at = "complete", child.output, run.host.clock.now()
-        await run.write(record)
-        return
-    workflow, id = _names(record)
-    if child is not None and child.error is not None:
-        record.state, record.error, record.ended_at = "errored", child.error, run.host.clock.now()
-        await run.write(record)
+        transitions.complete(record, now, child.output)
+    elif child is not None and child.error is not None:
+        transitions.fail(record, now, child.error)
     else:
         what = "was deleted" if child is None else "was terminated"
-        await _fail(run, record, InstanceTerminatedError(f"child {id!r} of workflow {workflow!r} {what}"), stop=False)
+        error = InstanceTerminatedError(f"child {id!r} of workflow {workflow!r} {what}")
+        transitions.fail(record, now, encode_error(error))
 
 
-async def _fail(run: Execution, record: StepRecord, error: Exception, *, stop: bool = True) -> None:
-    record.state, record.error, record.ended_at = "errored", encode_error(error), run.host.clock.now()
-    await run.write(record)
-    if stop:
-        raise decode_error(record.error)
-
-
-async def _child(run: Execution, record: StepRecord) -> InstanceRecord | None:
-    return await retry_while_unavailable(lambda: run.host.store.find(*_names(record)))
-
-
-def _names(record: StepRecord) -> tuple[str, str]:
+def names_of(record: StepRecord) -> tuple[str, str]:
+    """The workflow and the id of a row's child."""
     workflow, _, id = (record.child or "").partition("/")
     return workflow, id
 
 
-def _outcome(run: Execution, record: StepRecord) -> Any:
+def result_of(execution: Execution, record: StepRecord) -> Any:
+    """Return what a child returned, or raise its error."""
     if record.error is not None:
         raise decode_error(record.error)
-    declared = run.host.output_type(_names(record)[0])
+    declared = execution.host.output_type(names_of(record)[0])
     value = codec.decode(record.result or "null", declared, where=f"the result of child {record.child!r}")
     return codec.restore_result(value, declared)

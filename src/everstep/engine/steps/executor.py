@@ -1,168 +1,208 @@
-"""One step carried out: attempted until it ends, each end recorded before anything follows from it.
+"""One step executed: attempted until it ends, each failure recorded before anything follows from it.
 
-Which step it is was settled before (`step_runner.py`); what a failed attempt leads to is in `failures.py`.
+Which step it is was decided before (`step_runner.py`); how a function is called is in `attempt.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import logging
 
 import msgspec
 
 from everstep.api.current import place
-from everstep.api.declared import StepCall
-from everstep.core import codec, decide
-from everstep.core.journal import StepRecord
-from everstep.core.step_policy import StepPolicy
-from everstep.core.stored_error import decode_error
-from everstep.engine.execution.execution import Execution
-from everstep.engine.execution.stream_summary import StreamSummary, encoded, summary_of
-from everstep.engine.steps import failures, streams
+from everstep.core import codec, decide, transitions
+from everstep.core.errors import AttemptCutOffError, InstanceLostError, LeaseLostError, NotSerializableError, Suspended
+from everstep.core.journal import AttemptRecord
+from everstep.core.stored_error import encode_error, error_info
+from everstep.engine.execution.stream_summary import StreamSummary, encoded
 from everstep.engine.steps.attempt import Attempt
+from everstep.engine.steps.failures import decide_failure
+from everstep.engine.steps.outcome import Completed, Failed, Outcome
 from everstep.engine.steps.return_types import declared_result
+from everstep.engine.steps.step_execution import StepExecution
 from everstep.telemetry import events
 
-
-async def carry_out(run: Execution, record: StepRecord, call: StepCall, policy: StepPolicy, cuts: int) -> Any:
-    """Attempt a step until it ends, going on where an earlier life left it; `cuts` crashes left no trace of it.
-
-    Raises:
-        Exception: the step's error, once no attempt is left.
-    """
-    if record.attempt or cuts:
-        if record.final:
-            return recorded(run, record, call)
-        await _make_ready(run, record, policy, cuts)
-    while True:
-        value = await _attempt(run, record, call, policy)
-        if record.state == "complete":
-            break
-        await _wait_for_retry(run, record)
-    await run.write(record)
-    if run.host.telemetry.listening:
-        took = (record.ended_at or 0) - (record.attempt_at or 0)
-        run.tell(events.StepCompleted, record, attempt=record.attempt, took_ms=took)
-    if run.paused_since is not None:
-        await run.gate()
-    return value
+log = logging.getLogger("everstep.engine")
 
 
-def recorded(run: Execution, record: StepRecord, call: StepCall) -> Any:
-    """Return what a step that has ended returned, or raise its error."""
-    if record.error is not None:
-        raise decode_error(record.error)
-    return _restored(run, record, declared_result(call.fn))
-
-
-def output_of(run: Execution, record: StepRecord, call: StepCall) -> Any:
-    """Return what a step returned, as its code got it, or None if it did not complete."""
-    return None if record.state != "complete" else _restored(run, record, declared_result(call.fn))
-
-
-async def _make_ready(run: Execution, record: StepRecord, policy: StepPolicy, cuts: int) -> None:
-    """Bring a step that has a past to its next attempt: count what a crash cut off, wait out a delay."""
-    if record.state == "running" and record.attempt > 0 and record.seq in run.stored_open:
-        await failures.settle_cut(run, record, policy)
-    elif cuts:
-        await failures.count_unseen_cuts(run, record, policy, cuts)
-    if record.state == "retrying":
-        await _wait_for_retry(run, record)
-
-
-async def _wait_for_retry(run: Execution, record: StepRecord) -> None:
-    due = record.wake_at or 0
-    if due > run.host.clock.now():
-        if record.seq not in run.stored_open:
-            run.write_soon(record)
-        await run.wait(record, due)
-
-
-async def _attempt(run: Execution, record: StepRecord, call: StepCall, policy: StepPolicy) -> Any:
-    """Make one attempt. A value it returned is in the record and yet to be written; a failure is written."""
-    lease = run.host.lease
-    if lease is not None and lease.lease_uncertain:
-        await lease.lease_confirmed()  # else one that comes back to life does again what others have done
-    if run.halted:
-        await run.gate()
-    attempt = _begin(run, record, call, policy)
-    declared = declared_result(call.fn)
+async def run_step(step: StepExecution, outcome: Outcome | None = None) -> None:
+    """Execute a step and settle it. `outcome` is that of an attempt which is over already."""
     try:
-        if decide.must_record_start(policy, record.attempt):
-            await run.write(record)
-        result = await run.host.attempts.run(attempt)
-        record.result, value = _encoded(record, declared, result)
+        failed = await execute_step(step, outcome)
+    except (Suspended, asyncio.CancelledError, InstanceLostError, LeaseLostError):
+        return  # the code cancelled it, the instance left memory, or another task goes on after a timeout
+    except Exception as error:
+        # Ours, not the step's, whose errors are its end. A step that nobody executes would look as if it ran.
+        log.exception("step %r of instance %s could not be executed", step.name, step.execution.instance.id)
+        step.execution.host.fail(step.execution, error)
+        return
+    step.settle(failed)
+
+
+async def execute_step(step: StepExecution, outcome: Outcome | None) -> AttemptRecord | None:
+    """Attempt a step until it ends; its row says how. Return the last attempt, if it failed."""
+    if outcome is None and (step.record.attempt or step.crashes):
+        outcome = await resume_pending(step)
+    while True:
+        if outcome is None:
+            outcome = await attempt_once(step)
+        now = step.execution.host.clock.now()
+        if isinstance(outcome, Completed):
+            transitions.complete(step.record, now)
+            step.keep(outcome.text, outcome.value)
+            report_completed(step)
+            return None
+        failed = await record_failure(step, outcome, now)
+        if step.record.final:
+            return failed
+        await step.execution.journal.write(step.record, attempt=failed)
+        await wait_for_retry(step)
+        outcome = None
+
+
+async def resume_pending(step: StepExecution) -> Outcome | None:
+    """Bring a step that has a past to its next attempt: charge what a crash interrupted, wait out a delay."""
+    record = step.record
+    if record.state == "running" and record.attempt > 0:
+        return Failed(AttemptCutOffError(f"attempt {record.attempt} was cut off: its process ended while it ran"))
+    if step.crashes:
+        await charge_unrecorded_crashes(step)
+    if record.state == "retrying":
+        await wait_for_retry(step)
+    return None
+
+
+async def attempt_once(step: StepExecution) -> Outcome:
+    """Make one attempt, once nothing stands in its way."""
+    execution = step.execution
+    lease = execution.host.lease
+    if lease is not None and lease.lease_uncertain:
+        await lease.lease_confirmed()  # otherwise a worker that resumes late would repeat what another has completed
+    if execution.pause.since is not None:
+        await stand_still(step)
+    attempt = begin_attempt(step)
+    try:
+        if decide.must_record_start(step.policy, attempt.number):
+            await execution.journal.write(step.record)
+            step.check_wanted()
+        result = await execution.host.attempts.run(attempt)
+        if attempt.over:  # it timed out, and another task goes on
+            raise asyncio.CancelledError
+        step.check_wanted()
+        return completed(step, result)
     except asyncio.CancelledError as error:
-        _end(run, attempt)
-        _leave_if_cancelled(run, record)
-        await failures.record_failure(run, record, policy, error)
-        return None
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # the step's own error, decided on below
-        _end(run, attempt)
-        run.check_alive()
-        await failures.record_failure(run, record, policy, error)
-        return None
-    except BaseException:
-        _end(run, attempt)
-        raise
-    _end(run, attempt)
-    record.state, record.ended_at = "complete", run.host.clock.now()
-    return _restored(run, record, declared, value)
+        if attempt.over or step.stopped or execution.phase.over:
+            raise
+        return Failed(error)  # the function's own
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # the step's own error, decided on by the caller
+        if attempt.over:  # it timed out, and another task goes on
+            raise asyncio.CancelledError from None
+        execution.check_open()
+        return Failed(error)
+    finally:
+        attempt.end()
 
 
-def _begin(run: Execution, record: StepRecord, call: StepCall, policy: StepPolicy) -> Attempt:
-    host = run.host
-    run.check_alive()
-    record.attempt += 1
-    record.attempt_at = host.clock.now()
-    record.state, record.wake_at = "running", None
-    task = asyncio.current_task(host.loop)
-    assert task is not None  # steps run in tasks
-    run.attempts[record.seq] = task
-    run.active += 1
-    attempt = Attempt(run, record, call, policy, task)
+def begin_attempt(step: StepExecution) -> Attempt:
+    """Count an attempt, and make it what `current_step()` tells of."""
+    execution, record = step.execution, step.record
+    host = execution.host
+    step.check_wanted()
+    transitions.begin_attempt(record, host.clock.now())
+    attempt = Attempt(step)
     place.set(attempt)
     host.start_recorder.track(attempt)
     if host.telemetry.listening:
-        run.tell(events.AttemptStarted, record, attempt=record.attempt, allowed=policy.limit + 1)
+        execution.emit(events.AttemptStarted, record, attempt=record.attempt, allowed=step.policy.limit + 1)
     return attempt
 
 
-def _end(run: Execution, attempt: Attempt) -> None:
-    run.active -= 1
-    run.attempts.pop(attempt.record.seq, None)
-    run.host.start_recorder.untrack(attempt)
-    attempt.end()
-
-
-def _leave_if_cancelled(run: Execution, record: StepRecord) -> None:
-    """Tell a branch that its caller cancelled, or that is put away, from a function that cancelled itself."""
-    task = asyncio.current_task()
-    run.check_alive()
-    if run.sealed and task is not run.task:
-        run.enter()
-    if task is not None and task.cancelling():
-        record.state, record.attempt = "cancelled", record.attempt - 1
-        record.ended_at = run.host.clock.now()
-        run.write_soon(record)
-        run.settle()
-        raise asyncio.CancelledError
-
-
-def _encoded(record: StepRecord, declared: Any, result: Any) -> tuple[str, Any]:
-    if record.kind == "rollback":  # what a handler returns is of no use to anybody
-        return "null", None
+def completed(step: StepExecution, result: object) -> Completed:
+    """Write down what an attempt returned. Raises NotSerializableError, ValueTooLargeError."""
+    if step.record.kind == "rollback":  # what a handler returns is of no use to anybody
+        return Completed("null", None)
     if isinstance(result, StreamSummary):
-        return encoded(result), msgspec.UNSET
+        return Completed(encoded(result), msgspec.UNSET)
     # In two, so that what messages call it is written only where there may be one.
-    return codec.encode_plain(result) or codec.encode_tagged(result, f"the result of step {record.name!r}", declared)
+    plain = codec.encode_plain(result)
+    if plain is None:
+        plain = codec.encode_tagged(result, f"the result of step {step.name!r}", declared_result(step.call.fn))
+    return Completed(*plain)
 
 
-def _restored(run: Execution, record: StepRecord, declared: Any, value: Any = msgspec.UNSET) -> Any:
-    """Return a result as its code gets it; `value` is what was read back already."""
-    if value is msgspec.UNSET:
-        summary = summary_of(record.result)
-        if summary is not None:
-            return streams.StoredStream(run.host.store, run.pk, record.seq, summary)
-        value = codec.decode(record.result or "null", declared, where=f"the result of step {record.name!r}")
-    return value if declared is Any else codec.restore_result(value, declared)
+async def record_failure(step: StepExecution, outcome: Failed, now: int) -> AttemptRecord:
+    """Decide what a failed attempt leads to, and enter it into the row."""
+    execution, record = step.execution, step.record
+    # Timers stand still from the moment a pause was asked for; on resuming they move by the time since then.
+    since = execution.pause.since
+    decision, error = await decide_failure(step, outcome.error, now if since is None else since)
+    text = encode_error(error)
+    retry_at = decision.due if isinstance(decision, decide.RetryAt) else None
+    failed = transitions.failed_attempt(record, now, text, retry_at)
+    if retry_at is None:
+        transitions.fail(record, now, text)
+        step.unstorable = error if isinstance(error, NotSerializableError) else None
+    else:
+        transitions.retry(record, retry_at)
+    if execution.host.telemetry.listening:
+        execution.emit(
+            events.AttemptFailed,
+            record,
+            attempt=record.attempt,
+            allowed=step.policy.limit + 1,
+            error=error_info(text),
+            retry_at=retry_at,
+        )
+    return failed
+
+
+async def charge_unrecorded_crashes(step: StepExecution) -> None:
+    """Count crashes that left no trace of what they interrupted as attempts of this step.
+
+    That is on disk before the next attempt begins: the next crash is counted on top of it, and an instance that leaves
+    memory does not count the same ones, and wait for them, again and again.
+    """
+    record, now = step.record, step.execution.host.clock.now()
+    go_on = decide.after_unseen_cuts(step.policy, attempt=record.attempt, cuts=step.crashes, now=now)
+    step.crashes = 0
+    if go_on.attempt == record.attempt:
+        return
+    transitions.retry(record, max(go_on.due, record.wake_at or 0), attempt=go_on.attempt)
+    interrupted = None
+    if go_on.due > now:  # a single crash most likely hit the instance between two steps, and is not worth a row
+        error = encode_error(AttemptCutOffError("the process ended before the start of the attempt was recorded"))
+        interrupted = transitions.failed_attempt(record, now, error, record.wake_at)
+    await step.execution.journal.write(record, attempt=interrupted)
+
+
+async def wait_for_retry(step: StepExecution) -> None:
+    """Wait until the next attempt is due; the execution is not at work meanwhile."""
+    execution, record = step.execution, step.record
+    due = record.wake_at or 0
+    if due <= execution.host.clock.now():
+        return
+    if record.seq not in execution.journal.open_rows:
+        execution.journal.record_soon(record)
+    step.end_work()
+    try:
+        await execution.waits.until(due, record)
+    finally:
+        step.begin_work()
+
+
+async def stand_still(step: StepExecution) -> None:
+    """Wait while the execution is being paused."""
+    step.end_work()
+    try:
+        await step.execution.pause.wait()
+    finally:
+        step.begin_work()
+
+
+def report_completed(step: StepExecution) -> None:
+    """Tell telemetry."""
+    if step.execution.host.telemetry.listening:
+        record = step.record
+        took = (record.ended_at or 0) - (record.attempt_at or 0)
+        step.execution.emit(events.StepCompleted, record, attempt=record.attempt, took_ms=took)

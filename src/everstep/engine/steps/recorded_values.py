@@ -7,50 +7,59 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from everstep.api.current import Place, place
+from everstep.api.current import place
 from everstep.api.step import ValueKind
-from everstep.core import codec
-from everstep.core.journal import StepRecord
+from everstep.core import codec, transitions
 from everstep.core.timestamps import utc
+from everstep.engine.execution.calls import Call
 from everstep.engine.execution.execution import Execution
 
 
-def recorded(run: Execution, kind: ValueKind) -> Any:
-    """Return a value of a kind: the recorded one where there is one, a new one otherwise.
+class ValueCall(Call):
+    """A call of `step.now()`, `step.uuid()` or `step.random()`, answered at once."""
 
-    Nobody waits for it to be on disk. What is written next waits for everything before it, so nothing that depends on
-    the value can be on disk without it.
-    """
-    run.check_alive()
-    # Named by the step this branch asked for last: branches run in another order when they are replayed.
-    last = last_asked()
+    __slots__ = ("_kind",)
+
+    kind = "value"
+
+    def __init__(self, execution: Execution, name: str, kind: ValueKind) -> None:
+        super().__init__(execution, name)
+        self._kind = kind
+
+    def begin(self) -> None:
+        """Draw the value. It is on disk before anything begins that the code may have told it."""
+        execution = self.execution
+        now = execution.host.clock.now()
+        record = self.record = execution.journal.journal.begin(self, now)
+        text, _ = codec.encode(_new(execution, self._kind), where=f"step.{self._kind}()")
+        transitions.complete(record, now, text)
+        execution.journal.touch_value(record)
+
+    def start(self, crashes: int) -> None:
+        """Do nothing: it was answered when it was asked for."""
+
+    def stop(self) -> None:
+        """Do nothing: nothing is under way."""
+
+
+def recorded_value(execution: Execution, kind: ValueKind) -> Any:
+    """Return a value of a kind: the recorded one where there is one, a new one otherwise."""
+    # Named by what this branch asked for last: where its code does I/O, branches run in another order when replayed.
+    last = place.get()
     name = kind if last is None else f"{kind} after {last.kind} {last.name} {last.count}"
-    record = run.journal.find("value", name)
-    if record is None:
-        run.enter()
-        now = run.host.clock.now()
-        record = run.journal.begin("value", name, now)
-        record.state, record.ended_at = "complete", now
-        record.result, _ = codec.encode(_new(run, kind), where=f"step.{kind}()")
-        run.write_soon(record)
-    return codec.decode(record.result or "null", where=f"step.{kind}()")
+    call = ValueCall(execution, name, kind)
+    execution.ask(call)
+    call.record = execution.history.match(call)
+    if call.record is None:
+        call.begin()
+    assert call.record is not None
+    return codec.decode(call.record.result or "null", where=f"step.{kind}()")
 
 
-def asked(record: StepRecord) -> None:
-    """Note the row that this branch asks for. A step that is attempted is noted by its attempt."""
-    place.set(Place(record, over=True))
-
-
-def last_asked() -> StepRecord | None:
-    """Return the row that this branch asked for last, if it has asked for one."""
-    here = place.get()
-    return None if here is None else here.record
-
-
-def _new(run: Execution, kind: ValueKind) -> datetime | uuid.UUID | float:
+def _new(execution: Execution, kind: ValueKind) -> datetime | uuid.UUID | float:
     match kind:
         case "now":
-            return utc(run.host.clock.now())
+            return utc(execution.host.clock.now())
         case "uuid":
             return uuid.uuid4()
         case "random":

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextvars import copy_context
+
 import msgspec
 
 from everstep.api.declared import StepCall
-from everstep.core.errors import RollbackMissingError, StepError
-from everstep.core.journal import StepRecord
+from everstep.core import transitions
+from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackMissingError, StepError, Suspended
+from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.stored_error import decode_error, encode_error, error_info
 from everstep.core.types import ErrorInfo, RollbackContext, RollbackStatus, StepContext, StepIdentity
 from everstep.engine.execution.branches import Compensation
 from everstep.engine.execution.execution import Execution
-from everstep.engine.steps import recorded_values
-from everstep.engine.steps.executor import carry_out, output_of
+from everstep.engine.steps.executor import run_step
+from everstep.engine.steps.step_execution import StepExecution, output_of
+from everstep.store.protocol import InstanceChange
 
 MARKER = ""
 """The name of the row that says an instance is being rolled back; its error is why."""
+_UNWIND_SECONDS = 1.0
+"""How long attempts that were cancelled may take to end before the first handler runs."""
 
 
-def reason(run: Execution) -> str | None:
+def reason(execution: Execution) -> str | None:
     """Return why an instance is being rolled back, as stored, or None if it is not."""
-    marker = run.journal.row("rollback", MARKER, 1)
+    marker = execution.journal.journal.get("rollback", MARKER, 1)
     return None if marker is None else marker.error
 
 
@@ -34,57 +41,134 @@ def was_terminated(why: str) -> bool:
     return error_info(why).name == TERMINATED.name
 
 
-async def begin(run: Execution, error: BaseException) -> None:
+async def roll_back(execution: Execution, error: BaseException | None) -> InstanceChange | None:
+    """Run the handlers of an instance whose code is over, and describe its end; None where it left memory meanwhile.
+
+    `error` is what its code raised just now; None where an earlier activation began the rollback.
+    """
+    attempts = list(execution.in_flight.attempts.values())
+    execution.work_began()
+    try:
+        execution.end_code()
+        if attempts:
+            await asyncio.wait(attempts, timeout=_UNWIND_SECONDS)
+        if error is not None and reason(execution) is None:
+            await _begin(execution, error)
+        _cancel_open_waits(execution)
+        why = reason(execution) or ""
+        status = await _run_handlers(execution, why)
+    except (Suspended, InstanceLostError, LeaseLostError, asyncio.CancelledError):
+        if execution.phase.over:
+            return None
+        raise
+    finally:
+        execution.work_ended()
+    if execution.phase.over:  # while the last handler was being recorded
+        return None
+    if was_terminated(why):
+        return InstanceChange("terminated", rollback=encoded(status))
+    return InstanceChange("errored", error=why, rollback=encoded(status))
+
+
+async def _begin(execution: Execution, error: BaseException) -> None:
     """Record that the instance is rolled back from now on, so that a crash half-way goes on with it.
 
     Steps that were cut short are recorded with it: some are not on disk yet, and they have handlers, too.
     """
-    now = run.host.clock.now()
-    for step in run.journal.steps():
-        if not step.final:
-            step.state, step.ended_at = "cancelled", now
-            run.write_soon(step)
-    marker = run.journal.place("rollback", MARKER, 1, now)
+    journal, now = execution.journal, execution.host.clock.now()
+    for step in journal.journal.steps():
+        if not step.final and step.state != "cancelled":
+            transitions.cancel(step, now)
+            journal.touch(step)
+    marker = journal.journal.get_or_begin("rollback", MARKER, 1, now)
     marker.error = encode_error(error)
-    await run.write(marker)
+    await journal.write(marker)
 
 
-def give_up_waiting(run: Execution) -> None:
+def _cancel_open_waits(execution: Execution) -> None:
     """Close the sleeps and waits of branches that were ended: nothing that comes for them may wake the rollback."""
-    for step in [step for step in run.stored_open.values() if step.kind in ("sleep", "wait", "child")]:
-        step.state, step.ended_at = "cancelled", run.host.clock.now()
-        run.write_soon(step)
-        del run.stored_open[step.seq]
+    now = execution.host.clock.now()
+    for step in list(execution.journal.open_rows.values()):
+        if step.kind in ("sleep", "wait", "child", "timer"):
+            transitions.cancel(step, now)
+            execution.journal.record_soon(step)
 
 
-async def roll_back(run: Execution, error: str) -> RollbackStatus:
+async def _run_handlers(execution: Execution, why: str) -> RollbackStatus:
     """Call the handlers of every step that has one; the first that fails for good ends the chain."""
-    cause = decode_error(error)
-    compensable = [step for step in run.journal.steps() if step.kind == "do" and step.compensable]
+    cause = decode_error(why)
+    compensable = [step for step in execution.journal.journal.steps() if step.kind == "do" and step.compensable]
     for step in sorted(compensable, key=lambda step: step.seq, reverse=True):
-        compensation = run.compensations.get(step.seq)
+        compensation = execution.compensations.get(step.seq)
         try:
             if compensation is None:
                 raise RollbackMissingError(
                     f"step {step.name!r} was to be rolled back, and today's code registers no handler for it"
                 )
-            await _compensate(run, step, compensation, cause)
+            await _compensate(execution, step, compensation, cause)
         except Exception as failure:  # noqa: BLE001  # whatever a handler ends with is the rollback's outcome
+            execution.check_open()
             info = error_info(encode_error(failure))
             return RollbackStatus("failed", ErrorInfo(info.name, info.message))
     return RollbackStatus("complete")
 
 
-async def _compensate(run: Execution, step: StepRecord, compensation: Compensation, cause: BaseException) -> None:
-    record = run.journal.place("rollback", step.name, step.count, run.host.clock.now())
-    output = output_of(run, step, compensation.call)
+class _Handler(StepExecution):
+    """A rollback handler on its way."""
+
+    __slots__ = ("_ended", "kind")
+
+    def __init__(self, execution: Execution, call: StepCall, compensation: Compensation, record: StepRecord) -> None:
+        super().__init__(execution, call, run_step, copy_context(), compensation.policy)
+        self.kind = "rollback"
+        self.record = record
+        self._ended: asyncio.Future[None] = execution.host.loop.create_future()
+
+    async def execute(self) -> None:
+        self.crashes, self.execution.crashes = self.execution.crashes, 0
+        self.run()
+        execution = self.execution
+        execution.work_ended()  # while it waits for its retries the execution may park
+        try:
+            await self._ended
+        except asyncio.CancelledError:
+            self.stop()
+            raise
+        finally:
+            execution.work_began()
+        self.value()
+
+    def settle(self, failed: AttemptRecord | None) -> None:
+        self.release()
+        written = self.execution.journal.hand_over(self.record, failed)
+        written.add_done_callback(self._written)
+
+    def _written(self, written: asyncio.Future[None]) -> None:
+        if written.cancelled() or self._ended.done():
+            return
+        error = written.exception()
+        if error is None:
+            self._ended.set_result(None)
+        elif isinstance(error, (InstanceLostError, LeaseLostError)):
+            self.execution.host.evict(self.execution.pk)
+        else:
+            self._ended.set_exception(error)
+        self.end_work()
+
+
+async def _compensate(execution: Execution, step: StepRecord, compensation: Compensation, cause: BaseException) -> None:
+    now = execution.host.clock.now()
+    record = execution.journal.journal.get_or_begin("rollback", step.name, step.count, now, step.parent)
+    output = output_of(execution, step, compensation.call)
     identity = StepIdentity(step.name, step.count)
     config = DEFAULT_POLICY.as_config() if step.config is None else msgspec.json.decode(step.config)
-    context = StepContext(identity, step.attempt, config, run.instance.id, run.instance.workflow)
+    context = StepContext(identity, step.attempt, config, execution.instance.id, execution.instance.workflow)
     call = StepCall(step.name, None, compensation.handler, (RollbackContext(context, cause, output),))
-    cuts = run.unseen_cuts.of(recorded_values.last_asked())
-    recorded_values.asked(record)
-    await carry_out(run, record, call, compensation.policy, cuts)
+    handler = _Handler(execution, call, compensation, record)
+    if record.final:
+        handler.value()
+    else:
+        await handler.execute()
 
 
 def encoded(status: RollbackStatus) -> str:

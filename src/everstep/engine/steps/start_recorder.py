@@ -44,6 +44,7 @@ class StartRecorder:
                 self._alarm.set(began_at + self._delay_ms)
                 return
             del self._quick[attempt]
-            if not attempt.run.evicted:
-                attempt.run.write_soon(attempt.record)
+            execution = attempt.step.execution
+            if not execution.phase.over:
+                execution.journal.record_soon(attempt.record)
                 self._host.attempts.lasts(attempt)

@@ -1,98 +1,117 @@
-"""The step calls of one run: what a step is called, whether the journal has it, and its policy.
+"""The step calls of one execution: what the code asks for becomes a call on its way, or one of a step's function.
 
-How a step is carried out is in `executor.py`; sleeps and waits are in `waits.py`, children in `child_workflow.py`,
-recorded values in `recorded_values.py`.
+How a step is executed is in `executor.py`; sleeps and waits are in `waits.py`, children in `child_workflow.py`, recorded
+values in `recorded_values.py`, steps inside steps in `inner_steps.py`.
 """
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop
+from contextvars import copy_context
 from typing import Any
 
-import msgspec
-
+from everstep.api.current import place
 from everstep.api.declared import StepCall
 from everstep.api.step import RunsAsChild, ValueKind
-from everstep.core.journal import StepRecord
-from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy, keep_first_seen, resolve_policy
+from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.types import StepEvent
 from everstep.engine.execution.branches import Compensation
 from everstep.engine.execution.execution import Execution
-from everstep.engine.steps import child_workflow, recorded_values, waits
-from everstep.engine.steps.determinism import check_limits, check_new, unhindered
-from everstep.engine.steps.executor import carry_out, recorded
+from everstep.engine.steps import inner_steps
+from everstep.engine.steps.child_workflow import ChildCall
+from everstep.engine.steps.executor import run_step
+from everstep.engine.steps.recorded_values import recorded_value
+from everstep.engine.steps.step_execution import StepExecution
+from everstep.engine.steps.waits import EventCall, SleepCall, check_moment
 
 
-class Steps:
-    """Carries out the step calls of one run."""
+class DoCall(StepExecution):
+    """A call of `step.do` by the workflow's code."""
 
-    __slots__ = ("_run",)
+    __slots__ = ()
 
-    def __init__(self, run: Execution) -> None:
-        self._run = run
+    def matched(self, record: StepRecord) -> None:
+        self.resume(record)
+        self._register_rollback(record)
 
-    async def do(self, call: StepCall) -> Any:
-        run = self._run
-        run.check_alive()
-        record = run.journal.find("do", call.name)
-        if record is not None and record.final:
-            recorded_values.asked(record)
-            if record.compensable:
-                self._register(record, call, resolve_policy(call.config, call.name))
-            return recorded(run, record, call)
-        policy, began_before = resolve_policy(call.config, call.name), record is not None
-        if record is None:
-            run.enter()
-            if unhindered(run):
-                run.steps_asked += 1
-            else:
-                await check_limits(run, call.name)
-                await check_new(run, "step.do", call.name)
-                run.enter()  # things may have changed meanwhile
-            record = self._begin(call.name, policy)
+    def begin(self) -> None:
+        execution = self.execution
+        record = execution.journal.journal.begin(self, execution.host.clock.now())
+        self.describe(record)
+        self._register_rollback(record)
+        execution.journal.touch(record)
+
+    def start(self, crashes: int) -> None:
+        self.crashes = crashes
+        self.run()
+
+    def settle(self, failed: AttemptRecord | None) -> None:
+        execution = self.execution
+        self.end_work()
+        self.release()
+        if self.unstorable is not None:
+            execution.journal.touch(self.record, failed)
+            execution.host.fail(execution, self.unstorable)
         else:
-            policy = keep_first_seen(policy, None if record.config is None else msgspec.json.decode(record.config))
-        cuts = run.unseen_cuts.of(recorded_values.last_asked()) if run.unseen_cuts.count else 0
-        if record.attempt or cuts:  # there may be no attempt any more that would note it
-            recorded_values.asked(record)
-        self._register(record, call, policy)
-        if began_before:  # only now: a replay may be there for no more than the handlers
-            run.enter()
-        return await carry_out(run, record, call, policy, cuts)
+            execution.journal.settle(self.record, attempt=failed, alone=not execution.working)
 
-    def _begin(self, name: str, policy: StepPolicy) -> StepRecord:
-        record = self._run.journal.begin("do", name, self._run.host.clock.now())
-        if policy is not DEFAULT_POLICY:
-            record.sensitive = policy.sensitive
-            record.compensable = policy.rollback is not None
-            record.config = _policy_text(policy)
-        return record
-
-    def _register(self, record: StepRecord, call: StepCall, policy: StepPolicy) -> None:
+    def _register_rollback(self, record: StepRecord) -> None:
+        policy = self.policy
         if policy.rollback is not None:
             handler_policy = policy.rollback_policy or DEFAULT_POLICY
-            self._run.compensations[record.seq] = Compensation(policy.rollback, handler_policy, call)
+            self.execution.compensations[record.seq] = Compensation(policy.rollback, handler_policy, self.call)
+
+
+class StepRunner:
+    """Carries out the step calls of one execution."""
+
+    __slots__ = ("_execution",)
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    async def do(self, call: StepCall) -> Any:
+        execution = self._execution
+        if _get_running_loop() is not execution.loop:
+            return await inner_steps.do(execution, call)
+        step = DoCall(execution, call, run_step, copy_context())
+        place.set(step)  # type: ignore[arg-type]  # a call is the scope of what its branch asks for next
+        return await execution.answer(step)
 
     async def sleep(self, name: str, duration_ms: int) -> None:
-        await waits.sleep(self._run, name, duration_ms)
+        await self._sleep(name, duration_ms, absolute=False)
 
     async def sleep_until(self, name: str, wake_at: int) -> None:
-        await waits.sleep_until(self._run, name, wake_at)
+        check_moment(name, wake_at, self._execution.host.clock.now())
+        await self._sleep(name, wake_at, absolute=True)
+
+    async def _sleep(self, name: str, amount: int, *, absolute: bool) -> None:
+        execution = self._execution
+        if _get_running_loop() is not execution.loop:
+            await inner_steps.sleep(execution, name, amount, absolute=absolute)
+            return
+        call = SleepCall(execution, name, amount, absolute=absolute)
+        place.set(call)  # type: ignore[arg-type]
+        await execution.answer(call)
 
     async def wait_for_event(self, name: str, type: str, timeout_ms: int, payload: Any) -> StepEvent[Any]:
-        return await waits.wait_for_event(self._run, name, type, timeout_ms, payload)
+        execution = self._execution
+        if _get_running_loop() is not execution.loop:
+            return await inner_steps.wait_for_event(execution, name, type, timeout_ms, payload)
+        call = EventCall(execution, name, type, timeout_ms, payload)
+        place.set(call)  # type: ignore[arg-type]
+        event: StepEvent[Any] = await execution.answer(call)
+        return event
 
     async def run_workflow(self, name: str, workflow: type[RunsAsChild] | str, params: Any, id: str | None) -> Any:
-        child = self._run.host.workflow_name(workflow)
-        return await child_workflow.run_workflow(self._run, name, child, params, id)
+        execution = self._execution
+        child = execution.host.workflow_name(workflow)
+        if _get_running_loop() is not execution.loop:
+            return await inner_steps.run_workflow(execution, name, child, params, id)
+        call = ChildCall(execution, name, child, params, id)
+        place.set(call)  # type: ignore[arg-type]
+        return await execution.answer(call)
 
     def value(self, kind: ValueKind) -> Any:
-        return recorded_values.recorded(self._run, kind)
-
-
-def _policy_text(policy: StepPolicy) -> str | None:
-    """Write a policy for views, or nothing for the default one."""
-    config = policy.as_config()
-    return None if config == _DEFAULT_CONFIG else msgspec.json.encode(config).decode()
-
-
-_DEFAULT_CONFIG = DEFAULT_POLICY.as_config()
+        return recorded_value(self._execution, kind)

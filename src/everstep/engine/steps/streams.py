@@ -11,6 +11,7 @@ from everstep.core.journal import StepRecord
 from everstep.core.limits import MIB, STORED_BYTES
 from everstep.engine.execution.execution import Execution
 from everstep.engine.execution.stream_summary import PREVIEW_CHARS, StreamSummary, preview_of
+from everstep.engine.execution.workflow_loop import engine_await
 from everstep.engine.steps.store_retry import retry_while_unavailable
 from everstep.store.protocol import Store
 
@@ -36,7 +37,7 @@ class StoredStream:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         number, read = 0, 0
         while number < self._summary.pieces:
-            pieces = await retry_while_unavailable(partial(self._read, number))
+            pieces = await engine_await(partial(retry_while_unavailable, partial(self._read, number)))
             if not pieces:
                 raise StoredValueError(f"the stored stream ends after {read} of {self._summary.bytes} bytes")
             for piece in pieces:
@@ -50,13 +51,22 @@ class StoredStream:
         return f"<StoredStream of {self.size} bytes>"
 
 
-async def keep(run: Execution, record: StepRecord, stream: AsyncIterable[Any]) -> StreamSummary:
+async def store_stream(execution: Execution, record: StepRecord, stream: AsyncIterable[Any]) -> StreamSummary:
     """Store a stream piece by piece; pieces of an earlier attempt are dropped.
 
     Raises:
         NotSerializableError: if it yields anything but bytes.
         StorageLimitError: if the instance would store more than it may.
     """
+    try:
+        return await _stored(execution, record, stream)
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:  # a generator, which may not have come to its end
+            await close()
+
+
+async def _stored(execution: Execution, record: StepRecord, stream: AsyncIterable[Any]) -> StreamSummary:
     waiting, beginning, pieces, total = bytearray(), b"", 0, 0
     async for chunk in stream:
         size = memoryview(chunk).nbytes if isinstance(chunk, (bytes, bytearray, memoryview)) else None
@@ -69,18 +79,18 @@ async def keep(run: Execution, record: StepRecord, stream: AsyncIterable[Any]) -
         total += size
         if len(beginning) < 4 * PREVIEW_CHARS:
             beginning += bytes(chunk)[: 4 * PREVIEW_CHARS]
-        if run.stored_bytes + total > STORED_BYTES:
+        if execution.journal.stored_bytes + total > STORED_BYTES:
             raise StorageLimitError(f"the stream of step {record.name!r} is larger than an instance may store")
         while len(waiting) >= PIECE_BYTES:
-            await _write(run, record, pieces, bytes(waiting[:PIECE_BYTES]))
+            await _write(execution, record, pieces, bytes(waiting[:PIECE_BYTES]))
             del waiting[:PIECE_BYTES]
             pieces += 1
     if waiting:
-        await _write(run, record, pieces, bytes(waiting))
+        await _write(execution, record, pieces, bytes(waiting))
         pieces += 1
     return StreamSummary(record.attempt, pieces, total, preview_of(beginning))
 
 
-async def _write(run: Execution, record: StepRecord, number: int, data: bytes) -> None:
-    run.check_alive()
-    await run.host.store.write_chunk(run.pk, record.seq, record.attempt, number, data)
+async def _write(execution: Execution, record: StepRecord, number: int, data: bytes) -> None:
+    execution.check_open()
+    await execution.host.store.write_chunk(execution.pk, record.seq, record.attempt, number, data)

@@ -1,10 +1,10 @@
-"""Sleeps and waits for events: steps whose end comes from outside. How a run waits is in `execution.py`."""
+"""Sleeps and waits for events: calls whose end comes from outside."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from everstep.core import codec
+from everstep.core import codec, transitions
 from everstep.core.durations import format_duration
 from everstep.core.errors import WorkflowTimeoutError
 from everstep.core.journal import StepRecord
@@ -12,110 +12,173 @@ from everstep.core.limits import VALUE_BYTES, WAIT_MS
 from everstep.core.stored_error import decode_error, encode_error
 from everstep.core.timestamps import utc
 from everstep.core.types import StepEvent
+from everstep.engine.execution.calls import Call
 from everstep.engine.execution.execution import Execution
-from everstep.engine.steps import recorded_values
-from everstep.engine.steps.determinism import check_limits, check_new
+from everstep.engine.execution.open_waits import Wait
 from everstep.store.protocol import EventRecord
 from everstep.telemetry import events
 
-
-async def sleep(run: Execution, name: str, duration_ms: int) -> None:
-    """Sleep for a while, from the moment the sleep first began."""
-    await _sleep(run, name, duration_ms, absolute=False)
+_EVENT_BYTES = VALUE_BYTES + 1024
+"""An event's payload was within the limit when it was sent; this leaves room for its envelope."""
 
 
-async def sleep_until(run: Execution, name: str, wake_at: int) -> None:
-    """Sleep until a moment."""
-    if wake_at - run.host.clock.now() > WAIT_MS:
-        raise ValueError(f"sleep_until {name!r} must be at most 365 days ahead, got {utc(wake_at).isoformat()}")
-    await _sleep(run, name, wake_at, absolute=True)
+class SleepCall(Call):
+    """A call of `step.sleep` or `step.sleep_until`: `amount` is how long, or until when, in milliseconds."""
 
+    __slots__ = ("_absolute", "_amount", "_wait")
 
-async def _sleep(run: Execution, name: str, amount: int, *, absolute: bool) -> None:
-    clock = run.host.clock
-    run.check_alive()
-    record = run.journal.find("sleep", name)
-    if record is not None and record.final:
-        recorded_values.asked(record)
-        return
-    run.enter()
-    if record is None:
-        await check_new(run, "step.sleep", name)
-        await run.gate()
-        record = run.journal.begin("sleep", name, clock.now())
-        record.state, record.absolute = "waiting", absolute
-        record.wake_at = amount if absolute else clock.now() + amount
-        if run.host.telemetry.listening:
-            run.tell(events.SleepStarted, record, wake_at=record.wake_at)
-        if record.wake_at > clock.now():
-            run.write_soon(record)
-    run.unseen_cuts.slept(record, recorded_values.last_asked())
-    recorded_values.asked(record)
-    await run.gate()
-    if (record.wake_at or 0) > clock.now():
-        await run.wait(record, record.wake_at or 0)
-    record.state, record.ended_at = "complete", clock.now()
-    run.write_soon(record)
+    kind = "sleep"
 
+    def __init__(self, execution: Execution, name: str, amount: int, *, absolute: bool) -> None:
+        super().__init__(execution, name)
+        self._amount = amount
+        self._absolute = absolute
+        self._wait: Wait | None = None
 
-async def wait_for_event(run: Execution, name: str, type: str, timeout_ms: int, payload: Any) -> StepEvent[Any]:
-    """Wait for an event of a type, or for the timeout."""
-    clock = run.host.clock
-    run.check_alive()
-    record = run.journal.find("wait", name)
-    if record is not None and record.final:
-        recorded_values.asked(record)
-        return _received(record, payload)
-    run.enter()
-    event = None
-    if record is None:
-        await check_limits(run, name)
-        await check_new(run, "step.wait_for_event", name)
-        await run.gate()
-        record = run.journal.begin("wait", name, clock.now())
-        record.state, record.event_type, record.wake_at = "waiting", type, clock.now() + timeout_ms
-        if run.host.telemetry.listening:
-            run.tell(events.WaitStarted, record, type=type, times_out_at=record.wake_at)
-        event = _take(run, record)
-        if event is None:
-            run.write_soon(record)
-    else:
-        await run.gate()
-        event = _take(run, record)
-    recorded_values.asked(record)
-    if event is None:
-        event = await run.wait(record, record.wake_at or 0, type)
-    record.ended_at = clock.now()
-    if event is None:
-        return await _timed_out(run, record)
-    sent = {"payload": codec.decode(event.payload) if event.payload else None, "timestamp": event.created_at}
-    record.state = "complete"
-    record.result, _ = codec.encode(sent, where=f"the event of step {name!r}", limit_bytes=_EVENT_BYTES)
-    await run.write(record, consumed=(event.id,))
-    if run.host.telemetry.listening:
-        run.tell(events.WaitEnded, record, type=type, timed_out=False)
-    return _received(record, payload)
+    def begin(self) -> None:
+        execution = self.execution
+        record = self.record = execution.journal.journal.begin(self, execution.host.clock.now())
+        begin_sleep(execution, record, self._amount, absolute=self._absolute)
+        execution.journal.touch(record)
 
+    def start(self, crashes: int) -> None:
+        execution, record = self.execution, self.record
+        assert record is not None
+        if (record.wake_at or 0) <= execution.host.clock.now() and self._absolute:
+            self._elapsed()
+            return
+        self._wait = Wait(record.wake_at or 0, self._elapsed, record)
+        execution.waits.add(self._wait)
+        execution.journal.flush_soon()
 
-def _take(run: Execution, record: StepRecord) -> EventRecord | None:
-    """Take an early event, unless a wait of the same type that began earlier is open: then the run hands it out."""
-    type = record.event_type or ""
-    if any(step.event_type == type and step.seq < record.seq for step in run.stored_open.values()):
+    def stop(self) -> None:
+        if self._wait is not None:
+            self.execution.waits.close(self._wait)
+
+    def value(self) -> None:
         return None
-    return run.inbox.take(type)
+
+    def _elapsed(self) -> None:
+        execution, record = self.execution, self.record
+        assert record is not None
+        transitions.complete(record, execution.host.clock.now())
+        execution.journal.settle(record, alone=False)
 
 
-async def _timed_out(run: Execution, record: StepRecord) -> StepEvent[Any]:
-    waited = format_duration((record.ended_at or 0) - record.started_at)
+def begin_sleep(execution: Execution, record: StepRecord, amount: int, *, absolute: bool) -> None:
+    """Fix when a sleep ends."""
+    record.absolute = absolute
+    transitions.wait(record, amount if absolute else execution.timers_from + amount)
+    if execution.host.telemetry.listening:
+        execution.emit(events.SleepStarted, record, wake_at=record.wake_at)
+
+
+def check_moment(name: str, wake_at: int, now: int) -> None:
+    """Raise ValueError for a moment that is too far away."""
+    if wake_at - now > WAIT_MS:
+        raise ValueError(f"sleep_until {name!r} must be at most 365 days ahead, got {utc(wake_at).isoformat()}")
+
+
+class EventCall(Call):
+    """A call of `step.wait_for_event`."""
+
+    __slots__ = ("_event", "_payload", "_timeout_ms", "_type", "_wait")
+
+    kind = "wait"
+
+    def __init__(self, execution: Execution, name: str, type: str, timeout_ms: int, payload: Any) -> None:
+        super().__init__(execution, name)
+        self._type = type
+        self._timeout_ms = timeout_ms
+        self._payload = payload
+        self._wait: Wait | None = None
+        self._event: EventRecord | None = None
+
+    def difference(self, record: StepRecord) -> str | None:
+        if record.event_type == self._type:
+            return None
+        return (
+            f"the code waits in {self.name!r} for events of type {self._type!r}, where its history waits for "
+            f"{record.event_type!r}"
+        )
+
+    def begin(self) -> None:
+        execution = self.execution
+        record = self.record = execution.journal.journal.begin(self, execution.host.clock.now())
+        begin_wait(execution, record, self._type, self._timeout_ms)
+        execution.journal.touch(record)
+
+    def start(self, crashes: int) -> None:
+        execution, record = self.execution, self.record
+        assert record is not None
+        self._wait = Wait(record.wake_at or 0, self._timed_out, record, event_type=self._type, on_event=self._received)
+        execution.waits.add(self._wait)
+        execution.journal.flush_soon()
+
+    def stop(self) -> None:
+        if self._wait is not None:
+            self.execution.waits.close(self._wait)
+
+    def value(self) -> StepEvent[Any]:
+        assert self.record is not None
+        return received(self.record, self._payload)
+
+    def pass_over(self) -> None:
+        execution, record = self.execution, self.record
+        if record is None or record.state != "complete":
+            return
+        event = event_of(record)
+        if event is not None and event.id:
+            execution.journal.restore(event)
+            execution.waits.inbox.put_back(event)
+        transitions.cancel(record, execution.host.clock.now(), self.cancelled_after)
+        record.result = record.settlement = record.sent_after = None
+        execution.journal.record_soon(record)
+
+    def _received(self, event: EventRecord) -> None:
+        execution, record = self.execution, self.record
+        assert record is not None
+        consume(execution, record, event)
+        execution.journal.settle(record, consumed=(event.id,), alone=False)
+
+    def _timed_out(self) -> None:
+        assert self.record is not None
+        time_out(self.execution, self.record)
+        self.execution.journal.settle(self.record, alone=False)
+
+
+def begin_wait(execution: Execution, record: StepRecord, type: str, timeout_ms: int) -> None:
+    """Fix what a wait waits for, and until when."""
+    record.event_type = type
+    transitions.wait(record, execution.timers_from + timeout_ms)
+    if execution.host.telemetry.listening:
+        execution.emit(events.WaitStarted, record, type=type, times_out_at=record.wake_at)
+
+
+def consume(execution: Execution, record: StepRecord, event: EventRecord) -> None:
+    """End a wait with its event."""
+    payload = codec.decode(event.payload) if event.payload else None
+    sent = {"payload": payload, "timestamp": event.created_at, "id": event.id}
+    text, _ = codec.encode(sent, where=f"the event of step {record.name!r}", limit_bytes=_EVENT_BYTES)
+    transitions.complete(record, execution.host.clock.now(), text)
+    if execution.host.telemetry.listening:
+        execution.emit(events.WaitEnded, record, type=record.event_type or "", timed_out=False)
+
+
+def time_out(execution: Execution, record: StepRecord) -> None:
+    """End a wait without an event."""
+    now = execution.host.clock.now()
+    waited = format_duration(now - record.started_at)
     error = WorkflowTimeoutError(f"no event {record.event_type!r} came for step {record.name!r} in {waited}")
-    record.state, record.error = "errored", encode_error(error)
-    await run.write(record)
-    if run.host.telemetry.listening:
-        run.tell(events.WaitEnded, record, type=record.event_type or "", timed_out=True)
-    raise decode_error(record.error)
+    wake_at = record.wake_at
+    transitions.fail(record, now, encode_error(error))
+    record.wake_at = wake_at
+    if execution.host.telemetry.listening:
+        execution.emit(events.WaitEnded, record, type=record.event_type or "", timed_out=True)
 
 
-def _received(record: StepRecord, payload: Any) -> StepEvent[Any]:
+def received(record: StepRecord, payload: Any) -> StepEvent[Any]:
+    """Return the event that ended a wait, or raise its error."""
     if record.error is not None:
         raise decode_error(record.error)
     sent = codec.decode(record.result or "null", where=f"the event of step {record.name!r}")
@@ -125,5 +188,10 @@ def _received(record: StepRecord, payload: Any) -> StepEvent[Any]:
     return StepEvent(value, utc(sent["timestamp"]), record.event_type or "")
 
 
-_EVENT_BYTES = VALUE_BYTES + 1024
-"""An event's payload was within the limit when it was sent; this leaves room for its envelope."""
+def event_of(record: StepRecord) -> EventRecord | None:
+    """Rebuild the event that a wait consumed."""
+    sent = codec.decode(record.result or "null")
+    if not isinstance(sent, dict) or "id" not in sent:
+        return None
+    text = None if sent["payload"] is None else codec.encode(sent["payload"], where="an event")[0]
+    return EventRecord(sent["id"], record.event_type or "", text, sent["timestamp"])

@@ -1,0 +1,293 @@
+"""What one execution adds to its journal: rows gather here and are written together, in order.
+
+Every write of an instance goes this way, so that its order on disk is the order in which things happened. A settlement
+takes everything with it that the code had asked for before: with a later settlement on disk, an earlier call is there too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from everstep.core import transitions
+from everstep.core.errors import InstanceLostError, LeaseLostError, Suspended
+from everstep.core.journal import AttemptRecord, Journal, StepRecord
+from everstep.core.stored_error import encode_error
+from everstep.engine.execution.stream_summary import stored_bytes
+from everstep.store.protocol import Change, EventRecord, InstanceChange
+
+if TYPE_CHECKING:
+    from everstep.engine.execution.execution import Execution
+
+_MAY_PUMP_IN_A_TASK = sys.version_info < (3, 14)
+"""From Python 3.14 on a thread has one current task: code cannot be pumped inside a task of the application's loop."""
+
+
+class JournalWriter:
+    """The journal of one execution, and the way of its rows to disk.
+
+    Attributes:
+        journal: Every row, by identity.
+        open_rows: Rows on disk that have not ended, by number.
+        stored_bytes: How much the instance has stored.
+        steps_started: How many steps count towards its limit.
+        in_flight: Settlements on their way to disk.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_consumed",
+        "_dirty",
+        "_execution",
+        "_last_settlement",
+        "_restored",
+        "_scheduled",
+        "_settled",
+        "_values_unwritten",
+        "_values_written",
+        "_written",
+        "in_flight",
+        "journal",
+        "open_rows",
+        "steps_started",
+        "stored_bytes",
+    )
+
+    def __init__(self, execution: Execution, steps: list[StepRecord]) -> None:
+        self._execution: Execution | None = execution
+        self.journal = Journal(steps)
+        self.open_rows = {step.seq: step for step in steps if not step.final and step.state != "cancelled"}
+        self.stored_bytes = sum(stored_bytes(step) for step in steps)
+        self.steps_started = sum(step.kind in ("do", "wait", "child") for step in steps)
+        self.in_flight = 0
+        self._last_settlement = max((step.settlement or 0 for step in steps), default=0)
+        self._dirty: dict[int, StepRecord] = {}
+        self._attempts: list[AttemptRecord] = []
+        self._consumed: list[int] = []
+        self._restored: list[EventRecord] = []
+        self._settled: list[StepRecord] = []
+        self._written: deque[tuple[list[StepRecord], Change, asyncio.Future[None]]] = deque()
+        self._scheduled = False
+        self._values_unwritten = False
+        self._values_written: asyncio.Future[None] | None = None
+
+    # What is to be written
+
+    def touch(self, record: StepRecord, attempt: AttemptRecord | None = None) -> None:
+        """Write a row with whatever is written next."""
+        self._dirty[record.seq] = record
+        if attempt is not None:
+            self._attempts.append(attempt)
+
+    def touch_value(self, record: StepRecord) -> None:
+        """Write a value that the code was told, before anything begins that may have been told it."""
+        self._dirty[record.seq] = record
+        self._values_unwritten = True
+
+    def values_written(self) -> asyncio.Future[None] | None:
+        """Return what to wait for until everything the code was told is on disk; None if it is."""
+        if self._values_unwritten:
+            self.flush(awaited=True).add_done_callback(self._open().host.check_write)
+        if self._values_written is not None and self._values_written.done():
+            self._values_written = None
+        return self._values_written
+
+    def record_soon(self, record: StepRecord, attempt: AttemptRecord | None = None) -> None:
+        """Write a row at the end of the loop's turn; nobody waits for it."""
+        self._dirty[record.seq] = record
+        if attempt is not None:
+            self._attempts.append(attempt)
+        self.flush_soon()
+
+    def record_now(self, record: StepRecord) -> None:
+        """Write a row; nobody waits for it."""
+        self._dirty[record.seq] = record
+        self.flush()
+
+    def settle(
+        self,
+        record: StepRecord,
+        *,
+        attempt: AttemptRecord | None = None,
+        consumed: Sequence[int] = (),
+        alone: bool = True,
+    ) -> None:
+        """Record how a call ended; its code hears of it once that is on disk.
+
+        `alone` is whether nothing else of the instance is about to end: others that end in the same turn of the loop
+        are written in the same transaction.
+        """
+        self._dirty[record.seq] = record
+        self._settled.append(record)
+        if attempt is not None:
+            self._attempts.append(attempt)
+        if consumed:
+            self._consumed += consumed
+        if alone:
+            self.flush()
+        else:
+            self.flush_soon()
+
+    async def write(
+        self, record: StepRecord, *, attempt: AttemptRecord | None = None, consumed: Sequence[int] = ()
+    ) -> None:
+        """Record a row and wait until it is on disk. Raises Suspended where the instance is somebody else's by now."""
+        execution = self._open()
+        self._dirty[record.seq] = record
+        if attempt is not None:
+            self._attempts.append(attempt)
+        self._consumed += consumed
+        with execution.busy():
+            try:
+                await self.flush(awaited=True)
+            except (InstanceLostError, LeaseLostError):
+                execution.host.evict(execution.pk)
+                raise Suspended from None
+        execution.host.watchers.notify_changed(execution.pk)
+
+    def hand_over(self, record: StepRecord, attempt: AttemptRecord | None) -> asyncio.Future[None]:
+        """Record how a step ended that the code does not await; the future is done once that is on disk."""
+        self._dirty[record.seq] = record
+        if attempt is not None:
+            self._attempts.append(attempt)
+        return self.flush(awaited=True)
+
+    def restore(self, event: EventRecord) -> None:
+        """Give an event back that was consumed by a wait which the code had cancelled before it heard of it."""
+        self._restored.append(event)
+
+    def close_out(self, now: int, *, cancel: bool) -> tuple[list[StepRecord], list[AttemptRecord]]:
+        """Take everything that is not on disk, for the last write of all; steps that have not ended are cancelled.
+
+        Without `cancel` nothing is written of them: the journal stays as it is.
+        """
+        attempts, rows = self._attempts, self._dirty | self.open_rows
+        self._dirty, self._attempts, self._settled = {}, [], []
+        if not cancel:
+            return [], []
+        for step in rows.values():
+            if not step.final and step.state != "cancelled":
+                transitions.cancel(step, now)
+        return [rows[seq] for seq in sorted(rows)], attempts
+
+    @property
+    def idle(self) -> bool:
+        """Whether no settlement is gathered or on its way to disk."""
+        return not (self.in_flight or self._settled)
+
+    # Writing
+
+    def flush_rows(self) -> None:
+        """Write what is to be written now, if anything is."""
+        if self._dirty or self._settled or self._consumed or self._attempts or self._restored:
+            self.flush()
+
+    def flush_soon(self) -> None:
+        """Write at the end of the loop's turn."""
+        if not self._scheduled:
+            host = self._open().host
+            self._scheduled = True
+            host.loop.call_soon(self._flush_scheduled)
+
+    def _flush_scheduled(self) -> None:
+        self._scheduled = False
+        if self._execution is not None and not self._execution.phase.over:
+            self.flush_rows()
+
+    def flush(self, *, instance: InstanceChange | None = None, awaited: bool = False) -> asyncio.Future[None]:
+        """Hand everything that is to be written to the store, in one transaction.
+
+        Raises:
+            Suspended: where the execution has left memory; what is on disk is the truth then.
+        """
+        execution, settled = self._open(), self._settled
+        if settled:
+            self._settled = []
+            begun_after = execution.history.begun_after
+            for record in settled:
+                self._last_settlement = record.settlement = self._last_settlement + 1
+                record.sent_after = begun_after
+        dirty = self._dirty
+        if len(dirty) == 1:
+            steps: Sequence[StepRecord] = (dirty.popitem()[1],)
+        else:
+            steps = tuple(dirty.values())
+            dirty.clear()
+        self._count(steps)
+        change = Change(execution.pk, steps, instance=instance, relaxed=execution.relaxed)
+        if self._attempts or self._consumed or self._restored:
+            change.attempts, change.consumed, change.restored = self._attempts, self._consumed, self._restored
+            self._attempts, self._consumed, self._restored = [], [], []
+        written = execution.host.store.write(change, awaited=awaited or bool(settled))
+        if self._values_unwritten:
+            self._values_unwritten, self._values_written = False, written
+        if settled:
+            self.in_flight += 1
+            self._written.append((settled, change, written))
+            if written.done() and _MAY_PUMP_IN_A_TASK:
+                self._answered(written)
+            else:
+                written.add_done_callback(self._answered)
+        elif not awaited:
+            written.add_done_callback(execution.host.check_write)
+        return written
+
+    def _count(self, steps: Sequence[StepRecord]) -> None:
+        for step in steps:
+            if step.final or step.state == "cancelled":
+                self.open_rows.pop(step.seq, None)
+                self.stored_bytes += stored_bytes(step)
+            else:
+                self.open_rows[step.seq] = step
+
+    def _answered(self, _: asyncio.Future[None]) -> None:
+        """Hear of settlements in their order, whichever of their writes was answered first."""
+        execution, heard = self._execution, False
+        while self._written and self._written[0][2].done():
+            settled, change, written = self._written.popleft()
+            self.in_flight -= 1
+            if written.cancelled():
+                continue
+            error = written.exception()
+            if execution is None:
+                continue  # it has left memory, and finds what is on disk when it is replayed
+            if error is None:
+                execution.history.pending.extend(settled)
+                heard = True
+            elif isinstance(error, (InstanceLostError, LeaseLostError)):
+                execution.host.evict(execution.pk)
+                return
+            else:
+                self._refused(settled, change, error)
+        if heard and execution is not None:
+            execution.host.settled(execution)
+
+    def _refused(self, settled: list[StepRecord], change: Change, error: BaseException) -> None:
+        """See that a row which the database refuses fails alone, with its step."""
+        if self._execution is None or self._execution.phase.over:
+            return
+        if len(change.steps) == 1 and settled:
+            transitions.fail(settled[0], settled[0].ended_at or 0, encode_error(error))
+        ending = {step.seq for step in settled}
+        attempts, consumed = list(change.attempts), list(change.consumed)
+        for step in change.steps:
+            self._dirty[step.seq] = step
+            if step.seq in ending:
+                self._settled.append(step)
+                self._attempts += [one for one in attempts if one.seq == step.seq]
+            self._consumed, consumed = [*self._consumed, *consumed], []
+            self.flush()
+
+    def let_go(self) -> None:
+        """Forget the execution, which has left memory; writes that are under way are still answered."""
+        self._execution = None
+
+    def _open(self) -> Execution:
+        """Return the execution. Raises Suspended where it has left memory: nothing durable happens any more."""
+        if self._execution is None:
+            raise Suspended
+        self._execution.check_open()
+        return self._execution

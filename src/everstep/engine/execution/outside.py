@@ -1,0 +1,103 @@
+"""What workflow code awaits that no step records: told once, waited for, and where it cannot work ended with a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from everstep.core.errors import WorkflowCodeError
+from everstep.engine.execution.code_position import awaiting_line, running_line
+
+if TYPE_CHECKING:
+    from everstep.engine.execution.execution import Execution
+
+log = logging.getLogger("everstep.engine")
+
+PATIENCE_SECONDS = 1.0
+"""How long code that awaits the outside may take to ask for what its history has."""
+_SPINNING_SLICES = 50
+"""After so many slices without rest, code that polls is ended: 50 of 20,000 callbacks are about a second."""
+_told: set[str] = set()
+
+
+class OutsideAwaits:
+    """The awaits of one execution that no step records.
+
+    Attributes:
+        began: Whether there were any in this activation.
+        patience_over: Whether the code had its time to ask for what its history has.
+    """
+
+    __slots__ = ("_execution", "_slices", "_timer", "began", "patience_over")
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._timer: asyncio.TimerHandle | None = None
+        self._slices = 0
+        self.began = False
+        self.patience_over = False
+
+    def note(self) -> None:
+        """Take note that the code awaits the outside, and tell where it does, once for each line."""
+        self.began = True
+        line = running_line() or self._line()
+        if line is not None and line not in _told:
+            _told.add(line)
+            log.warning(
+                "workflow %r awaits something outside of a step at %s: it is not recorded, happens again on every "
+                "replay, and keeps the instance in memory meanwhile; put it into a step: await step.do(name, fn)",
+                self._execution.instance.workflow,
+                line,
+            )
+
+    def wait(self) -> None:
+        """Give the code a moment to ask for what its history has."""
+        if self._timer is None:
+            self._timer = self._execution.host.loop.call_later(PATIENCE_SECONDS, self._over)
+
+    def progressed(self) -> None:
+        """Begin to wait anew: the code went on."""
+        self.close()
+        self.patience_over = False
+
+    def _over(self) -> None:
+        self._timer = None
+        self.patience_over = True
+        self._execution.pump_soon()
+
+    def spins(self) -> None:
+        """Let others have a turn; end code that never comes to rest while it polls for what it can only hear at rest."""
+        execution = self._execution
+        self._slices += 1
+        if self._slices >= _SPINNING_SLICES and execution.history.awaited:
+            line = self._line()
+            execution.host.fail(
+                execution,
+                WorkflowCodeError(
+                    f"the code of instance {execution.instance.id!r} polls without ever coming to rest"
+                    f"{'' if line is None else f' at {line}'}: it hears how a step ended only when nothing in it is "
+                    "ready to run. Await the task or step itself instead of asking in a loop whether it is done"
+                ),
+            )
+            return
+        execution.pump_soon()
+
+    def rested(self) -> None:
+        """Note that the code came to rest."""
+        self._slices = 0
+
+    def close(self) -> None:
+        """Wait no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _line(self) -> str | None:
+        task: Any = asyncio.current_task(self._execution.loop)
+        tasks = [task] if task is not None else [one for one in self._execution.loop.tasks if not one.done()]
+        return next((line for one in tasks if (line := awaiting_line(one.get_coro())) is not None), None)
+
+    def let_go(self) -> None:
+        """Forget the execution, which has left memory."""
+        del self._execution

@@ -1,0 +1,37 @@
+"""What an execution is doing: one value, and which one may follow which."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Phase(Enum):
+    """What an execution is doing. Whether it is parked or being paused is told by its waits and its pause gate.
+
+    RUNNING: its code runs, or waits for what is under way; a replay is no phase of its own.
+    COLLECTING: the code is replayed only to collect its rollback handlers; nothing new begins.
+    ROLLING_BACK: the code is over, its rollback handlers run.
+    EVICTED: it left memory, or its instance belongs to somebody else; nothing durable happens any more.
+    ENDED: its instance has ended, and that is on its way to disk.
+    """
+
+    RUNNING = "running"
+    COLLECTING = "collecting"
+    ROLLING_BACK = "rolling back"
+    EVICTED = "evicted"
+    ENDED = "ended"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing durable happens any more."""
+        return self is Phase.EVICTED or self is Phase.ENDED
+
+
+NEXT: dict[Phase, frozenset[Phase]] = {
+    Phase.RUNNING: frozenset({Phase.COLLECTING, Phase.ROLLING_BACK, Phase.EVICTED, Phase.ENDED}),
+    Phase.COLLECTING: frozenset({Phase.ROLLING_BACK, Phase.EVICTED, Phase.ENDED}),
+    Phase.ROLLING_BACK: frozenset({Phase.EVICTED, Phase.ENDED}),
+    Phase.EVICTED: frozenset(),
+    Phase.ENDED: frozenset({Phase.EVICTED}),
+}
+"""The phases that may follow each."""

@@ -1,0 +1,168 @@
+"""A step on its way: the code's call, its policy and its row, passed whole from one function to the next."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from everstep.api.declared import StepCall
+from everstep.core import codec
+from everstep.core.errors import NotSerializableError
+from everstep.core.journal import AttemptRecord, Kind, StepRecord
+from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy, keep_first_seen, resolve_policy
+from everstep.core.stored_error import decode_error
+from everstep.engine.execution.calls import Call
+from everstep.engine.execution.stream_summary import summary_of
+from everstep.engine.steps import streams
+from everstep.engine.steps.outcome import Outcome
+from everstep.engine.steps.return_types import declared_result
+
+if TYPE_CHECKING:
+    from everstep.engine.execution.execution import Execution
+
+_EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+_DEFAULT_CONFIG = DEFAULT_POLICY.as_config()
+
+
+class StepExecution(Call):
+    """A step to be executed: a call of `step.do`, a step inside a step, or a rollback handler.
+
+    Attributes:
+        call: What is to be called.
+        policy: Its configuration; of a step that began before, the one it began with.
+        crashes: How many crashes that left no trace may have interrupted it.
+        stopped: Whether nobody waits for it any more: its code cancelled it, or is over.
+        unstorable: The error of a result that cannot be stored, which ends the instance.
+    """
+
+    __slots__ = (
+        "_context",
+        "_procedure",
+        "_task",
+        "_value",
+        "_works",
+        "call",
+        "crashes",
+        "policy",
+        "stopped",
+        "unstorable",
+    )
+
+    kind: Kind = "do"  # type: ignore[misc]  # of a rollback handler it is another
+    record: StepRecord  # it has one as soon as anything is done for it
+
+    def __init__(
+        self,
+        execution: Execution,
+        call: StepCall,
+        procedure: Callable[[StepExecution, Outcome | None], Coroutine[Any, Any, None]],
+        context: Context,
+        policy: StepPolicy | None = None,
+    ) -> None:
+        super().__init__(execution, call.name)
+        self.call = call
+        if policy is None:
+            policy = DEFAULT_POLICY if call.config is None else resolve_policy(call.config, call.name)
+        self.policy = policy
+        self.crashes = 0
+        self.stopped = False
+        self.unstorable: NotSerializableError | None = None
+        self._procedure = procedure
+        self._context: Context | None = context
+        self._task: asyncio.Task[None] | None = None
+        self._works = False
+        self._value: Any = msgspec.UNSET
+
+    # Its row
+
+    def resume(self, record: StepRecord) -> None:
+        """Take over the row of a step that began before, with the configuration it began with."""
+        self.record = record
+        if not record.final:
+            recorded = None if record.config is None else msgspec.json.decode(record.config)
+            self.policy = keep_first_seen(self.policy, recorded)
+
+    def describe(self, record: StepRecord) -> None:
+        """Note on a new row what the policy says, for views and for later activations."""
+        self.record = record
+        policy = self.policy
+        if policy is not DEFAULT_POLICY:
+            record.sensitive = policy.sensitive
+            record.compensable = policy.rollback is not None
+            config = policy.as_config()
+            record.config = None if config == _DEFAULT_CONFIG else msgspec.json.encode(config).decode()
+
+    def keep(self, text: str, value: Any) -> None:
+        """Keep a result and what was read back from it, which the code is to get."""
+        self.record.result = text
+        self._value = value
+
+    def value(self) -> Any:
+        record = self.record
+        if record.error is not None:
+            error = decode_error(record.error)
+            raise error from error.__cause__  # what every activation raises: not `from error`, which is not stored
+        value = self._value
+        if value is msgspec.UNSET:
+            return output_of(self.execution, record, self.call)
+        declared = declared_result(self.call.fn)
+        return value if declared is Any else codec.restore_result(value, declared)
+
+    # Its task
+
+    def run(self, outcome: Outcome | None = None) -> None:
+        """Execute it in a task of the application's loop, in the context of the code that asked for it."""
+        self.begin_work()
+        loop = self.execution.host.loop
+        self._task = asyncio.Task(self._procedure(self, outcome), loop=loop, context=self._context, **_EAGER)
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.end_work()
+        task = self._task
+        self.release()
+        if task is not None:
+            task.cancel()
+
+    def release(self) -> None:
+        """Let go of its task and of its context, which holds the steps before it."""
+        self._task = self._context = None
+
+    def check_wanted(self) -> None:
+        """Raise in its task if nobody waits for it any more: a commit made in this task may have brought that about."""
+        self.execution.check_open()
+        if self.stopped:
+            raise asyncio.CancelledError
+
+    def begin_work(self) -> None:
+        """Keep the execution at work from now on."""
+        if not (self._works or self.stopped):
+            self._works = True
+            self.execution.work_began()
+
+    def end_work(self) -> None:
+        """Let the execution come to rest."""
+        if self._works:
+            self._works = False
+            self.execution.work_ended()
+
+    def settle(self, failed: AttemptRecord | None) -> None:
+        """Record how it ended; the code hears of it once that is on disk."""
+        raise NotImplementedError
+
+
+def output_of(execution: Execution, record: StepRecord, call: StepCall) -> Any:
+    """Return what a step that completed returned, as its code gets it, or None."""
+    if record.state != "complete":
+        return None
+    summary = summary_of(record.result)
+    if summary is not None:
+        return streams.StoredStream(execution.host.store, execution.pk, record.seq, summary)
+    declared = declared_result(call.fn)
+    value = codec.decode(record.result or "null", declared, where=f"the result of step {record.name!r}")
+    return value if declared is Any else codec.restore_result(value, declared)
