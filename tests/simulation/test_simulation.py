@@ -81,6 +81,10 @@ def test_time_passes_only_when_nothing_is_ready():
     assert in_loop(1, sleeps) == 3_600
 
 
+def test_what_goes_to_a_thread_is_done_at_once():
+    assert in_loop(1, lambda: asyncio.to_thread(lambda: "done")) == "done"
+
+
 def test_waiting_for_nothing_is_noticed():
     async def waits() -> None:
         await asyncio.get_running_loop().create_future()
