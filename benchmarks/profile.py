@@ -39,6 +39,7 @@ AREAS = {
     "everstep/engine/steps/replay": "instances created, ended, waited for",
     "everstep/engine/": "instances created, ended, waited for",
     "everstep/store/group": "groups gathered and answered",
+    "everstep/store/writer": "groups gathered and answered",
     "everstep/store/driver": "SQLite",
     "everstep/store/": "rows and statements",
     "asyncio/": "the event loop",

@@ -167,7 +167,7 @@ class VirtualClock:
         if isinstance(store, SharedStore):
             return "the store is busy" if store.busy else self._sleepers()
         group = store._group if store is not None else None
-        if group is not None and (group._pending or group._thread_busy or group._scheduled):
+        if group is not None and (not group.idle or group._scheduled):
             return "the store is writing"
         return self._sleepers()
 

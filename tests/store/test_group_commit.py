@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +21,9 @@ from everstep.store.group import (
     MAX_GROUP,
     TURN_SECONDS,
     GroupCommit,
+    Sizes,
 )
+from everstep.store.writer import Work, Writer, WriterThread
 
 FOR_THE_THREAD = INLINE_GROUP + 1
 """More operations at once than are committed on the loop."""
@@ -72,9 +76,48 @@ class FakeDisk:
         return [thread is threading.main_thread() for thread in self.threads]
 
 
+class FakeWriter:
+    """A writer without a thread: its work goes on at the loop's next turn, and one thing is told a turn."""
+
+    def __init__(self) -> None:
+        self.handovers = 0
+        self.under_way = self.stopped = False
+        self.delays: list[float] = []
+        self._told: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+
+    def start(self, work: Work) -> None:
+        self._work = work
+
+    def hand_over(self) -> None:
+        self.handovers += 1
+        asyncio.get_running_loop().call_soon(self._go_on, self._work())
+
+    def tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+        self._told.append((callback, arguments))
+        if len(self._told) == 1:
+            asyncio.get_running_loop().call_soon(self._tell_one)
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    def _go_on(self, work: Iterator[float]) -> None:
+        seconds = next(work, None)
+        self.under_way = seconds is not None
+        if seconds is not None:
+            self.delays += [seconds] if seconds else []
+            asyncio.get_running_loop().call_soon(self._go_on, work)
+
+    def _tell_one(self) -> None:
+        callback, arguments = self._told[0]
+        callback(*arguments)
+        self._told.popleft()
+        if self._told:
+            asyncio.get_running_loop().call_soon(self._tell_one)
+
+
 @asynccontextmanager
-async def group_commit(disk: FakeDisk) -> AsyncIterator[GroupCommit]:
-    group = GroupCommit(disk.commit, retryable=DiskFullError)
+async def group_commit(disk: FakeDisk, writer: Writer | None = None) -> AsyncIterator[GroupCommit]:
+    group = GroupCommit(disk.commit, retryable=DiskFullError, writer=writer)
     try:
         yield group
     finally:
@@ -332,14 +375,64 @@ async def test_operations_that_come_while_the_disk_is_full_wait_their_turn():
         assert disk.written == ["a", "b", "c"]
 
 
-async def test_a_disk_that_stays_full_is_tried_less_and_less_often(monkeypatch: pytest.MonkeyPatch):
-    delays: list[float] = []
-    monkeypatch.setattr("everstep.store.group.time.sleep", delays.append)
-    disk = FakeDisk()
-    async with group_commit(disk) as group:
+async def test_a_disk_that_stays_full_is_tried_less_and_less_often():
+    disk, writer = FakeDisk(), FakeWriter()
+    async with group_commit(disk, writer) as group:
         disk.failures = [DiskFullError("no room")] * 9
         await answers(group.submit("a"))
-    assert delays == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    assert writer.delays == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+
+
+# The writer, which need not be a thread
+
+
+async def test_another_writer_than_a_thread_writes_what_the_loop_does_not():
+    disk, writer = FakeDisk(), FakeWriter()
+    async with group_commit(disk, writer) as group:
+        assert await answers(*submit(group, *range(FOR_THE_THREAD))) == list(range(FOR_THE_THREAD))
+        assert disk.on_the_loop == [True]
+        assert writer.handovers == 1
+        assert group.idle
+    assert writer.stopped
+
+
+async def test_what_is_submitted_while_another_writer_has_a_group_is_the_next_one():
+    disk, writer = FakeDisk(), FakeWriter()
+    async with group_commit(disk, writer) as group:
+        first = submit(group, *range(FOR_THE_THREAD))
+        while not writer.under_way:
+            await asyncio.sleep(0)
+        second = submit(group, "a", "b")
+        assert await answers(*first, *second) == [*range(FOR_THE_THREAD), "a", "b"]
+        assert disk.groups == [[*range(FOR_THE_THREAD)], ["a", "b"]]
+
+
+async def test_how_quick_a_disk_is_is_told_by_the_clock_that_is_passed_in():
+    readings = itertools.count()
+    disk = FakeDisk()
+    writer = FakeWriter()
+    group = GroupCommit(disk.commit, retryable=DiskFullError, writer=writer, clock=lambda: float(next(readings)))
+    assert await answers(group.submit("takes a second")) == ["takes a second"]
+    assert await answers(group.submit("for the writer")) == ["for the writer"]
+    assert writer.handovers == 1
+    await group.close()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "handovers", "groups"),
+    [
+        (Sizes(early=2), 1, [[0, 1, 2]]),
+        (Sizes(inline=2), 1, [[0, 1, 2]]),
+        (Sizes(inline=2, most=2), 1, [[0, 1], [2]]),
+        (Sizes(), 0, [[0, 1, 2]]),
+    ],
+)
+async def test_sizes_decide_which_way_a_group_goes(sizes: Sizes, handovers: int, groups: list[list[int]]):
+    disk, writer = FakeDisk(), FakeWriter()
+    group = GroupCommit(disk.commit, retryable=DiskFullError, writer=writer, sizes=sizes)
+    assert await answers(*submit(group, 0, 1, 2)) == [0, 1, 2]
+    assert (writer.handovers, disk.groups) == (handovers, groups)
+    await group.close()
 
 
 async def test_a_cancelled_waiter_does_not_break_its_group():
@@ -387,14 +480,15 @@ async def test_closing_waits_for_the_commit_under_way_and_for_what_came_after_it
 
 
 async def test_closing_ends_the_thread_even_if_the_last_commit_fails():
-    disk = FakeDisk()
-    group = GroupCommit(disk.commit, retryable=DiskFullError)
+    disk, writer = FakeDisk(), WriterThread()
+    group = GroupCommit(disk.commit, retryable=DiskFullError, writer=writer)
     disk.failures = [error] = [StoreError("corrupt")]
     future = group.submit("a")
     async with asyncio.timeout(PATIENCE):
         await group.close()  # in the same turn of the loop, so the same group
     assert await answers(future) == [error]
-    assert not group._thread.is_alive()
+    assert writer._thread is not None
+    assert not writer._thread.is_alive()
 
 
 async def test_nothing_is_taken_after_closing():

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import queue
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from everstep.core.errors import StoreError
 from everstep.store.reminders import Reminders
+from everstep.store.writer import Writer, WriterThread
 
 log = logging.getLogger("everstep.store")
 
@@ -39,6 +39,18 @@ TURN_SECONDS = 0.001
 """How long commits may keep the loop from its turn. Then one waits for it, and shows whether it is still alone."""
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How many operations make a group that is handed over early, one that is small, and the largest there is.
+
+    The largest is no smaller than a small one: what is committed on the loop is everything that is queued.
+    """
+
+    early: int = EARLY_GROUP
+    inline: int = INLINE_GROUP
+    most: int = MAX_GROUP
+
+
 class GroupCommit:
     """The one queue through which everything that changes the store goes, in order.
 
@@ -52,10 +64,20 @@ class GroupCommit:
         retryable: Errors after which the same group is tried again.
         kept: Whether an operation must be carried out in the end. Others are answered with the error when the trouble
             lasts: whoever asked from outside had better hear of it than wait, and they are not carried out afterwards.
+        writer: Who commits what is not committed on the loop; a thread if omitted.
+        clock: Seconds of a clock that only rises.
+        sizes: From which size on groups go another way.
     """
 
     def __init__(
-        self, commit: Commit, *, retryable: type[Exception], kept: Callable[[Any], bool] = lambda _: True
+        self,
+        commit: Commit,
+        *,
+        retryable: type[Exception],
+        kept: Callable[[Any], bool] = lambda _: True,
+        writer: Writer | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        sizes: Sizes | None = None,
     ) -> None:
         self._commit = commit
         self._retryable = retryable
@@ -64,18 +86,25 @@ class GroupCommit:
         self._trouble_since: float | None = None
         self._reminders = Reminders()
         self._pending: deque[tuple[Any, asyncio.Future[Any]]] = deque()
-        self._handover: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run_thread, name="everstep-writer", daemon=True)
-        self._thread.start()
+        self._clock = clock
+        sizes = sizes or Sizes()
+        self._early_group, self._inline_group, self._max_group = sizes.early, sizes.inline, sizes.most
+        self._writer = writer or WriterThread()
+        self._writer.start(self._write)
         self._scheduled = False
-        self._thread_busy = False
+        self._writer_busy = False
         self._closing = False
         self._leaving = False
         self._commit_seconds = 0.000_3  # moving average of small commits
         self._waiters = 0  # who came since the loop's latest flush
         self._lone_groups = 0
         self._turn_seconds = 0.0  # spent on commits since the loop's latest turn
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was submitted is done."""
+        return not (self._pending or self._writer_busy)
 
     def submit(self, operation: Any, *, awaited: bool = True) -> asyncio.Future[Any]:
         """Queue an operation; the future is done once its group is on disk.
@@ -91,8 +120,8 @@ class GroupCommit:
                 self._commit_here(operation, future)
                 return future
         self._pending.append((operation, future))
-        if not self._thread_busy:
-            if len(self._pending) >= EARLY_GROUP:
+        if not self._writer_busy:
+            if len(self._pending) >= self._early_group:
                 self._hand_over()
             elif not self._scheduled:
                 self._scheduled = True
@@ -100,25 +129,24 @@ class GroupCommit:
         return future
 
     async def close(self) -> None:
-        """Commit what is queued, then stop the thread; on a disk in trouble, only as long as patience lasts."""
+        """Commit what is queued, then stop the writer; on a disk in trouble, only as long as patience lasts."""
         self._leaving = True
-        while self._pending or self._thread_busy:
+        while not self.idle:
             with contextlib.suppress(Exception):  # who asked for what failed has heard of it
                 await self.submit(_nothing)
         self._closing = True
-        self._handover.put(False)
-        await asyncio.to_thread(self._thread.join)
+        await self._writer.stop()
 
     def _may_commit_here(self) -> bool:
         quick = self._commit_seconds <= INLINE_SECONDS
-        return quick and self._turn_seconds < TURN_SECONDS and not (self._pending or self._thread_busy)
+        return quick and self._turn_seconds < TURN_SECONDS and not (self._pending or self._writer_busy)
 
     def _commit_here(self, operation: Any, future: asyncio.Future[Any]) -> None:
         """Commit one operation before its caller goes on, and keep account of how long the loop has to wait."""
         if not self._turn_seconds:
             self._loop.call_soon(self._turned)
         self._waiters = 0
-        began = time.perf_counter()
+        began = self._clock()
         try:
             [answer] = self._commit((operation,))
         except self._retryable:
@@ -127,7 +155,7 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001  # its waiter hears of it
             answer = error
         _settle(future, answer)
-        seconds = time.perf_counter() - began
+        seconds = self._clock() - began
         self._turn_seconds += seconds
         self._learn(seconds)
 
@@ -136,21 +164,21 @@ class GroupCommit:
 
     def _flush(self) -> None:
         self._scheduled = False
-        if not self._pending or self._thread_busy:
+        if not self._pending or self._writer_busy:
             return
         self._lone_groups = self._lone_groups + 1 if self._waiters <= 1 else 0
         self._waiters = 0
-        if len(self._pending) <= INLINE_GROUP and self._commit_seconds <= INLINE_SECONDS:
+        if len(self._pending) <= self._inline_group and self._commit_seconds <= INLINE_SECONDS:
             self._commit_on_loop()
         else:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        self._thread_busy = True
-        self._handover.put(True)
+        self._writer_busy = True
+        self._writer.hand_over()
 
     def _hand_back(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> None:
-        """Have the thread wait for a disk in trouble: the loop does not."""
+        """Have the writer wait for a disk in trouble: the loop does not."""
         self._pending.extendleft(reversed(group))
         self._hand_over()
 
@@ -166,32 +194,33 @@ class GroupCommit:
             answers = [error] * len(group)
         _answer(group, answers)
 
-    def _run_thread(self) -> None:
-        while self._handover.get():
-            while self._pending:
-                group = self._take()
-                answers = self._commit_persistently(group)
-                self._loop.call_soon_threadsafe(_answer, group, answers)
-            self._loop.call_soon_threadsafe(self._thread_is_idle)
+    def _write(self) -> Iterator[float]:
+        """Commit everything that is queued, beside the loop: the writer's work."""
+        while self._pending:
+            group = self._take()
+            yield 0.0  # it is on its way: what comes from here on is the next one's
+            answers = yield from self._commit_persistently(group)
+            self._writer.tell(_answer, group, answers)
+        self._writer.tell(self._writer_is_idle)
 
-    def _thread_is_idle(self) -> None:
-        self._thread_busy = False
+    def _writer_is_idle(self) -> None:
+        self._writer_busy = False
         if self._pending and not self._scheduled:
             self._scheduled = True
             self._flush()
 
-    def _commit_persistently(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:
+    def _commit_persistently(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> Generator[float, None, list[Any]]:
         delay = 0.05
         while group:
             try:
                 answers = self._timed_commit(group)
             except self._retryable as error:
                 self.trouble = str(error)
-                if self._reminders.due(time.monotonic()):
+                if self._reminders.due(self._clock()):
                     log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again until it is", error)
                 if self._gives_up(group, error):
                     return [error] * len(group)
-                time.sleep(delay)
+                yield delay
                 delay = min(delay * 2, 2.0)
             except Exception as error:  # noqa: BLE001  # every waiter hears of it
                 return [error] * len(group)
@@ -205,7 +234,7 @@ class GroupCommit:
 
     def _gives_up(self, group: list[tuple[Any, asyncio.Future[Any]]], error: Exception) -> bool:
         """Withdraw what need not be carried out once the trouble lasts; return whether to give up altogether."""
-        now = time.monotonic()
+        now = self._clock()
         self._trouble_since = self._trouble_since or now
         if now - self._trouble_since < PATIENCE_SECONDS:
             return False
@@ -213,21 +242,21 @@ class GroupCommit:
         withdrawn = [entry for entry in (*group, *waiting) if not self._kept(entry[0])]
         group[:] = [entry for entry in group if self._kept(entry[0])]
         self._pending.extendleft(entry for entry in reversed(waiting) if self._kept(entry[0]))
-        self._loop.call_soon_threadsafe(_answer, withdrawn, [error] * len(withdrawn))
+        self._writer.tell(_answer, withdrawn, [error] * len(withdrawn))
         return self._leaving
 
     def _timed_commit(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:
-        began = time.perf_counter()
+        began = self._clock()
         answers = self._commit([operation for operation, _ in group])
-        if len(group) <= INLINE_GROUP:
-            self._learn(time.perf_counter() - began)
+        if len(group) <= self._inline_group:
+            self._learn(self._clock() - began)
         return answers
 
     def _learn(self, seconds: float) -> None:
         self._commit_seconds += 0.1 * (seconds - self._commit_seconds)
 
     def _take(self) -> list[tuple[Any, asyncio.Future[Any]]]:
-        return [self._pending.popleft() for _ in range(min(len(self._pending), MAX_GROUP))]
+        return [self._pending.popleft() for _ in range(min(len(self._pending), self._max_group))]
 
 
 def _answer(group: list[tuple[Any, asyncio.Future[Any]]], answers: list[Any]) -> None:

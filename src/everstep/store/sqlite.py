@@ -81,7 +81,7 @@ class SqliteStore:
         except BaseException:
             self._release()
             raise
-        self._group = GroupCommit(self._commit, retryable=StoreUnavailableError, kept=_is_kept)
+        self._group = self._group_commit()
 
     async def close(self) -> None:
         """Finish what was asked for and let go of the file."""
@@ -220,6 +220,9 @@ class SqliteStore:
         if self._group is None:
             raise StoreError("the store is not open")
         return self._group.submit(operation, awaited=awaited)
+
+    def _group_commit(self, **seams: Any) -> GroupCommit:
+        return GroupCommit(self._commit, retryable=StoreUnavailableError, kept=_is_kept, **seams)
 
     def _commit(self, operations: Sequence[Any]) -> list[Any]:
         """Carry out a group in one transaction. One that cannot be carried out fails alone, not its group."""
