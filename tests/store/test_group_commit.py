@@ -524,3 +524,15 @@ async def test_trouble_that_lasts_is_told_once_and_its_end_too(caplog: pytest.Lo
             await group.submit("a")
             told = [record.getMessage().split(":")[0] for record in caplog.records]
             assert told == ["cannot write", "writing again"]
+
+
+async def test_closing_on_a_disk_in_trouble_ends_when_the_writer_is_idle(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("everstep.store.group.PATIENCE_SECONDS", 0.0)
+    disk = FakeDisk()
+    disk.failures = [DiskFullError("full")] * 1_000_000  # it answers a turn before it is idle, every time
+    group = GroupCommit(disk.commit, retryable=DiskFullError, kept=lambda _: False, writer=FakeWriter())
+    asked = group.submit("asked")
+    async with asyncio.timeout(PATIENCE):
+        await group.close()
+    assert isinstance(asked.exception(), DiskFullError)
+    assert len(disk.failures) > 999_000

@@ -8,7 +8,6 @@ time; at the end of the loop's turn, for a few; on the writer's thread, for many
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -28,6 +27,8 @@ Commit: TypeAlias = Callable[[Sequence[Any]], list[Any]]
 MAX_GROUP = 512
 PATIENCE_SECONDS = 5.0
 """How long whoever asks from outside waits for a disk in trouble before they hear of it."""
+CLOSING_SECONDS = 0.01
+"""Between what is tried at the end in vain: the writer answers before it is idle, and is asked again until it is."""
 INLINE_GROUP = 16
 INLINE_SECONDS = 0.000_6
 """Below this a commit on the loop costs less than handing it to the thread and back."""
@@ -132,8 +133,10 @@ class GroupCommit:
         """Commit what is queued, then stop the writer; on a disk in trouble, only as long as patience lasts."""
         self._leaving = True
         while not self.idle:
-            with contextlib.suppress(Exception):  # who asked for what failed has heard of it
+            try:
                 await self.submit(_nothing)
+            except Exception:  # noqa: BLE001  # who asked for what failed has heard of it
+                await asyncio.sleep(CLOSING_SECONDS)
         self._closing = True
         await self._writer.stop()
 
