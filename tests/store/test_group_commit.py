@@ -181,6 +181,20 @@ async def test_what_nobody_waits_for_is_committed_without_a_next():
         assert await answers(group.submit("soon", awaited=False)) == ["soon"]
 
 
+async def test_who_comes_alone_is_not_answered_before_those_who_were_committed_earlier():
+    disk, heard = FakeDisk(), []
+    async with group_commit(disk) as group:
+        await come_alone(group)
+        earlier = group.submit("earlier", awaited=False)
+        earlier.add_done_callback(lambda _: heard.append("earlier"))
+        await asyncio.sleep(0)  # the group is committed in this turn, and who waits for it is woken in the next
+        assert (earlier.done(), heard) == (True, [])
+        now = group.submit("now")
+        assert not now.done()
+        assert await answers(now) == ["now"]
+        assert heard == ["earlier"]
+
+
 async def test_the_loop_gets_its_turn_however_many_come_alone():
     disk = FakeDisk()
     async with group_commit(disk) as group:

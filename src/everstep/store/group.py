@@ -101,6 +101,7 @@ class GroupCommit:
         self._waiters = 0  # who came since the loop's latest flush
         self._lone_groups = 0
         self._turn_seconds = 0.0  # spent on commits since the loop's latest turn
+        self._unheard = 0  # groups that are answered, with waiters the loop has yet to wake
 
     @property
     def idle(self) -> bool:
@@ -141,8 +142,13 @@ class GroupCommit:
         await self._writer.stop()
 
     def _may_commit_here(self) -> bool:
-        quick = self._commit_seconds <= INLINE_SECONDS
-        return quick and self._turn_seconds < TURN_SECONDS and not (self._pending or self._writer_busy)
+        """Whether nobody else has anything to write, or has yet to hear that it is written.
+
+        Who is answered at once acts at once. A claim would bring an instance whose move was committed before it, to an
+        engine that does not know of the move yet.
+        """
+        quick = self._commit_seconds <= INLINE_SECONDS and self._turn_seconds < TURN_SECONDS
+        return quick and not (self._pending or self._writer_busy or self._unheard)
 
     def _commit_here(self, operation: Any, future: asyncio.Future[Any]) -> None:
         """Commit one operation before its caller goes on, and keep account of how long the loop has to wait."""
@@ -195,7 +201,22 @@ class GroupCommit:
             return
         except Exception as error:  # noqa: BLE001  # every waiter hears of it
             answers = [error] * len(group)
-        _answer(group, answers)
+        self._answer(group, answers)
+
+    def _answer(self, group: list[tuple[Any, asyncio.Future[Any]]], answers: list[Any]) -> None:
+        """Answer in order. Until the last one's turn has come, nobody is committed at once."""
+        last = None
+        if self._lone_groups and group:  # else more groups are to come before anybody is, and the loop turns meanwhile
+            last = group[-1][1]
+        for (_, future), answer in zip(group, answers, strict=True):
+            if future is last:
+                self._unheard += 1
+                self._loop.call_soon(self._heard)
+            if not future.done():  # else its waiter was cancelled; what it asked for happened all the same
+                _settle(future, answer)
+
+    def _heard(self) -> None:
+        self._unheard -= 1
 
     def _write(self) -> Iterator[float]:
         """Commit everything that is queued, beside the loop: the writer's work."""
@@ -203,7 +224,7 @@ class GroupCommit:
             group = self._take()
             yield 0.0  # it is on its way: what comes from here on is the next one's
             answers = yield from self._commit_persistently(group)
-            self._writer.tell(_answer, group, answers)
+            self._writer.tell(self._answer, group, answers)
         self._writer.tell(self._writer_is_idle)
 
     def _writer_is_idle(self) -> None:
@@ -245,7 +266,7 @@ class GroupCommit:
         withdrawn = [entry for entry in (*group, *waiting) if not self._kept(entry[0])]
         group[:] = [entry for entry in group if self._kept(entry[0])]
         self._pending.extendleft(entry for entry in reversed(waiting) if self._kept(entry[0]))
-        self._writer.tell(_answer, withdrawn, [error] * len(withdrawn))
+        self._writer.tell(self._answer, withdrawn, [error] * len(withdrawn))
         return self._leaving
 
     def _timed_commit(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:
@@ -260,12 +281,6 @@ class GroupCommit:
 
     def _take(self) -> list[tuple[Any, asyncio.Future[Any]]]:
         return [self._pending.popleft() for _ in range(min(len(self._pending), self._max_group))]
-
-
-def _answer(group: list[tuple[Any, asyncio.Future[Any]]], answers: list[Any]) -> None:
-    for (_, future), answer in zip(group, answers, strict=True):
-        if not future.done():  # else its waiter was cancelled; what it asked for happened all the same
-            _settle(future, answer)
 
 
 def _settle(future: asyncio.Future[Any], answer: Any) -> None:
