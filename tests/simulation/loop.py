@@ -29,7 +29,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     """Runs callbacks turn by turn, those of one turn in an order of the seed's choosing.
 
     What was asked for in one turn runs in the next, as asyncio does it; callbacks of one task (or one object) stay in
-    their order. There are no files and no threads: time jumps to the next timer when nothing is ready.
+    their order. What one callback asked for that is no task runs in one go, as in asyncio: the engine counts on it that
+    nobody comes between the answers of a group of commits. There are no files and no threads: time jumps to the next
+    timer when nothing is ready.
 
     Args:
         rng: Who goes first.
@@ -43,6 +45,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._seconds = seconds
         self._before_time_passes = before_time_passes
         self._turns = 0
+        self._running: asyncio.Handle | None = None
+        self._asked_by: dict[int, asyncio.Handle] = {}  # by handles that are ready
 
     def time(self) -> float:
         return self._seconds
@@ -52,6 +56,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         for _ in range(number):
             self.call_soon(self.stop)
             self.run_forever()
+
+    def _call_soon(self, callback: Any, args: Any, context: Any) -> asyncio.Handle:
+        handle: asyncio.Handle = super()._call_soon(callback, args, context)  # type: ignore[misc]
+        if self._running is not None and asyncio.current_task(self) is None:
+            self._asked_by[id(handle)] = self._running
+        return handle
 
     def run_in_executor(self, _: Any, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
         """Carry out at once what would go to a thread: when that is done is nothing a seed could say."""
@@ -81,24 +91,34 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._ready.clear()
         for handle in handles:
             if not handle.cancelled():
+                self._running = handle
                 handle._run()
+        self._running = None
 
     def _drop_cancelled_timers(self) -> None:
         while self._scheduled and self._scheduled[0].cancelled():
             heapq.heappop(self._scheduled)._scheduled = False
 
     def _shuffled(self, handles: deque[asyncio.Handle]) -> list[asyncio.Handle]:
-        """Shuffle the owners of callbacks, each keeping its own in order."""
+        """Shuffle the owners of callbacks, each keeping its own in order, and what was asked for in one go together."""
+        asked_by, self._asked_by = self._asked_by, {}
         if len(handles) == 1:
             return list(handles)
-        of_owner: dict[int, deque[asyncio.Handle]] = defaultdict(deque)
+        of_owner: dict[int, deque[list[asyncio.Handle]]] = defaultdict(deque)
+        in_one_go: dict[int, list[asyncio.Handle]] = {}
         turns = []
         for handle in handles:
-            owner = id(getattr(handle._callback, "__self__", None) or handle)
-            of_owner[owner].append(handle)
+            asker = asked_by.get(id(handle))
+            if id(asker) in in_one_go:
+                in_one_go[id(asker)].append(handle)
+                continue
+            owner = id(asker or getattr(handle._callback, "__self__", None) or handle)
+            of_owner[owner].append([handle])
+            if asker is not None:
+                in_one_go[id(asker)] = of_owner[owner][-1]
             turns.append(owner)
         self._rng.shuffle(turns)
-        return [of_owner[owner].popleft() for owner in turns]
+        return [handle for owner in turns for handle in of_owner[owner].popleft()]
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers leave when their time comes."""

@@ -92,7 +92,7 @@ class SimulatedPostgresStore(PostgresStore):
     @property
     def idle(self) -> bool:
         """Whether everything that was asked for is done, and heard of."""
-        return not (self.busy or self._wires.busy)
+        return not (self.busy or self._wires.busy or self._wires.unswept)
 
     @property
     def off(self) -> bool:

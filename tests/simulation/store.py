@@ -7,18 +7,25 @@ import contextlib
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Literal, TypeAlias
 
 from everstep.store.batches import Batches, Rows
 from everstep.store.driver import StoreUnavailableError, connect
+from everstep.store.group import INLINE_SECONDS, Sizes
 from everstep.store.protocol import NewInstance
 from everstep.store.sqlite import _SQL, SqliteStore
 from everstep.store.sqlite_schema import migrate
+from everstep.store.writer import Work
 
 CutAt: TypeAlias = Literal["before", "after"]
 """When the machine dies: before a commit, or after it and before anybody has heard of it."""
+QUICK_SECONDS = INLINE_SECONDS / 4
+"""What a commit takes while the disk is quick: so many in a turn of the loop that it gets its turn now and then."""
+SLOW_SECONDS = INLINE_SECONDS * 6
+"""What it takes now and then on some disks: two in a row, and groups are left to the writer for a while."""
 
 
 class Faults:
@@ -33,12 +40,20 @@ class Faults:
         return None
 
     def delay(self) -> float:
-        """How many seconds until the next commit, or the next answer; 0 is the next turn."""
+        """How many seconds until the writer goes on, or the loop hears of it; 0 is the next turn."""
         return 0.0
 
-    def group(self, waiting: int) -> int:
-        """How many of the waiting operations are committed together."""
-        return waiting
+    def sizes(self) -> Sizes:
+        """From which size on groups of this machine go another way."""
+        return Sizes()
+
+    def seconds(self) -> float:
+        """How long a commit seems to take: whether the next one is made on the loop depends on it."""
+        return QUICK_SECONDS
+
+    def refuses(self, now: float) -> bool:
+        """Whether the disk takes nothing at this moment."""
+        return False
 
     def cut(self) -> CutAt | None:
         """Whether the machine dies at this commit."""
@@ -69,13 +84,35 @@ class SeededFaults(Faults):
             return self._rng.uniform(1, 90)
         return self._rng.uniform(0.001, 0.03) if chance < self._outages + self._slow else 0.0
 
-    def group(self, waiting: int) -> int:
-        return self._rng.randint(1, waiting)
-
     def cut(self) -> CutAt | None:
         if self.peace or self._rng.random() >= self._cutting:
             return None
         return self._rng.choice(("before", "after"))
+
+
+class SeededDiskFaults(SeededFaults):
+    """What happens to a machine, and to its disk."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self._hesitating = rng.choice((0.0, 0.05, 0.3))
+        self._refusing = rng.choice((0.0, 0.0, 0.02))
+        self._refuses_until = 0.0
+
+    def sizes(self) -> Sizes:
+        inline = self._rng.choice((1, 2, 4, 16))
+        return Sizes(early=self._rng.choice((2, 4, 128)), inline=inline, most=self._rng.choice((inline, 512)))
+
+    def seconds(self) -> float:
+        return SLOW_SECONDS if self._rng.random() < self._hesitating else QUICK_SECONDS
+
+    def refuses(self, now: float) -> bool:
+        if self.peace:
+            return False
+        if now >= self._refuses_until and self._rng.random() < self._refusing:
+            self._refuses_until = now + self._rng.choice((0.0, self._rng.uniform(0.1, 4), self._rng.uniform(5, 60)))
+            return True
+        return now < self._refuses_until
 
 
 class Disk:
@@ -90,7 +127,7 @@ class Disk:
         return self.connection.execute(sql, arguments)
 
     def seeded_faults(self, rng: random.Random) -> SeededFaults:
-        return SeededFaults(rng)
+        return SeededDiskFaults(rng)
 
     def store(
         self, faults: Faults, *, committed: Callable[[list[str]], None], cut_off: Callable[[], None]
@@ -102,8 +139,55 @@ class Disk:
         """See to what is known of a machine that is off, before the next one starts."""
 
 
+class SimulatedWriter:
+    """The writer's thread as callbacks of the loop: its work goes on after a drawn delay, and so is the loop told."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._told: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._work: Work
+
+    def start(self, work: Work) -> None:
+        self._work = work
+
+    def hand_over(self) -> None:
+        self._later(0.0, self._go_on, self._work())
+
+    def tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+        self._told.append((callback, arguments))
+        if len(self._told) == 1:
+            self._later(0.0, self._tell_one)
+
+    async def stop(self) -> None:
+        """Nothing was left: a group commit stops its writer when that is idle."""
+
+    def _later(self, seconds: float, then: Callable[..., None], *arguments: Any) -> None:
+        loop = asyncio.get_running_loop()
+        if seconds := seconds + self._faults.delay():
+            loop.call_later(seconds, then, *arguments)
+        else:
+            loop.call_soon(then, *arguments)
+
+    def _go_on(self, work: Iterator[float]) -> None:
+        seconds = next(work, None)
+        if seconds is not None:
+            self._later(seconds, self._go_on, work)
+
+    def _tell_one(self) -> None:
+        """Tell one thing at a time: what follows on an answer keeps its place before what follows on the next."""
+        callback, arguments = self._told[0]
+        callback(*arguments)
+        self._told.popleft()
+        if self._told:
+            self._later(0.0, self._tell_one)
+
+
+class MachineDied(BaseException):
+    """Ends whoever makes a commit of a machine that is off. No error: nothing on that machine may take it for one."""
+
+
 class SimulatedStore(SqliteStore):
-    """The SQLite store as one engine has it, with a queue of its own in place of the writer thread.
+    """The SQLite store as one engine has it, its group commit included, on a simulated disk and without a thread.
 
     Args:
         disk: What is written.
@@ -120,12 +204,10 @@ class SimulatedStore(SqliteStore):
         self._faults = faults
         self._committed = committed
         self._cut_off = cut_off
-        self._queue: deque[tuple[str, Any, asyncio.Future[Any]]] = deque()
-        self._unheard: deque[tuple[asyncio.Future[Any], Any]] = deque()
-        self._committing = self._answering = False
+        self._spent = 0.0  # on commits, of which the loop's time knows nothing
         self._asked = ""
         self.off = False
-        self.released = True
+        self.released = False
 
     @contextlib.contextmanager
     def alive(self, _: asyncio.AbstractEventLoop) -> Iterator[None]:
@@ -135,74 +217,66 @@ class SimulatedStore(SqliteStore):
     @property
     def idle(self) -> bool:
         """Whether everything that was asked for is done, and heard of."""
-        return not (self._queue or self._unheard)
+        return self._group is None or self._group.idle
 
     async def open(self) -> None:
         self._writer = self._reader = self._disk.connection
         [(block,)] = self._writer.execute(_SQL["next_block"])
         self._positions: Iterator[int] = itertools.count(block << 32)
         self._batches = Batches(_SQL, self._positions)
+        self._group = self._group_commit(
+            writer=SimulatedWriter(self._faults), clock=self._clock, sizes=self._faults.sizes()
+        )
+
+    def create(self, new: NewInstance) -> asyncio.Future[int]:
+        """Queue it at once, as the store does; what clients ask for may fail, children are the engine's own affair."""
+        fault = self._faults.verb() if new.parent is None else None
+        if fault == "before":
+            refused = asyncio.get_running_loop().create_future()
+            refused.set_exception(StoreUnavailableError("create was refused"))
+            return refused
+        created = super().create(new)
+        return asyncio.ensure_future(_lost(created)) if fault == "after" else created
+
+    async def release(self, *, now: int) -> None:
+        self._asked = "release"
+        await super().release(now=now)
+        self.released = True  # unless the disk was in trouble for too long
 
     async def close(self) -> None:
+        if self._group is not None:
+            await self._group.close()
         self.off = True
 
-    # The queue: one commit after the other, one answer after the other, both in the order of the questions
+    def _clock(self) -> float:
+        return asyncio.get_running_loop().time() + self._spent
 
     def _submit(self, operation: Any, *, awaited: bool = True) -> asyncio.Future[Any]:
-        future = asyncio.get_running_loop().create_future()
         if self.off:
-            future.cancel()
-            return future
-        asked, self._asked = self._asked or _in_words(operation), ""
-        self._queue.append((asked, operation, future))
-        if not self._committing:
-            self._committing = True
-            self._later(self._commit_some)
-        return future
+            nobody = asyncio.get_running_loop().create_future()
+            nobody.cancel()
+            return nobody
+        if isinstance(operation, FunctionType):
+            operation.asked = self._asked  # type: ignore[attr-defined]  # for the record
+        return super()._submit(operation, awaited=awaited)
 
-    def _later(self, then: Callable[[], None]) -> None:
-        loop, delay = asyncio.get_running_loop(), self._faults.delay()
-        if delay:
-            loop.call_later(delay, then)
-        else:
-            loop.call_soon(then)
-
-    def _commit_some(self) -> None:
-        self._committing = False
+    def _commit(self, operations: Sequence[Any]) -> list[Any]:
         if self.off:
-            return
-        group = [self._queue.popleft() for _ in range(self._faults.group(len(self._queue)))]
+            raise MachineDied
+        self._spent += self._faults.seconds()
+        if self._faults.refuses(asyncio.get_running_loop().time()):
+            raise StoreUnavailableError("the disk takes nothing")
         self._faults.commits += 1
         cut = self._faults.cut()
+        answers: list[Any] = []
         if cut != "before":
-            answers = self._commit([operation for _, operation, _ in group])
-            self._committed([asked for asked, _, _ in group])
-            self._unheard.extend((future, answer) for (_, _, future), answer in zip(group, answers, strict=True))
+            answers = super()._commit(operations)
+            self._committed([_in_words(operation) for operation in operations])
         if cut is not None:
             self.off = True
             self._cut_off()
-            return
-        if self._unheard and not self._answering:
-            self._answering = True
-            self._later(self._answer_one)
-        if self._queue and not self._committing:
-            self._committing = True
-            self._later(self._commit_some)
-
-    def _answer_one(self) -> None:
-        """Answer one at a time: what follows on an answer keeps its place before what follows on the next."""
-        self._answering = False
-        if self.off:
-            return
-        future, answer = self._unheard.popleft()
-        if not future.done():
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
-        if self._unheard:
-            self._answering = True
-            self._later(self._answer_one)
+            raise MachineDied
+        return answers
 
 
 def _fallible(name: str) -> Callable[..., Any]:
@@ -210,18 +284,21 @@ def _fallible(name: str) -> Callable[..., Any]:
     verb = getattr(SqliteStore, name)
 
     async def ask(self: SimulatedStore, *arguments: Any, **more: Any) -> Any:
-        new = arguments[0] if isinstance(arguments[0], NewInstance) else None
-        by_client = new is None or new.parent is None  # children are created by the engine itself
-        fault = self._faults.verb() if by_client else None
+        fault = self._faults.verb()
         if fault == "before":
             raise StoreUnavailableError(f"{name} was refused")
-        self._asked = f"{name} {new.id if new is not None else arguments[1]}"
+        self._asked = f"{name} {arguments[1]}"
         answer = await verb(self, *arguments, **more)
         if fault == "after":
             raise StoreUnavailableError(f"the answer to {name} was lost")
         return answer
 
     return ask
+
+
+async def _lost(created: asyncio.Future[int]) -> int:
+    await created
+    raise StoreUnavailableError("the answer to create was lost")
 
 
 def _named(name: str) -> Callable[..., Any]:
@@ -235,15 +312,17 @@ def _named(name: str) -> Callable[..., Any]:
     return ask
 
 
-for _name in ("recover", "release", "claim", "delete", "expire"):
+for _name in ("recover", "claim", "delete", "expire"):
     setattr(SimulatedStore, _name, _named(_name))
-for _name in ("create", "send_event", "pause", "resume", "terminate", "begin_rollback", "restart"):
+for _name in ("send_event", "pause", "resume", "terminate", "begin_rollback", "restart"):
     setattr(SimulatedStore, _name, _fallible(_name))
 
 
 def _in_words(operation: Any) -> str:
+    if isinstance(operation, NewInstance):
+        return f"create {operation.id}"
     if isinstance(operation, Rows):
         steps = [f"{row[2]} {row[3]} {row[5]}#{row[6]}" for row in operation.steps]
         moved = [f"{operation.instance[1]} due {operation.instance[2]}"] if operation.instance else []
         return f"write {operation.pk}: " + ", ".join(steps + moved)
-    return "something"
+    return getattr(operation, "asked", "something")

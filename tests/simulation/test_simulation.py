@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Any
 
 import pytest
+
+from everstep.store.group import GroupCommit
 
 from .clients import simulate
 from .loop import NothingLeftError, SimulatedLoop
@@ -46,6 +49,27 @@ def test_seeds_meet_every_kind_of_trouble():
         assert f"on disk: {verb} i" in told
 
 
+def test_seeds_take_every_way_to_the_disk(monkeypatch: pytest.MonkeyPatch):
+    taken: Counter[str] = Counter()
+
+    def counted(name: str) -> None:
+        way = getattr(GroupCommit, name)
+
+        def take(*arguments: Any) -> Any:
+            taken[name] += 1
+            return way(*arguments)
+
+        monkeypatch.setattr(GroupCommit, name, take)
+
+    ways = ("_commit_here", "_commit_on_loop", "_commit_persistently", "_hand_back", "_gives_up")
+    for name in ways:
+        counted(name)
+    for number in range(60):
+        simulate(number)
+
+    assert all(taken[name] for name in ways), taken
+
+
 # The simulation itself
 
 
@@ -79,6 +103,24 @@ def test_time_passes_only_when_nothing_is_ready():
         return asyncio.get_running_loop().time()
 
     assert in_loop(1, sleeps) == 3_600
+
+
+def test_what_one_callback_asked_for_runs_in_one_go_and_in_order():
+    async def asks() -> list[str]:
+        ran: list[str] = []
+        loop = asyncio.get_running_loop()
+
+        def ask(asker: str) -> None:
+            for number in range(3):
+                loop.call_soon(ran.append, f"{asker}{number}")
+
+        for asker in "ab":
+            loop.call_soon(ask, asker)
+        await asyncio.sleep(1)
+        return ran
+
+    first, second = ["a0", "a1", "a2"], ["b0", "b1", "b2"]
+    assert {tuple(in_loop(seed, asks)) for seed in range(20)} == {(*first, *second), (*second, *first)}
 
 
 def test_what_goes_to_a_thread_is_done_at_once():

@@ -28,6 +28,8 @@ _CARRYING = (None, "write_steps", "write_group")
 """Statements that commit what was asked for; the first is `commit`."""
 _LOOK_AGAIN_SECONDS = 0.05
 """Real time after which a statement that has not been answered is asked about: it may wait for a lock."""
+SWEPT_SECONDS = 120.0
+"""A creation that comes late is run by nobody until the worker's sweep has found it twice."""
 _HANGS = 400
 """After so many looks the server itself hangs."""
 
@@ -161,6 +163,12 @@ class Wires:
         self._cut_off = cut_off
         self._open: set[Wire] = set()
         self._away_until = 0.0
+        self._swept_by = 0.0
+
+    @property
+    def unswept(self) -> bool:
+        """Whether something came late, and the worker that looks after what nobody runs may not have found it yet."""
+        return asyncio.get_running_loop().time() < self._swept_by
 
     @contextmanager
     def laid(self) -> Iterator[None]:
@@ -217,6 +225,7 @@ class Wires:
         while self._late and self.faults.is_later():
             sql, arguments = self._late.pop(0)
             self.server.run(self.server.admin.fetch(sql, *arguments))
+            self._swept_by = asyncio.get_running_loop().time() + SWEPT_SECONDS
             self.committed(["what comes late"])
 
 

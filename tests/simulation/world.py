@@ -16,7 +16,7 @@ from everstep.store.driver import StoreUnavailableError
 from .loop import SimulatedClock, SimulatedLoop
 from .postgres import PostgresDisk
 from .programs import workflow
-from .store import Disk, Faults
+from .store import Disk, Faults, MachineDied
 from .witness import ViolationError, Witness
 
 NAME = "told"
@@ -106,7 +106,8 @@ class Life:
             self.loop.run_forever()
         except BaseException as error:
             self._world.complain(error)
-        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        error = task.exception() if task.done() and not task.cancelled() else None
+        if error is not None and not isinstance(error, MachineDied):
             self._world.complain(error)
         self._bury()
         return not self._cut
@@ -136,6 +137,7 @@ class Life:
     async def stop(self) -> None:
         """End cleanly."""
         await self.engine.stop()
+        await self._store.close()
         if not self._store.released:
             return
         for one in self._world.witness.instances():
@@ -179,7 +181,7 @@ class Life:
             self.loop.stop()
 
     def _unhandled(self, _: Any, context: dict[str, Any]) -> None:
-        if self._alive:
+        if self._alive and not self._cut:  # a machine that died leaves everything as it was
             problem = context.get("exception")
             self._world.complain(ViolationError(f"nobody handled: {context['message']}: {problem!r}"))
             self.loop.stop()
