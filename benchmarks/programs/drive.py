@@ -53,18 +53,18 @@ class EndInFlight:
     def __init__(self, instances: int) -> None:
         self._missing = instances
         self._left = instances // 2
-        self._everybody = asyncio.Event()
+        self._everybody: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def half_way(self) -> None:
         """Called by each instance when half of its steps are done."""
         self._missing -= 1
         if self._missing == 0:
-            self._everybody.set()
-        await self._everybody.wait()
+            self._everybody.set_result(None)
+        await self._everybody  # a future: workflow code has an event loop of its own for each instance
 
     def stepped(self) -> None:
         """Called by each step: when half of the instances run the next one, all is over."""
-        if self._everybody.is_set():
+        if self._everybody.done():
             self._left -= 1
             if self._left <= 0:
                 tell({})

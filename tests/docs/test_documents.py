@@ -157,7 +157,7 @@ def shell(command: str, folder: Path) -> str:
 def test_every_block_has_a_language_that_some_test_knows() -> None:
     for page in PAGES:
         for tag, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-            assert tag in {"", "text", "python", "sh", *CHECKED_ELSEWHERE}, f"{page.name}: {text[:40]}"
+            assert tag in {"", "text", "mermaid", "python", "sh", *CHECKED_ELSEWHERE}, f"{page.name}: {text[:40]}"
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from everstep import WorkflowEntrypoint, WorkflowStep
+from everstep import InstanceStateError, WorkflowEntrypoint, WorkflowStep
 from everstep.core.types import TERMINAL
 from everstep.engine.options import EngineOptions
 
@@ -190,6 +190,7 @@ class Outcome:
     output: Any
     lives: dict[str, list[EngineLife]]
     done: set[str]
+    cancelled: set[str]
     problems: list[str]
     records: int
 
@@ -210,7 +211,7 @@ def run(program: Program, plan: Plan = (), *, told: Callable[[str], None] | None
         except Exception:
             world.problems.append(traceback.format_exc())
         world.problems += [f"logged: {message}" for message in logged if "crash" not in {one.how for one in plan}]
-        return Outcome(world.output, world.lives, world.done, world.problems, world.records)
+        return Outcome(world.output, world.lives, world.done, world.cancelled, world.problems, world.records)
 
 
 class World:
@@ -226,6 +227,10 @@ class World:
         self.records = 0
         self.tell = lambda what: tell(f"{(self.clock.now() - START_MS) / 1000:12.3f} {what}")
         self._events = list(program.events)
+
+    @property
+    def cancelled(self) -> set[str]:
+        return {label for label, effect in self.effects.items() if effect.ended == "was cancelled"}
 
     @property
     def done(self) -> set[str]:
@@ -306,7 +311,8 @@ class World:
         if event.payload >= events_sent(machine.path):
             self.tell(f"event {event.type} {event.payload}")
             instance = await machine.es.workflow("random-program").get(ONE)
-            await instance.send_event(type=event.type, payload=event.payload)
+            with contextlib.suppress(InstanceStateError):  # it has ended at this very moment, after a time off
+                await instance.send_event(type=event.type, payload=event.payload)
         self._events.pop(0)
 
     async def _end(self, machine: Machine) -> None:

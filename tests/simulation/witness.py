@@ -167,16 +167,16 @@ class Witness:
     def look_around(self, engine: Engine) -> None:
         """Check that what is owned is in memory, and that memory and disk say the same."""
         for one in self.instances():
-            run = engine.cached(one.pk)
+            run = engine.cache.get(one.pk)
             owned = one.status in {"running", "waitingForPause"} and one.due_at is None
             if owned and run is None:
                 raise ViolationError(f"at work, and nobody is at it: {one}")
-            if run is not None and run.parked and one.status != "waiting":
+            if run is not None and run.waits.parked and one.status != "waiting":
                 raise ViolationError(f"parked in memory, and its row says otherwise: {one}")
             if run is not None and one.status in TERMINAL:
                 raise ViolationError(f"ended, and still in memory: {one}")
             due = (
                 one.due_at is not None and one.due_at <= engine.clock.now()
             )  # it will be claimed, and finds itself there
-            if run is not None and not run.parked and one.status in {"waiting", "paused"} and not due:
+            if run is not None and not run.waits.parked and one.status in {"waiting", "paused"} and not due:
                 raise ViolationError(f"at work in memory, and its row says otherwise: {one}")

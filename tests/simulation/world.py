@@ -170,7 +170,7 @@ class Life:
         self.loop.stop()
 
     def _at_rest(self) -> None:
-        if self._alive and self._store.idle and self._started and not (self._store.off or self.engine._draining):
+        if self._alive and self._store.idle and self._started and not (self._store.off or self.engine.slots.closed):
             self._watched(lambda: self._world.witness.look_around(self.engine))
 
     def _watched(self, look: Callable[[], None]) -> None:
@@ -190,10 +190,10 @@ class Life:
         """End every task as if it had never gone on: nothing it does reaches the disk or counts as an effect."""
         self._alive, self._store.off = False, True
         if hasattr(self, "engine"):
-            self.engine._draining = True
+            self.engine.slots.closed = True
             self.engine.dispatcher.stop()
             self.engine.start_recorder.stop()
-            for pk in list(self.engine._runs):
+            for pk in [one.pk for one in self.engine.cache.all()]:
                 self.engine.evict(pk)
         for _ in range(_TURNS_TO_DIE):
             self.loop.turns(6)

@@ -135,7 +135,7 @@ class ModelStore:
         }
         return pk
 
-    def write(self, change: Change, *, awaited: bool = False) -> asyncio.Future[None]:
+    def write(self, change: Change, *, awaited: bool = False, answer: object = None) -> asyncio.Future[None]:
         if not self.is_open:
             raise StoreError("the store is not open")
         if self.fenced and change.pk not in self.mine:

@@ -122,7 +122,7 @@ async def test_who_was_slow_goes_on_from_where_another_has_brought_its_instance(
         engine_of(other).dispatcher._stopped = False
         engine_of(other).dispatcher.claim_soon()
         await until(lambda: RAN == ["first", "second"])
-        await until(lambda: engine_of(other).cached(1).parked)
+        await until(lambda: engine_of(other).cache.get(1).waits.parked)
         engine_of(other).dispatcher.stop()
         engine_of(slow).dispatcher._stopped = False
         await asyncio.sleep(1)
@@ -206,7 +206,7 @@ async def test_notes_are_not_left_for_those_who_have_left(postgres_server: Postg
         async with Everstep(WORKFLOWS, database=url) as leaves:
             engine_of(stays).dispatcher.stop()
             instances = [await leaves.workflow(Naps).create(id=f"x{number}") for number in range(3)]
-            await until(lambda: all(run.parked for run in engine_of(leaves).runs()))
+            await until(lambda: all(one.waits.parked for one in engine_of(leaves).cache.all()))
         for instance in instances:
             await (await stays.workflow(Naps).get(instance.id)).terminate()
         store: Any = engine_of(stays).store

@@ -21,6 +21,7 @@ from everstep.core.stored_error import error_info
 from everstep.engine.execution.execution import Execution
 from everstep.engine.execution.open_waits import NEVER
 from everstep.engine.execution.phase import Phase
+from everstep.engine.execution.workflow_loop import install_asyncgen_hooks
 from everstep.engine.options import EngineOptions
 from everstep.engine.runtime.clock import Clock, SharedClock, SystemClock
 from everstep.engine.runtime.params import encoded_params
@@ -87,6 +88,7 @@ class Engine:
         self.start_recorder = StartRecorder(self, self.options.start_delay_ms)
         self._interrupt = interrupt
         self._context = copy_context()
+        install_asyncgen_hooks()
 
     async def start(self) -> int:
         """Make everything go on that was running, waiting or queued; return how many instances a crash had left."""
@@ -207,7 +209,8 @@ class Engine:
     # What executions tell and ask (Host)
 
     def settled(self, execution: Execution) -> None:
-        self.watchers.notify_changed(execution.pk)
+        if self.watchers.followed:
+            self.watchers.notify_changed(execution.pk)
         if self._interrupt is not None and not execution.phase.over and self._interrupt(execution):
             self.make_due(execution.pk)
         else:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from everstep.core.errors import StoreError
+from everstep.store.answer import Answer
 from everstep.store.reminders import Reminders
 from everstep.store.writer import Writer, WriterThread
 
@@ -108,14 +109,14 @@ class GroupCommit:
         """Whether everything that was submitted is done."""
         return not (self._pending or self._writer_busy)
 
-    def submit(self, operation: Any, *, awaited: bool = True) -> asyncio.Future[Any]:
-        """Queue an operation; the future is done once its group is on disk.
+    def submit(self, operation: Any, *, awaited: bool = True, answer: Answer | None = None) -> Any:
+        """Queue an operation; the future, or the answer that is given for it, is done once its group is on disk.
 
         With `awaited` the caller goes on only when it is done: if it is alone with that, it is done at once.
         """
         if self._closing:
             raise StoreError("the store is closed")
-        future: asyncio.Future[Any] = self._loop.create_future()
+        future: Any = self._loop.create_future() if answer is None else answer
         if awaited:
             self._waiters += 1
             if self._lone_groups >= LONE_GROUPS and self._may_commit_here():
@@ -204,19 +205,27 @@ class GroupCommit:
         self._answer(group, answers)
 
     def _answer(self, group: list[tuple[Any, asyncio.Future[Any]]], answers: list[Any]) -> None:
-        """Answer in order. Until the last one's turn has come, nobody is committed at once."""
-        last = None
-        if self._lone_groups and group:  # else more groups are to come before anybody is, and the loop turns meanwhile
-            last = group[-1][1]
-        for (_, future), answer in zip(group, answers, strict=True):
-            if future is last:
-                self._unheard += 1
-                self._loop.call_soon(self._heard)
-            if not future.done():  # else its waiter was cancelled; what it asked for happened all the same
-                _settle(future, answer)
+        """Answer in order. Until the last one's turn has come, nobody is committed at once.
 
-    def _heard(self) -> None:
+        Those that are called directly come after those whose waiters the loop wakes, all of them in one turn.
+        """
+        direct: list[tuple[Any, Any]] = []
+        for (_, future), answer in zip(group, answers, strict=True):
+            if type(future) is Answer:
+                direct.append((future, answer))
+            elif not future.done():  # else its waiter was cancelled; what it asked for happened all the same
+                _settle(future, answer)
+        self._unheard += 1
+        self._loop.call_soon(self._heard, direct)
+
+    def _heard(self, direct: list[tuple[Any, Any]]) -> None:
         self._unheard -= 1
+        for future, answer in direct:
+            if not future.done():
+                try:
+                    _settle(future, answer)
+                except Exception:
+                    log.exception("what was to follow a commit failed")
 
     def _write(self) -> Iterator[float]:
         """Commit everything that is queued, beside the loop: the writer's work."""

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.types import TERMINAL, Status
+from everstep.store.answer import Answer
 
 
 class InstanceRecord(Struct, frozen=True, gc=False):
@@ -225,11 +226,11 @@ class Store(Protocol):
         """Create an instance and return its pk. Raises InstanceExistsError; of all racing callers one succeeds."""
         ...
 
-    def write(self, change: Change, *, awaited: bool = False) -> Future[None]:
+    def write(self, change: Change, *, awaited: bool = False, answer: Answer | None = None) -> Future[None]:
         """Queue a change; the future is done once it is on disk. The records are read before this returns.
 
         With `awaited` the caller goes on only when it is done: a store may then write at once. Others go with whatever
-        is written next.
+        is written next. A store that calls an `answer` directly returns it in place of the future.
         """
         ...
 

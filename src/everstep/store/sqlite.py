@@ -17,6 +17,7 @@ from everstep.core.errors import (
 )
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store import verbs
+from everstep.store.answer import Answer
 from everstep.store.batches import Batches, Rows, rows_of
 from everstep.store.creations import Creations
 from everstep.store.driver import Connection, StoreUnavailableError, connect
@@ -102,8 +103,10 @@ class SqliteStore:
     def create(self, new: NewInstance) -> asyncio.Future[int]:
         return self._submit(new)
 
-    def write(self, change: Change, *, awaited: bool = False) -> asyncio.Future[None]:
-        return self._submit(rows_of(change), awaited=awaited)
+    def write(self, change: Change, *, awaited: bool = False, answer: Answer | None = None) -> Any:
+        if self._group is None:
+            raise StoreError("the store is not open")
+        return self._group.submit(rows_of(change), awaited=awaited, answer=answer)
 
     async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
         return await self._do(verbs.claim, self._positions, workflows, now=now, limit=limit, woken_first=woken_first)

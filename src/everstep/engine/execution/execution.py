@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from everstep.core import transitions
@@ -33,6 +35,8 @@ from everstep.telemetry import events
 if TYPE_CHECKING:
     from everstep.engine.execution.host import Host
 
+_MAY_BEGIN_IN_A_PUMP = sys.version_info < (3, 14)
+"""From Python 3.14 on a thread has one current task: no task of the application's loop begins inside one of the code."""
 _IDLE, _SCHEDULED, _DRIVING = "idle", "scheduled", "driving"
 
 
@@ -56,6 +60,7 @@ class Execution:
         "_drive_state",
         "compensations",
         "crashes",
+        "definition",
         "history",
         "host",
         "in_flight",
@@ -74,6 +79,7 @@ class Execution:
     ) -> None:
         self.host = host
         self.instance = instance
+        self.definition = host.definition(instance.workflow)
         self.phase = Phase.RUNNING
         self.history = History(steps, instance.started_at or instance.created_at)
         self.journal = JournalWriter(self, steps)
@@ -96,7 +102,7 @@ class Execution:
     @property
     def relaxed(self) -> bool:
         """Whether what it records may be lost with the machine's power."""
-        return self.host.definition(self.instance.workflow).durability == "relaxed"
+        return self.definition.durability == "relaxed"
 
     @property
     def now_ms(self) -> int:
@@ -165,6 +171,38 @@ class Execution:
         call.count = self.journal.journal.count_call(call.kind, call.name)
         call.asked_after = self.history.heard
         self.history.fresh.append(call)
+
+    def at_rest_but_for(self, call: Call) -> bool:
+        """Whether the code that asks comes to rest with that: nothing else is ready, asked for, open or to be heard."""
+        history = self.history
+        return (
+            len(history.fresh) == 1
+            and not (history.open or history.unstarted or history.pending or history.replaying or history.cancels)
+            and not (self.loop.ready or self.waits.count or self.crashes or self.loop.touched_outside)
+            and self.pause.since is None
+            and self.phase is Phase.RUNNING
+            and _MAY_BEGIN_IN_A_PUMP
+            and not self.journal.holds_values
+        )
+
+    def begin_at_once(self, call: Call) -> bool:
+        """Begin a call without leaving the pump; return whether it has ended, and its end is on disk and heard.
+
+        The code is at rest with that, so it is the same as what `drive` would do next.
+        """
+        history, loop = self.history, self.loop
+        history.fresh.clear()
+        history.begun_after = history.heard
+        if not self._begin_call(call):
+            return False
+        loop.leave(loop.outer)
+        try:
+            call.start(0)
+        finally:
+            loop.enter()
+        if not history.pending or self.phase.over or self.pause.since is not None:
+            return False
+        return history.take_next() is call
 
     async def answer(self, call: Call) -> Any:
         """Ask, and return what the call ends with; a caller that is cancelled cancels the call."""
@@ -248,27 +286,28 @@ class Execution:
             then = self._run_until_nothing_follows()
         finally:
             self._drive_state = _IDLE
-        if not self.phase.over:
+        if then is None:
+            self.rest()
+        elif not self.phase.over:
             then()
 
-    def _run_until_nothing_follows(self) -> Callable[[], None]:
+    def _run_until_nothing_follows(self) -> Callable[[], None] | None:
+        """Run the code and start what it asks for until nothing follows; return what is to be done but to rest."""
+        history = self.history
         while True:
-            then = self._pump()
+            before = self.loop.enter()
+            try:
+                then = self._run_to_rest()
+            except BaseException:  # KeyboardInterrupt: the application's loop stops, and this leaves memory
+                self.host.loop.call_soon(self.host.evict, self.pk)
+                raise
+            finally:
+                self.loop.leave(before)
             if then is not None or self.phase.over:
-                return then or _nothing
+                return then
             self._start_asked()
-            if not self._may_hear:
-                return self.rest
-
-    def _pump(self) -> Callable[[], None] | None:
-        before = self.loop.enter()
-        try:
-            return self._run_to_rest()
-        except BaseException:  # KeyboardInterrupt: the application's loop stops, and this leaves memory
-            self.host.loop.call_soon(self.host.evict, self.pk)
-            raise
-        finally:
-            self.loop.leave(before)
+            if not history.pending or self.pause.since is not None:
+                return None
 
     def _run_to_rest(self) -> Callable[[], None] | None:
         """Run the code until it is at rest and has heard everything; return what is to be done if that is not it."""
@@ -279,21 +318,18 @@ class Execution:
                 return self.outside.spins
             if self.phase.over or loop.awaits_engine:
                 return _nothing
-            if history.fresh or history.replaying:
-                said = history.contradiction(returned=main.done())
-                if said is not None and self.phase is Phase.RUNNING:
-                    return lambda: self.contradict(said)
+            if history.replaying and (said := history.contradiction(returned=main.done())) is not None:
+                if self.phase is Phase.RUNNING:
+                    return partial(self.contradict, said)
+            elif history.fresh:
+                history.take_new()
             if main.done():
                 return self._returned
-            call = history.take_next() if self._may_hear else None
-            if call is None:
+            if not history.pending or self.pause.since is not None or (call := history.take_next()) is None:
                 return None
             call.deliver()
-            self.outside.progressed()
-
-    @property
-    def _may_hear(self) -> bool:
-        return bool(self.history.pending) and self.pause.since is None
+            if self.outside.began:
+                self.outside.progressed()
 
     def _returned(self) -> None:
         assert self.main is not None
@@ -313,22 +349,22 @@ class Execution:
     def _start_asked(self) -> None:
         """End what the code cancelled, and start what it asked for, in that order."""
         history = self.history
-        if self.phase is Phase.COLLECTING or history.pending:
+        if history.pending or self.phase is Phase.COLLECTING:
             return  # nothing begins before the history is exhausted
         if history.cancels:
             self._end_cancelled()
-        if history.unstarted:
-            for call in history.unstarted:
-                if call.record is None and not self._begin_call(call):
-                    return
+        asked = history.unstarted
+        for call in asked:
+            if call.record is None and not self._begin_call(call):
+                return
         history.begun_after = history.heard
-        if not history.unstarted or self.pause.since is not None:
+        if not asked or self.pause.since is not None:
             return
         if (written := self.journal.values_written()) is not None:
             self.work_began()
             written.add_done_callback(self._values_written)
             return
-        asked, history.unstarted = history.unstarted, []
+        history.unstarted = []
         crashes, self.crashes = self.crashes, 0
         for call in asked:
             if call.cancelled_after is None and not _was_cancelled(call):
@@ -343,12 +379,15 @@ class Execution:
         if call.cancelled_after is not None:
             self._note_cancelled(call)
             return True
-        if call.kind in ("do", "wait", "child") and (error := self._over_limit(call)) is not None:
-            self.host.fail(self, error)
-            return False
+        journal = self.journal
+        if call.counts:
+            journal.steps_started += 1
+            if journal.steps_started > self.definition.step_limit or journal.stored_bytes > STORED_BYTES:
+                self.host.fail(self, self._over_limit(call))
+                return False
         call.begin()
-        if call.record is not None:
-            self.history.open[call.record.seq] = call
+        if (record := call.record) is not None:
+            self.history.open[record.seq] = call
         return True
 
     def _note_cancelled(self, call: Call) -> None:
@@ -363,20 +402,17 @@ class Execution:
             transitions.cancel(call.record, self.host.clock.now(), call.cancelled_after)
             self.journal.record_soon(call.record)
 
-    def _over_limit(self, call: Call) -> Exception | None:
-        journal, limit = self.journal, self.host.definition(self.instance.workflow).step_limit
-        journal.steps_started += 1
+    def _over_limit(self, call: Call) -> Exception:
+        limit, journal = self.definition.step_limit, self.journal
         if journal.steps_started > limit:
             return StepLimitError(
                 f"the limit of {limit} steps was reached at step {call.name!r}; raise limits.steps of workflow "
                 f"{self.instance.workflow!r}, or split the work into child workflows"
             )
-        if journal.stored_bytes > STORED_BYTES:
-            return StorageLimitError(
-                f"the results of instance {self.instance.id!r} take {journal.stored_bytes} bytes at step {call.name!r}, "
-                f"and an instance may store {STORED_BYTES}; keep large data elsewhere and return references to it"
-            )
-        return None
+        return StorageLimitError(
+            f"the results of instance {self.instance.id!r} take {journal.stored_bytes} bytes at step {call.name!r}, and an "
+            f"instance may store {STORED_BYTES}; keep large data elsewhere and return references to it"
+        )
 
     def _end_cancelled(self) -> None:
         cancels, self.history.cancels = self.history.cancels, []
@@ -398,8 +434,9 @@ class Execution:
             return
         if self.waits.count and self.pause.since is None and not self.waits.parked:
             self.waits.fire()
-        if self.active:
-            self._set_alarm()
+        if self.in_flight.count or not self.journal.idle or self.loop.awaits_engine:
+            if self.waits.count:
+                self._set_alarm()
         elif self.pause.since is not None:
             self.pause.finish()
         elif self.phase is Phase.COLLECTING:

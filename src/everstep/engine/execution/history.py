@@ -106,8 +106,6 @@ class History:
         """Say, at rest, what the code did that its history does not have, or the reverse; sort out what it asked for."""
         if self.fresh and (said := self._take_fresh()) is not None:
             return said
-        if not self.replaying:
-            return None
         for call in self.cancels:
             record = call.record
             if record is None or record.cancelled_after in (None, call.cancelled_after) or self.lenient:
@@ -120,11 +118,16 @@ class History:
         self.replaying = bool(self._unmatched or self._cancelled or self.heard <= self._horizon)
         return None
 
+    def take_new(self) -> None:
+        """Take what the code asked for, at rest, where nothing is left to check it against."""
+        if self.unstarted:
+            self.unstarted += self.fresh
+        else:
+            self.unstarted = self.fresh
+        self.fresh = []
+
     def _take_fresh(self) -> str | None:
         fresh, self.fresh = self.fresh, []
-        if not self.replaying:
-            self.unstarted += fresh
-            return None
         for call in fresh:
             key = key_of(call.kind, call.name, call.count) if self._unmatched else ""
             record = self._unmatched.pop(key, None)
@@ -184,26 +187,28 @@ class History:
 
     def take_next(self) -> Call | None:
         """Take the next settlement that the code is to hear of; None if there is none, or none that it asked for yet."""
-        pending = self.pending
+        pending, open_calls = self.pending, self.open
         while pending:
-            call = self.open.pop(pending[0].seq, None)
             record = pending[0]
-            if call is None and self.lenient:
-                index = next((at for at, step in enumerate(pending) if step.seq in self.open), None)
-                if index is None:
-                    return None
-                record = pending[index]
-                call = self.open.pop(record.seq)
-                del pending[index]
-            else:
+            call = open_calls.pop(record.seq, None)
+            if call is not None:
                 pending.popleft()
-            if call is None:
-                continue  # a timer, say, that the code had cancelled before it was recorded
+            elif self.lenient:
+                at = next((at for at, step in enumerate(pending) if step.seq in open_calls), None)
+                if at is None:
+                    return None
+                record = pending[at]
+                call = open_calls.pop(record.seq)
+                del pending[at]
+            else:
+                pending.popleft()  # a timer, say, that the code had cancelled before it was recorded
+                continue
             if call.cancelled_after is not None:
                 call.pass_over()
                 continue
             self.heard = record.settlement or self.heard
-            self.now_ms = max(self.now_ms, record.ended_at or 0)
+            if record.ended_at is not None and record.ended_at > self.now_ms:
+                self.now_ms = record.ended_at
             return call
         return None
 

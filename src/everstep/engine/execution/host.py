@@ -17,8 +17,12 @@ from everstep.telemetry.bus import Telemetry
 class Invoker(Protocol):
     """Calls functions of steps, wherever they have to run."""
 
-    def run(self, attempt: Any) -> Coroutine[Any, Any, Any]:
-        """Call an attempt's function, and return what it returned."""
+    def begin(self, attempt: Any) -> None:
+        """Begin to count the time of an attempt, where that is short."""
+        ...
+
+    def run_in_thread(self, attempt: Any) -> Coroutine[Any, Any, Any]:
+        """Call an attempt's function in a thread, and return what it returned."""
         ...
 
     def lasts(self, attempt: Any) -> None:

@@ -24,7 +24,7 @@ class InFlight:
 
     def cancel_rollback(self) -> None:
         """Cancel the rollback, unless it is what asks for it."""
-        if self.rollback is not None and self.rollback is not asyncio.current_task():
+        if self.rollback is not None and self.rollback is not asyncio.current_task(self.rollback.get_loop()):
             self.rollback.cancel()
         self.rollback = None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from everstep.core.errors import InstanceLostError, LeaseLostError, Suspended
 from everstep.core.journal import AttemptRecord, Journal, StepRecord
 from everstep.core.stored_error import encode_error
 from everstep.engine.execution.stream_summary import stored_bytes
+from everstep.store.answer import Answer
 from everstep.store.protocol import Change, EventRecord, InstanceChange
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ class JournalWriter:
         "_settled",
         "_values_unwritten",
         "_values_written",
-        "_written",
         "in_flight",
         "journal",
         "open_rows",
@@ -69,7 +68,6 @@ class JournalWriter:
         self._consumed: list[int] = []
         self._restored: list[EventRecord] = []
         self._settled: list[StepRecord] = []
-        self._written: deque[tuple[list[StepRecord], Change, asyncio.Future[None]]] = deque()
         self._scheduled = False
         self._values_unwritten = False
         self._values_written: asyncio.Future[None] | None = None
@@ -86,6 +84,11 @@ class JournalWriter:
         """Write a value that the code was told, before anything begins that may have been told it."""
         self._dirty[record.seq] = record
         self._values_unwritten = True
+
+    @property
+    def holds_values(self) -> bool:
+        """Whether the code was told a value that is not known to be on disk."""
+        return self._values_unwritten or self._values_written is not None
 
     def values_written(self) -> asyncio.Future[None] | None:
         """Return what to wait for until everything the code was told is on disk; None if it is."""
@@ -120,7 +123,11 @@ class JournalWriter:
         `alone` is whether nothing else of the instance is about to end: others that end in the same turn of the loop
         are written in the same transaction.
         """
-        self._dirty[record.seq] = record
+        dirty = self._dirty
+        dirty[record.seq] = record
+        if attempt is None and alone and len(dirty) == 1 and not (consumed or self._has_more):
+            self._flush_lone(record)
+            return
         self._settled.append(record)
         if attempt is not None:
             self._attempts.append(attempt)
@@ -221,19 +228,40 @@ class JournalWriter:
         if self._attempts or self._consumed or self._restored:
             change.attempts, change.consumed, change.restored = self._attempts, self._consumed, self._restored
             self._attempts, self._consumed, self._restored = [], [], []
-        written = execution.host.store.write(change, awaited=awaited or bool(settled))
+        if not settled:
+            written = execution.host.store.write(change, awaited=awaited)
+            if not awaited:
+                written.add_done_callback(execution.host.check_write)
+        else:
+            self.in_flight += 1
+            answer = Answer(self._answered, (settled, change))
+            direct = None if awaited or self._values_unwritten else answer  # others wait for those: they take a future
+            written = execution.host.store.write(change, awaited=True, answer=direct)
+            if written is not answer:  # type: ignore[comparison-overlap]  # a store that does not know answers
+                written.add_done_callback(answer.follow)
         if self._values_unwritten:
             self._values_unwritten, self._values_written = False, written
-        if settled:
-            self.in_flight += 1
-            self._written.append((settled, change, written))
-            if written.done() and _MAY_PUMP_IN_A_TASK:
-                self._answered(written)
-            else:
-                written.add_done_callback(self._answered)
-        elif not awaited:
-            written.add_done_callback(execution.host.check_write)
         return written
+
+    @property
+    def _has_more(self) -> bool:
+        return bool(self._settled or self._attempts or self._consumed or self._restored or self._values_unwritten)
+
+    def _flush_lone(self, record: StepRecord) -> None:
+        """Write the end of one step, which is all there is to write: the way of nearly every step."""
+        execution = self._open()
+        self._dirty.clear()
+        self._last_settlement = record.settlement = self._last_settlement + 1
+        record.sent_after = execution.history.begun_after
+        if self.open_rows:
+            self.open_rows.pop(record.seq, None)
+        self.stored_bytes += stored_bytes(record)
+        self.in_flight += 1
+        change = Change(execution.instance.pk, (record,), relaxed=execution.relaxed)
+        answer = Answer(self._lone_answered, record)
+        written = execution.host.store.write(change, awaited=True, answer=answer)
+        if written is not answer:  # type: ignore[comparison-overlap]  # a store that does not know answers
+            written.add_done_callback(answer.follow)
 
     def _count(self, steps: Sequence[StepRecord]) -> None:
         for step in steps:
@@ -243,27 +271,36 @@ class JournalWriter:
             else:
                 self.open_rows[step.seq] = step
 
-    def _answered(self, _: asyncio.Future[None]) -> None:
-        """Hear of settlements in their order, whichever of their writes was answered first."""
-        execution, heard = self._execution, False
-        while self._written and self._written[0][2].done():
-            settled, change, written = self._written.popleft()
+    def _lone_answered(self, record: StepRecord, error: BaseException | None) -> None:
+        execution = self._execution
+        if error is None and execution is not None:
             self.in_flight -= 1
-            if written.cancelled():
-                continue
-            error = written.exception()
-            if execution is None:
-                continue  # it has left memory, and finds what is on disk when it is replayed
-            if error is None:
-                execution.history.pending.extend(settled)
-                heard = True
-            elif isinstance(error, (InstanceLostError, LeaseLostError)):
-                execution.host.evict(execution.pk)
-                return
-            else:
-                self._refused(settled, change, error)
-        if heard and execution is not None:
-            execution.host.settled(execution)
+            execution.history.pending.append(record)
+            self._hear(execution)
+        else:
+            self._answered(([record], Change(0, (record,))), error)
+
+    def _answered(self, what: tuple[list[StepRecord], Change], error: BaseException | None) -> None:
+        """Go on with settlements that are on disk: the store answers an instance's writes in their order."""
+        self.in_flight -= 1
+        execution, (settled, change) = self._execution, what
+        if execution is None:
+            return  # it has left memory, and finds what is on disk when it is replayed
+        if error is None:
+            execution.history.pending.extend(settled)
+            self._hear(execution)
+        elif isinstance(error, (InstanceLostError, LeaseLostError)):
+            execution.host.evict(execution.pk)
+        else:
+            self._refused(settled, change, error)
+
+    @staticmethod
+    def _hear(execution: Execution) -> None:
+        host = execution.host
+        if not _MAY_PUMP_IN_A_TASK and asyncio.current_task(host.loop) is not None:
+            host.loop.call_soon(host.settled, execution)
+        else:
+            host.settled(execution)
 
     def _refused(self, settled: list[StepRecord], change: Change, error: BaseException) -> None:
         """See that a row which the database refuses fails alone, with its step."""

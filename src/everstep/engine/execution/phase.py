@@ -21,10 +21,11 @@ class Phase(Enum):
     EVICTED = "evicted"
     ENDED = "ended"
 
-    @property
-    def over(self) -> bool:
-        """Whether nothing durable happens any more."""
-        return self is Phase.EVICTED or self is Phase.ENDED
+    over: bool
+    """Whether nothing durable happens any more."""
+
+    def __init__(self, value: str) -> None:
+        self.over = value in ("evicted", "ended")
 
 
 NEXT: dict[Phase, frozenset[Phase]] = {

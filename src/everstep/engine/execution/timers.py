@@ -28,8 +28,6 @@ _WORDS = {
 class TimerCall(Call):
     """A timer that the code began."""
 
-    __slots__ = ("_due", "_timer", "_wait")
-
     kind = "timer"
 
     def __init__(self, execution: Execution, timer: WorkflowTimer, delay_ms: int) -> None:

@@ -14,15 +14,11 @@ from asyncio import _get_running_loop, _set_running_loop
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
+from threading import get_ident
 from typing import Any, Protocol
 
 SLICE_CALLBACKS = 20_000
 """Callbacks of one instance that run before the application's loop gets a turn."""
-_EMPTY: deque[asyncio.Handle] = deque(maxlen=0)
-_SPARE_QUEUES = 8
-_spare_queues: list[deque[asyncio.Handle]] = []
-
-
 class LoopHost(Protocol):
     """What the loop asks of the execution it belongs to."""
 
@@ -87,16 +83,24 @@ class WorkflowFuture(asyncio.Future[Any]):
         return self is other
 
 
-class _Ready(asyncio.Handle):
-    """`asyncio.Handle` without what its `__init__` asks the loop for."""
+class _Ready:
+    """A callback that is ready to run: what code uses of `asyncio.Handle`, and no more."""
 
-    __slots__ = ()
+    __slots__ = ("args", "callback", "context", "is_cancelled")
 
-    def __init__(
-        self, callback: Callable[..., Any], args: tuple[Any, ...], loop: WorkflowLoop, context: Context
-    ) -> None:
-        self._callback, self._args, self._loop, self._context = callback, args, loop, context
-        self._cancelled, self._repr, self._source_traceback = False, None, None
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Do not call back."""
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self.is_cancelled
 
 
 class WorkflowTimer(asyncio.TimerHandle):
@@ -140,6 +144,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         "_handler",
         "_task_number",
         "_tasks_kept",
+        "_thread",
         "_transports",
         "closed",
         "futures",
@@ -155,8 +160,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def __init__(self, outer: asyncio.AbstractEventLoop, host: LoopHost, key: int) -> None:
         self.outer = outer
         self.host = host
-        self.ready = _EMPTY
+        self.ready: deque[_Ready] = deque()
         self.pumping = self.closed = False
+        self._thread = get_ident()
         self.outside_awaits = 0
         """Awaits under way that no step records: I/O, threads, futures of the application's loop."""
         self._engine_results: deque[tuple[asyncio.Task[Any], WorkflowFuture]] = deque()
@@ -170,35 +176,30 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     # Running
 
-    def enter(self) -> tuple[asyncio.AbstractEventLoop | None, Any]:
-        """Become the running loop; what is returned is for `leave`."""
-        before = _get_running_loop(), sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(firstiter=self._agen_started, finalizer=self._agen_dropped)
-        if self.ready is _EMPTY:
-            self.ready = _spare_queues.pop() if _spare_queues else deque()
+    def enter(self) -> asyncio.AbstractEventLoop:
+        """Become the running loop, in the thread of the application's loop; what is returned is for `leave`."""
         _set_running_loop(self)
         self.pumping = True
-        return before
+        return self.outer
 
-    def leave(self, before: tuple[asyncio.AbstractEventLoop | None, Any]) -> None:
+    def leave(self, before: asyncio.AbstractEventLoop) -> None:
         """Stop being the running loop."""
         self.pumping = False
-        _set_running_loop(before[0])
-        sys.set_asyncgen_hooks(*before[1])
-        if not self.ready:  # an empty deque is 600 bytes, and at rest it is empty
-            if len(_spare_queues) < _SPARE_QUEUES:
-                _spare_queues.append(self.ready)
-            self.ready = _EMPTY
+        _set_running_loop(before)
+
+    def is_pumped_here(self) -> bool:
+        """Whether the code that asks is being pumped by this loop: not a step's function, nor another thread."""
+        return self.pumping and get_ident() == self._thread
 
     def pump(self) -> bool:
         """Run callbacks until none is ready; return whether that was reached. Only between `enter` and `leave`."""
         ready, left = self.ready, SLICE_CALLBACKS
         while ready:
             handle = ready.popleft()
-            if handle._cancelled:
+            if handle.is_cancelled:
                 continue
             try:
-                handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+                handle.context.run(handle.callback, *handle.args)
             except SystemExit:  # a task's: it has the exception, and raises it again where it is awaited
                 pass
             except KeyboardInterrupt:
@@ -212,10 +213,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def call_soon(  # type: ignore[override]  # as every event loop takes them
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        handle = _Ready(callback, args, self, copy_context() if context is None else context)
-        if self.ready is _EMPTY:
-            self.ready = deque()
+    ) -> _Ready:
+        handle = _Ready(callback, args, copy_context() if context is None else context)
         self.ready.append(handle)
         if not self.pumping:
             self.host.pump_soon()
@@ -402,7 +401,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         the code might take for its own.
         """
         self.closed = True
-        before = self.enter()
+        before = _get_running_loop()
+        self.enter()
         try:
             for task in self.tasks:
                 if not task.done():
@@ -418,18 +418,21 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                     task.exception()  # seen
         finally:
             self.ready.clear()
-            self.leave(before)
+            self.pumping = False
+            _set_running_loop(before)  # none, where the application's loop is over
         self.tasks = []
         self.host = _NOBODY
 
     # Trouble
 
-    def _agen_started(self, agen: Any) -> None:
+    def agen_started(self, agen: Any) -> None:
+        """Note an asynchronous generator of the code."""
         if self._agens is None:
             self._agens = weakref.WeakSet()
         self._agens.add(agen)
 
-    def _agen_dropped(self, agen: Any) -> None:
+    def agen_dropped(self, agen: Any) -> None:
+        """Close an asynchronous generator that the code has dropped."""
         self.create_task(agen.aclose())
 
     def set_exception_handler(self, handler: Any) -> None:
@@ -591,6 +594,33 @@ def _forget_waiter(task: WorkflowTask) -> None:
     waiter = task._fut_waiter  # type: ignore[attr-defined]
     for callback, _ in (getattr(waiter, "_callbacks", None) or ()) if waiter is not None else ():
         waiter.remove_done_callback(callback)
+
+
+def install_asyncgen_hooks() -> None:
+    """Have asynchronous generators of workflow code known to its own loop, in the thread of the running loop.
+
+    Once for all: to exchange the hooks whenever code is pumped would cost more than the pump.
+    """
+    before = sys.get_asyncgen_hooks()
+    if getattr(before.firstiter, "everstep", False):
+        return
+
+    def started(agen: Any) -> None:
+        loop = _get_running_loop()
+        if isinstance(loop, WorkflowLoop):
+            loop.agen_started(agen)
+        elif before.firstiter is not None:
+            before.firstiter(agen)
+
+    def dropped(agen: Any) -> None:
+        loop = _get_running_loop()
+        if isinstance(loop, WorkflowLoop):
+            loop.agen_dropped(agen)
+        elif before.finalizer is not None:
+            before.finalizer(agen)
+
+    started.everstep = True  # type: ignore[attr-defined]
+    sys.set_asyncgen_hooks(firstiter=started, finalizer=dropped)
 
 
 def engine_await(make: Callable[[], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:

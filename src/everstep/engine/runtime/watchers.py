@@ -40,6 +40,11 @@ class Watchers:
             event = self._changes[pk] = asyncio.Event()
         return event
 
+    @property
+    def followed(self) -> bool:
+        """Whether anybody follows an instance, here."""
+        return bool(self._changes)
+
     def notify_changed(self, pk: int) -> None:
         """Wake those who follow an instance."""
         if self._changes and (event := self._changes.pop(pk, None)) is not None:

@@ -26,7 +26,7 @@ from everstep.engine.steps.timeouts import EXACT_BELOW_MS, Deadline, Deadlines
 from everstep.store.protocol import InstanceRecord
 
 _COROUTINE = inspect.CO_COROUTINE
-_PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
+PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
 """What most functions return, and what can neither be awaited nor iterated over asynchronously."""
 
 
@@ -46,12 +46,16 @@ class Attempt(Place):
         self.step = step
         self.number = step.record.attempt
         self.deadline: Deadline | None = None
-        self.inner_counts: dict[str, int] = {}
-        self.inner_open: set[Any] = set()
-        task = asyncio.current_task(step.execution.host.loop)
-        assert task is not None  # steps run in tasks
-        self.task: asyncio.Task[Any] | None = task
-        step.execution.in_flight.attempts[step.record.seq] = task
+        self.inner_counts: dict[str, int] | None = None
+        self.inner_open: set[Any] | None = None
+        self.task: asyncio.Task[Any] | None = None
+
+    def track(self, task: asyncio.Task[Any]) -> None:
+        """Look after an attempt that is not over at once: its start may have to be written, and its time counts."""
+        self.task = task
+        execution = self.step.execution
+        execution.in_flight.attempts[self.record.seq] = task
+        execution.host.start_recorder.track(self)
 
     def context(self) -> StepContext:
         return context_of(self.step.execution.instance, self.record, self.number, self.step.policy)
@@ -63,12 +67,14 @@ class Attempt(Place):
         self.over = True
         if self.deadline is not None:
             self.deadline.clear()
-        for inner in list(self.inner_open):  # once the outer step is recorded nobody asks for them
+        for inner in list(self.inner_open or ()):  # once the outer step is recorded nobody asks for them
             inner.abandon()
-        execution = self.step.execution
-        execution.in_flight.attempts.pop(self.record.seq, None)
-        execution.host.start_recorder.untrack(self)
-        self.task = None
+        self.step.attempt = None
+        if self.task is not None:
+            execution = self.step.execution
+            execution.in_flight.attempts.pop(self.record.seq, None)
+            execution.host.start_recorder.untrack(self)
+            self.task = None
 
     def expire(self) -> None:
         """End the attempt because its time is over: its step goes on, whatever the function does meanwhile."""
@@ -85,7 +91,7 @@ class Attempt(Place):
     @property
     def takes_time(self) -> bool:
         """Whether its time begins when it lasts: a short time is exact, and in a thread it begins with the turn."""
-        return self.step.policy.timeout_ms >= EXACT_BELOW_MS and not _runs_in_thread(self.step.call.fn)
+        return self.step.policy.timeout_ms >= EXACT_BELOW_MS and not runs_in_thread(self.step.call.fn)
 
 
 def context_of(instance: InstanceRecord, record: StepRecord, attempt: int, policy: StepPolicy) -> StepContext:
@@ -109,20 +115,14 @@ class Attempts:
         self._threads = threads
         self._in_threads = 0
 
-    def run(self, attempt: Attempt) -> Coroutine[Any, Any, Any]:
-        """Call the attempt's function, in the current task, and return what it returned.
+    def run_in_thread(self, attempt: Attempt) -> Coroutine[Any, Any, Any]:
+        """Call the attempt's function in a thread, in its turn, and return what it returned."""
+        return self._in_turn(attempt)
 
-        A stream is read within the attempt's time.
-
-        Raises:
-            asyncio.CancelledError: when it took too long; a thread's late end changes nothing.
-            BaseException: whatever the function raised.
-        """
-        if _runs_in_thread(attempt.step.call.fn):
-            return self._in_turn(attempt)
+    def begin(self, attempt: Attempt) -> None:
+        """Begin to count the time of an attempt whose time is short, and so exact."""
         if attempt.step.policy.timeout_ms < EXACT_BELOW_MS:
             self._begin_timeout(attempt)
-        return _called(attempt)
 
     def lasts(self, attempt: Attempt) -> None:
         """Count the time of an attempt from its beginning, as it is not over at once."""
@@ -156,40 +156,35 @@ class Attempts:
                 result = await asyncio.get_running_loop().run_in_executor(
                     self._pool, lambda: variables.run(_without_stop_iteration, function)
                 )
-                return await _finished(attempt, result)
+                return await finished(attempt, result)
         finally:
             self._in_threads -= 1
 
 
-async def _called(attempt: Attempt) -> Any:
+def call_function(attempt: Attempt) -> Any:
+    """Call an attempt's function; what it returns may have to be awaited."""
     call = attempt.step.call
     if _takes_ctx(call.fn):
-        result = _bound(call, attempt.context)()
-    else:
-        result = call.fn(*call.args, **call.kwargs)
-    kind = type(result)
-    if kind is CoroutineType:
-        result = await result
-        kind = type(result)
-    return result if kind in _PLAIN else await _finished(attempt, result)
+        return _bound(call, attempt.context)()
+    return call.fn(*call.args, **call.kwargs)
 
 
-async def _finished(attempt: Attempt, result: Any) -> Any:
-    """Await what a function returned, if that is to be awaited, and store it, if it is a stream."""
-    if type(result) not in _PLAIN and inspect.isawaitable(result):
+async def finished(attempt: Attempt, result: Any) -> Any:
+    """Await what a function returned, if that is to be awaited, and store it, if it is a stream, in the attempt's time."""
+    if type(result) not in PLAIN and inspect.isawaitable(result):
         result = await result
-    if type(result) not in _PLAIN and hasattr(result, "__aiter__"):
+    if type(result) not in PLAIN and hasattr(result, "__aiter__"):
         result = await streams.store_stream(attempt.step.execution, attempt.record, result)
     return result
 
 
-def _runs_in_thread(fn: Callable[..., Any]) -> bool:
+def runs_in_thread(fn: Callable[..., Any]) -> bool:
     """Whether `fn` may block: a plain function does, a coroutine function does not, a lambda is trusted not to."""
     code = getattr(fn, "__code__", None)
     if code is not None:
         return not code.co_flags & _COROUTINE and code.co_name != "<lambda>" and not inspect.iscoroutinefunction(fn)
     if isinstance(fn, partial):
-        return _runs_in_thread(fn.func)
+        return runs_in_thread(fn.func)
     return not inspect.iscoroutinefunction(fn) and not inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 

@@ -22,9 +22,8 @@ from everstep.store.protocol import InstanceRecord
 class ChildCall(Call):
     """A call of `step.run_workflow`."""
 
-    __slots__ = ("_given", "_id", "_params", "_task", "_wait", "_workflow", "_works")
-
     kind = "child"
+    counts = True
 
     def __init__(self, execution: Execution, name: str, workflow: str, params: Any, id: str | None) -> None:
         super().__init__(execution, name)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from types import CoroutineType
+from typing import Any
 
 import msgspec
 
@@ -16,7 +18,7 @@ from everstep.core.errors import AttemptCutOffError, InstanceLostError, LeaseLos
 from everstep.core.journal import AttemptRecord
 from everstep.core.stored_error import encode_error, error_info
 from everstep.engine.execution.stream_summary import StreamSummary, encoded
-from everstep.engine.steps.attempt import Attempt
+from everstep.engine.steps.attempt import PLAIN, Attempt, call_function, finished, runs_in_thread
 from everstep.engine.steps.failures import decide_failure
 from everstep.engine.steps.outcome import Completed, Failed, Outcome
 from everstep.engine.steps.return_types import declared_result
@@ -27,9 +29,23 @@ log = logging.getLogger("everstep.engine")
 
 
 async def run_step(step: StepExecution, outcome: Outcome | None = None) -> None:
-    """Execute a step and settle it. `outcome` is that of an attempt which is over already."""
+    """Attempt a step until it ends, and settle it. `outcome` is that of an attempt which is over already."""
     try:
-        failed = await execute_step(step, outcome)
+        if outcome is None and (step.record.attempt or step.crashes):
+            outcome = await resume_pending(step)
+        while True:
+            if outcome is None:
+                outcome = await attempt_once(step)
+            if isinstance(outcome, Completed):
+                failed = None
+                complete(step, outcome)
+                break
+            failed = await record_failure(step, outcome)
+            if step.record.final:
+                break
+            await step.execution.journal.write(step.record, attempt=failed)
+            await wait_for_retry(step)
+            outcome = None
     except (Suspended, asyncio.CancelledError, InstanceLostError, LeaseLostError):
         return  # the code cancelled it, the instance left memory, or another task goes on after a timeout
     except Exception as error:
@@ -38,27 +54,6 @@ async def run_step(step: StepExecution, outcome: Outcome | None = None) -> None:
         step.execution.host.fail(step.execution, error)
         return
     step.settle(failed)
-
-
-async def execute_step(step: StepExecution, outcome: Outcome | None) -> AttemptRecord | None:
-    """Attempt a step until it ends; its row says how. Return the last attempt, if it failed."""
-    if outcome is None and (step.record.attempt or step.crashes):
-        outcome = await resume_pending(step)
-    while True:
-        if outcome is None:
-            outcome = await attempt_once(step)
-        now = step.execution.host.clock.now()
-        if isinstance(outcome, Completed):
-            transitions.complete(step.record, now)
-            step.keep(outcome.text, outcome.value)
-            report_completed(step)
-            return None
-        failed = await record_failure(step, outcome, now)
-        if step.record.final:
-            return failed
-        await step.execution.journal.write(step.record, attempt=failed)
-        await wait_for_retry(step)
-        outcome = None
 
 
 async def resume_pending(step: StepExecution) -> Outcome | None:
@@ -83,13 +78,12 @@ async def attempt_once(step: StepExecution) -> Outcome:
         await stand_still(step)
     attempt = begin_attempt(step)
     try:
-        if decide.must_record_start(step.policy, attempt.number):
+        if attempt.number > step.policy.limit:  # the last one allowed: a crash must not lead to one more
             await execution.journal.write(step.record)
             step.check_wanted()
-        result = await execution.host.attempts.run(attempt)
-        if attempt.over:  # it timed out, and another task goes on
+        result = await invoke(attempt)
+        if attempt.over or step.stopped:  # it timed out, and another task goes on; or nobody waits for it any more
             raise asyncio.CancelledError
-        step.check_wanted()
         return completed(step, result)
     except asyncio.CancelledError as error:
         if attempt.over or step.stopped or execution.phase.over:
@@ -104,16 +98,31 @@ async def attempt_once(step: StepExecution) -> Outcome:
         attempt.end()
 
 
+async def invoke(attempt: Attempt) -> Any:
+    """Call the function of an attempt where it has to run; return what it returned, awaited or stored."""
+    invoker = attempt.step.execution.host.attempts
+    if runs_in_thread(attempt.step.call.fn):
+        return await invoker.run_in_thread(attempt)
+    invoker.begin(attempt)
+    result = call_function(attempt)
+    kind = type(result)
+    if kind is CoroutineType:
+        result = await result
+        kind = type(result)
+    return result if kind in PLAIN else await finished(attempt, result)
+
+
 def begin_attempt(step: StepExecution) -> Attempt:
     """Count an attempt, and make it what `current_step()` tells of."""
     execution, record = step.execution, step.record
-    host = execution.host
-    step.check_wanted()
-    transitions.begin_attempt(record, host.clock.now())
-    attempt = Attempt(step)
+    if step.stopped or execution.phase.over:
+        raise asyncio.CancelledError
+    transitions.begin_attempt(record, execution.host.clock.now())
+    attempt = step.attempt = Attempt(step)
     place.set(attempt)
-    host.start_recorder.track(attempt)
-    if host.telemetry.listening:
+    if step.task is not None:
+        attempt.track(step.task)
+    if execution.host.telemetry.listening:
         execution.emit(events.AttemptStarted, record, attempt=record.attempt, allowed=step.policy.limit + 1)
     return attempt
 
@@ -131,9 +140,20 @@ def completed(step: StepExecution, result: object) -> Completed:
     return Completed(*plain)
 
 
-async def record_failure(step: StepExecution, outcome: Failed, now: int) -> AttemptRecord:
+def complete(step: StepExecution, outcome: Completed) -> None:
+    """Enter what an attempt returned into the row."""
+    execution, record = step.execution, step.record
+    transitions.complete(record, execution.host.clock.now(), outcome.text)
+    step.keep(outcome.value)
+    if execution.host.telemetry.listening:
+        took = (record.ended_at or 0) - (record.attempt_at or 0)
+        execution.emit(events.StepCompleted, record, attempt=record.attempt, took_ms=took)
+
+
+async def record_failure(step: StepExecution, outcome: Failed) -> AttemptRecord:
     """Decide what a failed attempt leads to, and enter it into the row."""
     execution, record = step.execution, step.record
+    now = execution.host.clock.now()
     # Timers stand still from the moment a pause was asked for; on resuming they move by the time since then.
     since = execution.pause.since
     decision, error = await decide_failure(step, outcome.error, now if since is None else since)
@@ -198,11 +218,3 @@ async def stand_still(step: StepExecution) -> None:
         await step.execution.pause.wait()
     finally:
         step.begin_work()
-
-
-def report_completed(step: StepExecution) -> None:
-    """Tell telemetry."""
-    if step.execution.host.telemetry.listening:
-        record = step.record
-        took = (record.ended_at or 0) - (record.attempt_at or 0)
-        step.execution.emit(events.StepCompleted, record, attempt=record.attempt, took_ms=took)

@@ -47,6 +47,8 @@ def outer_attempt(execution: Execution, call: str) -> Attempt:
 def _begin(attempt: Attempt, kind: Kind, name: str) -> tuple[StepRecord, bool]:
     """Count a step inside a step; return its row, and whether it is a new one."""
     execution = attempt.step.execution
+    if attempt.inner_counts is None:
+        attempt.inner_counts, attempt.inner_open = {}, set()
     counts, key = attempt.inner_counts, kind + name
     count = counts[key] = counts.get(key, 0) + 1
     parent = attempt.record.seq
@@ -60,10 +62,15 @@ def _begin(attempt: Attempt, kind: Kind, name: str) -> tuple[StepRecord, bool]:
     return journal.journal.get_or_begin(kind, name, count, execution.host.clock.now(), parent), True
 
 
+def open_inner_of(attempt: Attempt) -> set[Any]:
+    """What the function of an attempt asked for and what has not ended."""
+    if attempt.inner_open is None:
+        attempt.inner_open = set()
+    return attempt.inner_open
+
+
 class InnerStep(StepExecution):
     """A call of `step.do` by another step's function."""
-
-    __slots__ = ("_attempt", "_ended")
 
     def __init__(self, execution: Execution, call: StepCall, attempt: Attempt) -> None:
         super().__init__(execution, call, run_step, copy_context())
@@ -72,7 +79,7 @@ class InnerStep(StepExecution):
 
     async def execute(self, record: StepRecord) -> Any:
         """Run it, and return its result once that is on disk."""
-        self._attempt.inner_open.add(self)
+        open_inner_of(self._attempt).add(self)
         self.run()
         try:
             await self._ended
@@ -80,12 +87,12 @@ class InnerStep(StepExecution):
             self.abandon()
             raise
         finally:
-            self._attempt.inner_open.discard(self)
+            open_inner_of(self._attempt).discard(self)
         return self.value()
 
     def abandon(self) -> None:
         """End it: its caller was cancelled, or the outer step is over."""
-        self._attempt.inner_open.discard(self)
+        open_inner_of(self._attempt).discard(self)
         self.stop()
         self._ended.cancel()
         if not self.record.final and not self.execution.phase.over:
@@ -200,10 +207,10 @@ class _Waiting:
             self._task.cancel()
 
     def __enter__(self) -> None:
-        self._attempt.inner_open.add(self)
+        open_inner_of(self._attempt).add(self)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._attempt.inner_open.discard(self)
+        open_inner_of(self._attempt).discard(self)
         execution, record = self._attempt.step.execution, self._record
         cancelled = kind is not None and issubclass(kind, (asyncio.CancelledError, Suspended))
         if cancelled and not execution.phase.over and not record.final:

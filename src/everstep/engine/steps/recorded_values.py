@@ -18,8 +18,6 @@ from everstep.engine.execution.execution import Execution
 class ValueCall(Call):
     """A call of `step.now()`, `step.uuid()` or `step.random()`, answered at once."""
 
-    __slots__ = ("_kind",)
-
     kind = "value"
 
     def __init__(self, execution: Execution, name: str, kind: ValueKind) -> None:

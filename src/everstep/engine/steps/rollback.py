@@ -116,8 +116,6 @@ async def _run_handlers(execution: Execution, why: str) -> RollbackStatus:
 class _Handler(StepExecution):
     """A rollback handler on its way."""
 
-    __slots__ = ("_ended", "kind")
-
     def __init__(self, execution: Execution, call: StepCall, compensation: Compensation, record: StepRecord) -> None:
         super().__init__(execution, call, run_step, copy_context(), compensation.policy)
         self.kind = "rollback"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,14 @@ from everstep.core.stored_error import decode_error
 from everstep.engine.execution.calls import Call
 from everstep.engine.execution.stream_summary import summary_of
 from everstep.engine.steps import streams
+from everstep.engine.steps.eager_task import begin_task
 from everstep.engine.steps.outcome import Outcome
 from everstep.engine.steps.return_types import declared_result
 
 if TYPE_CHECKING:
+    from everstep.engine.steps.attempt import Attempt
     from everstep.engine.execution.execution import Execution
 
-_EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 _DEFAULT_CONFIG = DEFAULT_POLICY.as_config()
 
 
@@ -37,24 +37,21 @@ class StepExecution(Call):
         policy: Its configuration; of a step that began before, the one it began with.
         crashes: How many crashes that left no trace may have interrupted it.
         stopped: Whether nobody waits for it any more: its code cancelled it, or is over.
+        task: The task it runs in, once it has waited for something.
+        attempt: The one in flight, while it waits for something.
         unstorable: The error of a result that cannot be stored, which ends the instance.
     """
 
-    __slots__ = (
-        "_context",
-        "_procedure",
-        "_task",
-        "_value",
-        "_works",
-        "call",
-        "crashes",
-        "policy",
-        "stopped",
-        "unstorable",
-    )
-
     kind: Kind = "do"  # type: ignore[misc]  # of a rollback handler it is another
-    record: StepRecord  # it has one as soon as anything is done for it
+    record: StepRecord  # type: ignore[assignment]  # it has one as soon as anything is done for it
+    policy: StepPolicy = DEFAULT_POLICY
+    crashes: int = 0
+    stopped: bool = False
+    unstorable: NotSerializableError | None = None
+    attempt: Attempt | None = None
+    task: asyncio.Task[None] | None = None
+    _works: bool = False
+    _value: Any = msgspec.UNSET
 
     def __init__(
         self,
@@ -64,19 +61,15 @@ class StepExecution(Call):
         context: Context,
         policy: StepPolicy | None = None,
     ) -> None:
-        super().__init__(execution, call.name)
+        self.execution = execution
+        self.name = call.name
         self.call = call
-        if policy is None:
-            policy = DEFAULT_POLICY if call.config is None else resolve_policy(call.config, call.name)
-        self.policy = policy
-        self.crashes = 0
-        self.stopped = False
-        self.unstorable: NotSerializableError | None = None
         self._procedure = procedure
         self._context: Context | None = context
-        self._task: asyncio.Task[None] | None = None
-        self._works = False
-        self._value: Any = msgspec.UNSET
+        if policy is not None:
+            self.policy = policy
+        elif call.config is not None:
+            self.policy = resolve_policy(call.config, call.name)
 
     # Its row
 
@@ -97,9 +90,8 @@ class StepExecution(Call):
             config = policy.as_config()
             record.config = None if config == _DEFAULT_CONFIG else msgspec.json.encode(config).decode()
 
-    def keep(self, text: str, value: Any) -> None:
-        """Keep a result and what was read back from it, which the code is to get."""
-        self.record.result = text
+    def keep(self, value: Any) -> None:
+        """Keep what was read back of a result: the code is to get it."""
         self._value = value
 
     def value(self) -> Any:
@@ -117,39 +109,45 @@ class StepExecution(Call):
 
     def run(self, outcome: Outcome | None = None) -> None:
         """Execute it in a task of the application's loop, in the context of the code that asked for it."""
-        self.begin_work()
-        loop = self.execution.host.loop
-        self._task = asyncio.Task(self._procedure(self, outcome), loop=loop, context=self._context, **_EAGER)
+        execution = self.execution
+        if not self._works:
+            self._works = True
+            execution.in_flight.count += 1
+        assert self._context is not None  # until it has ended
+        task = begin_task(self._procedure(self, outcome), execution.host.loop, self._context)
+        if task is not None:
+            self.task = task
+            if (attempt := self.attempt) is not None:  # one that is over at once is nobody's concern
+                attempt.track(task)
 
     def stop(self) -> None:
         self.stopped = True
         self.end_work()
-        task = self._task
+        task = self.task
         self.release()
         if task is not None:
             task.cancel()
 
     def release(self) -> None:
         """Let go of its task and of its context, which holds the steps before it."""
-        self._task = self._context = None
+        self.task = self._context = None
 
     def check_wanted(self) -> None:
         """Raise in its task if nobody waits for it any more: a commit made in this task may have brought that about."""
-        self.execution.check_open()
-        if self.stopped:
+        if self.stopped or self.execution.phase.over:
             raise asyncio.CancelledError
 
     def begin_work(self) -> None:
         """Keep the execution at work from now on."""
         if not (self._works or self.stopped):
             self._works = True
-            self.execution.work_began()
+            self.execution.in_flight.count += 1
 
     def end_work(self) -> None:
         """Let the execution come to rest."""
         if self._works:
             self._works = False
-            self.execution.work_ended()
+            self.execution.in_flight.count -= 1
 
     def settle(self, failed: AttemptRecord | None) -> None:
         """Record how it ended; the code hears of it once that is on disk."""

@@ -6,7 +6,7 @@ values in `recorded_values.py`, steps inside steps in `inner_steps.py`.
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop
+from asyncio import CancelledError, Future, _get_running_loop
 from contextvars import copy_context
 from typing import Any
 
@@ -29,7 +29,7 @@ from everstep.engine.steps.waits import EventCall, SleepCall, check_moment
 class DoCall(StepExecution):
     """A call of `step.do` by the workflow's code."""
 
-    __slots__ = ()
+    counts = True
 
     def matched(self, record: StepRecord) -> None:
         self.resume(record)
@@ -38,8 +38,11 @@ class DoCall(StepExecution):
     def begin(self) -> None:
         execution = self.execution
         record = execution.journal.journal.begin(self, execution.host.clock.now())
-        self.describe(record)
-        self._register_rollback(record)
+        if self.policy is DEFAULT_POLICY:
+            self.record = record
+        else:
+            self.describe(record)
+            self._register_rollback(record)
         execution.journal.touch(record)
 
     def start(self, crashes: int) -> None:
@@ -73,11 +76,19 @@ class StepRunner:
 
     async def do(self, call: StepCall) -> Any:
         execution = self._execution
-        if _get_running_loop() is not execution.loop:
+        if not execution.loop.is_pumped_here():
             return await inner_steps.do(execution, call)
         step = DoCall(execution, call, run_step, copy_context())
         place.set(step)  # type: ignore[arg-type]  # a call is the scope of what its branch asks for next
-        return await execution.answer(step)
+        execution.ask(step)
+        if execution.at_rest_but_for(step) and execution.begin_at_once(step):
+            return step.value()
+        future = step.future = Future(loop=execution.loop)
+        try:
+            return await future
+        except CancelledError:
+            execution.cancel(step)
+            raise
 
     async def sleep(self, name: str, duration_ms: int) -> None:
         await self._sleep(name, duration_ms, absolute=False)

@@ -25,8 +25,6 @@ _EVENT_BYTES = VALUE_BYTES + 1024
 class SleepCall(Call):
     """A call of `step.sleep` or `step.sleep_until`: `amount` is how long, or until when, in milliseconds."""
 
-    __slots__ = ("_absolute", "_amount", "_wait")
-
     kind = "sleep"
 
     def __init__(self, execution: Execution, name: str, amount: int, *, absolute: bool) -> None:
@@ -82,9 +80,8 @@ def check_moment(name: str, wake_at: int, now: int) -> None:
 class EventCall(Call):
     """A call of `step.wait_for_event`."""
 
-    __slots__ = ("_event", "_payload", "_timeout_ms", "_type", "_wait")
-
     kind = "wait"
+    counts = True
 
     def __init__(self, execution: Execution, name: str, type: str, timeout_ms: int, payload: Any) -> None:
         super().__init__(execution, name)

@@ -13,6 +13,7 @@ from typing import Any
 from everstep.core.errors import LeaseLostError, StoreError
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store.driver import StoreUnavailableError
+from everstep.store.answer import Answer
 from everstep.store.postgres.direct import address_past_the_pooler, check_same_database
 from everstep.store.postgres.lane import Identity, Lane, Pass, Work
 from everstep.store.postgres.link import Address, Link
@@ -222,7 +223,7 @@ class PostgresStore:
         created.add_done_callback(partial(self._names.learn_born, new.workflow, new.id))
         return created
 
-    def write(self, change: Change, *, awaited: bool = False) -> asyncio.Future[None]:
+    def write(self, change: Change, *, awaited: bool = False, answer: Answer | None = None) -> asyncio.Future[None]:
         rows = Rows(change)
         return self._travel(rows, (rows.pk,) if rows.parent is None else (rows.pk, rows.parent))
 

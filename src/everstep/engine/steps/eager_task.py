@@ -1,0 +1,71 @@
+"""A task of the application's loop that begins at once, so that a function that never waits costs no turn of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+if sys.version_info >= (3, 12) or TYPE_CHECKING:
+
+    def begin_task(
+        coro: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: Context
+    ) -> asyncio.Task[None] | None:
+        """Run a coroutine until it first waits; return the task in which it goes on, or None where it is over."""
+        task = asyncio.Task(coro, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg]  # from 3.12 on
+        return None if task.done() else task
+
+else:
+    from asyncio import tasks
+
+    _current, _enter_task, _leave_task = tasks._current_tasks, tasks._enter_task, tasks._leave_task
+
+    class _EagerTask(tasks._PyTask):
+        """A task whose first step was made by hand. It is known to asyncio from the moment in which it waits."""
+
+        _must_cancel = False
+        _fut_waiter = None
+        _num_cancels_requested = 0
+        _name = "everstep-step"
+        _log_destroy_pending = False
+
+        def __init__(self, coro, loop, context):
+            self._loop, self._coro, self._context, self._callbacks = loop, coro, context, []
+
+        def wait_for(self, awaited):
+            """Go on once the first thing that the coroutine awaits is done."""
+            self._log_destroy_pending = True
+            tasks._register_task(self)
+            if awaited is None:
+                self._loop.call_soon(self._Task__step, context=self._context)
+            elif getattr(awaited, "_asyncio_future_blocking", None) and awaited._loop is self._loop:
+                awaited._asyncio_future_blocking = False
+                awaited.add_done_callback(self._Task__wakeup, context=self._context)
+                self._fut_waiter = awaited
+                if self._must_cancel and awaited.cancel():
+                    self._must_cancel = False
+            else:
+                error = RuntimeError(f"a step's task got {awaited!r}, which is no future of the application's loop")
+                self._loop.call_soon(self._Task__step, error, context=self._context)
+
+    def begin_task(
+        coro: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: Context
+    ) -> asyncio.Task[None] | None:
+        """Run a coroutine until it first waits; return the task in which it goes on, or None where it is over."""
+        task = _EagerTask(coro, loop, context)
+        outer = _current.get(loop)
+        if outer is not None:  # a commit made in that task lets other code go on
+            _leave_task(loop, outer)
+        _enter_task(loop, task)
+        try:
+            awaited = context.run(coro.send, None)
+        except StopIteration:
+            return None
+        finally:
+            _leave_task(loop, task)
+            if outer is not None:
+                _enter_task(loop, outer)
+        task.wait_for(awaited)
+        return task
