@@ -64,7 +64,7 @@ async def test_waits_for_events_count_towards_the_limit(running):
 
 async def test_an_instance_that_stores_too_much_ends_with_a_clear_error(running, monkeypatch):
     """I §3.2, S §5"""
-    monkeypatch.setattr("everstep.engine.execution.execution.STORED_BYTES", MIB)  # instead of 1 GiB
+    monkeypatch.setattr("everstep.engine.execution.starting.STORED_BYTES", MIB)  # instead of 1 GiB
 
     @flow
     async def shop(event, step):

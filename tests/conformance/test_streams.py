@@ -182,7 +182,7 @@ async def test_a_stream_as_the_output_of_an_instance_is_refused(running):
 
 async def test_streams_count_towards_what_an_instance_may_store_on_replay_too(running, monkeypatch):
     """I §1.3.5, S §5"""
-    for module in ("execution.execution", "steps.streams"):
+    for module in ("execution.starting", "steps.streams"):
         monkeypatch.setattr(f"everstep.engine.{module}.STORED_BYTES", MIB)
 
     @flow

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from msgspec import Struct
 
 from everstep.core.journal import Journal, Kind, StepRecord, key_of
 
 
-class Asked(Struct):
-    kind: Kind
-    name: str
-    count: int
-    asked_after: int = 0
-
-
 def ask(journal: Journal, kind: Kind, name: str) -> StepRecord:
-    return journal.begin(Asked(kind, name, journal.count_call(kind, name)), now=1_000)
+    return journal.begin(kind, name, journal.count_call(kind, name), 0, now=1_000)
 
 
 def test_a_step_that_has_no_row_is_not_found() -> None:
@@ -24,7 +16,7 @@ def test_a_step_that_has_no_row_is_not_found() -> None:
 
 
 def test_a_begun_step_is_running_since_now_and_has_made_no_attempt() -> None:
-    step = Journal().begin(Asked("do", "charge", 1, asked_after=3), now=1_000)
+    step = Journal().begin("do", "charge", 1, 3, now=1_000)
     assert step == StepRecord(1, "do", "charge", 1, "running", attempt=0, started_at=1_000, asked_after=3)
 
 
@@ -87,7 +79,7 @@ def test_steps_are_listed_in_the_order_in_which_they_began() -> None:
 
 def test_the_length_is_the_number_of_steps_begun() -> None:
     journal = Journal([StepRecord(1, "do", "a", 1, "complete")])
-    journal.begin(Asked("sleep", "nap", 1), now=0)
+    journal.begin("sleep", "nap", 1, 0, now=0)
     assert len(journal) == 2
 
 

@@ -178,7 +178,7 @@ async def test_anything_but_bytes_fails_the_instance_at_once_and_closes_the_stre
 
 
 async def test_what_streams_take_counts_towards_what_an_instance_may_store_in_every_life(running, monkeypatch):
-    monkeypatch.setattr("everstep.engine.execution.execution.STORED_BYTES", 2 * MIB)
+    monkeypatch.setattr("everstep.engine.execution.starting.STORED_BYTES", 2 * MIB)
 
     @flow
     async def export(event, step):

@@ -52,9 +52,17 @@ class _Way:
     """Of the loop, from the end of a call to its caller."""
     latest_first: bool = False
     """Whether waits that find their events there are answered before whatever else is over at once, in reverse."""
+    latest_last: bool = False
+    """Whether they, and children that end at once, are answered after whatever else is over at once."""
 
 
-_WAYS = (_Way(), _Way(sign=-1, turns=1), _Way(at_rest=False, turns=3), _Way(latest_first=True))
+_WAYS = (
+    _Way(),
+    _Way(sign=-1, turns=1),
+    _Way(at_rest=False, turns=3),
+    _Way(latest_first=True),
+    _Way(latest_last=True),
+)
 
 
 def expect(program: Program) -> Expected:
@@ -103,6 +111,7 @@ class _Loop(asyncio.BaseEventLoop):
         self._seconds = 0.0
         self._made = 0
         self._settlements: deque[Callable[[], None]] = deque()
+        self._last: deque[Callable[[], None]] = deque()
         self._held: set[asyncio.Task[Any]] = set()
         self.set_task_factory(self._make)
         self.set_exception_handler(lambda *_: None)
@@ -117,10 +126,12 @@ class _Loop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._seconds
 
-    def settle(self, callback: Callable[[], None], *, early: bool = False) -> None:
+    def settle(self, callback: Callable[[], None], *, early: bool = False, child: bool = False) -> None:
         """Let the code hear of something once it is at rest; `early` is an event that came before its wait."""
         if early and self.way.latest_first:
             self._settlements.appendleft(callback)
+        elif (early or child) and self.way.latest_last:
+            self._last.append(callback)
         elif self.way.at_rest:
             self._settlements.append(callback)
         else:
@@ -128,8 +139,8 @@ class _Loop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         if not self._ready:
-            if self._settlements:
-                self._settlements.popleft()()
+            if self._settlements or self._last:
+                (self._settlements or self._last).popleft()()
             else:
                 self._jump()
         for _ in range(len(self._ready)):
@@ -159,6 +170,7 @@ class _Loop(asyncio.BaseEventLoop):
     def die(self) -> None:
         """End every task."""
         self._settlements.clear()
+        self._last.clear()
         for _ in range(_ROUNDS_TO_DIE):
             if not self._held:
                 break
@@ -219,7 +231,7 @@ class _Came:
     payload: int
 
 
-def _end(loop: _Loop, future: asyncio.Future[Any], got: Any, *, early: bool = False) -> None:
+def _end(loop: _Loop, future: asyncio.Future[Any], got: Any, *, early: bool = False, child: bool = False) -> None:
     def settle() -> None:
         if future.done():
             return
@@ -228,7 +240,7 @@ def _end(loop: _Loop, future: asyncio.Future[Any], got: Any, *, early: bool = Fa
         else:
             future.set_result(got)
 
-    loop.settle(settle, early=early)
+    loop.settle(settle, early=early, child=child)
 
 
 class _Life:
@@ -353,7 +365,7 @@ class _Step:
         self._check()
         future = self._loop.create_future()
         child = asyncio.create_task(self._world.child(params))
-        child.add_done_callback(lambda ended: ended.cancelled() or _end(self._loop, future, ended.result()))
+        child.add_done_callback(lambda ended: ended.cancelled() or _end(self._loop, future, ended.result(), child=True))
         return await self._answer(future)
 
     def now(self) -> float:

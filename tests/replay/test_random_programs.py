@@ -32,11 +32,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+
+from engine.virtual import START_MS, Held, Machine, VirtualClock
 from everstep import InstanceStateError, WorkflowEntrypoint, WorkflowStep
 from everstep.core.types import TERMINAL
 from everstep.engine.options import EngineOptions
-
-from engine.virtual import START_MS, Held, Machine, VirtualClock
 
 from .random_programs import CHILD, Boom, Child, Do, Fatal, Nested, Program, Walk, chosen_constructs, draw, inside
 from .reference import Expected, expect
@@ -386,6 +386,7 @@ class Effect:
     done: bool = False
     failed_at: int = 0
     running: EngineLife | None = None
+    cancelled_in: EngineLife | None = None
     held: list[Callable[[], None]] = field(default_factory=list)
 
     def attempt(self, do: Do, now: int) -> tuple[int, bool]:
@@ -461,10 +462,9 @@ class EngineLife:
     def cancelled(self, label: str) -> None:
         if self.alive:
             self.world.tell(f"{self.instance}: cancels {label}")
-            if label in self.world.effects:  # else it never began, and must not later
-                self.world.effects[label].ended = "was cancelled"
-            else:
-                self.world.effects[label] = Effect(label, self.instance, None, 0, "was cancelled")
+            # One that never began must not later either.
+            effect = self.world.effects.setdefault(label, Effect(label, self.instance, None, 0))
+            effect.ended, effect.cancelled_in = "was cancelled", self
 
     def as_completed(self, branches: list[Coroutine[Any, Any, Any]], timeout: float | None) -> Iterable[Any]:
         return asyncio.as_completed(branches, timeout=timeout)
@@ -535,8 +535,9 @@ class EngineLife:
         """Begin what a function in a thread does. The clock does not wait for it any more from here on."""
         opened = threading.Event()
         outcome: list[Callable[[], str]] = []
-        if not self.alive:
-            opened.set()
+        known = self.world.effects.get(label)
+        if not self.alive or (known is not None and known.cancelled_in is self):
+            opened.set()  # the thread began just before its call was cancelled
             return _cut_off, opened
         effect = await self._begin(label, key, attempt)
         ends_at, fails = effect.attempt(do, self.world.clock.now())
@@ -659,7 +660,7 @@ class Tap:
         if not self._off:
             self._group.submit, self._group._commit = self._submit_really, self._commit_really
 
-    def _submit(self, operation: Any, *, awaited: bool = True) -> asyncio.Future[Any]:
+    def _submit(self, operation: Any, *, awaited: bool = True, answer: Any = None) -> Any:
         self.count += 1
         at = self._interruption
         if at is not None and self.count == at.record:
@@ -668,8 +669,8 @@ class Tap:
             else:
                 self._end(crashed=at.how == "crash")
         if self._off:
-            return self._loop.create_future()  # nobody will ever answer
-        return self._submit_really(operation, awaited=awaited)
+            return answer or self._loop.create_future()  # nobody will ever answer
+        return self._submit_really(operation, awaited=awaited, answer=answer)
 
     def _commit(self, operations: Any) -> list[Any]:
         if self._off:

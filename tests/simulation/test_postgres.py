@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_trace_on_postgresql(number: int, disk: Pos
 
 def test_seeds_meet_every_kind_of_trouble_on_postgresql(disk: PostgresDisk):
     told = []
-    for number in range(40):
+    for number in range(40, 80):
         disk.clear()
         told += simulate(number, disk)
 

@@ -178,8 +178,8 @@ class LocalControl(LifecycleOperations):
     ) -> AsyncIterator[SubscriptionEvent]:
         if running_workflow_loop() is not None:
             raise WorkflowCodeError(
-                "subscribe() was called by a workflow's code outside of a step: what comes would not be recorded; call it "
-                "in the function of a step, or wait for an event"
+                "subscribe() was called by a workflow's code outside of a step: what comes would not be recorded; call "
+                "it in the function of a step, or wait for an event"
             )
         check_subscription(cursor, filter)
         instance = await self._existing(workflow, id)

@@ -6,13 +6,13 @@ asked for belongs to that one, and its name is counted within it. Pure data: not
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
 Kind: TypeAlias = Literal["do", "sleep", "wait", "child", "rollback", "value", "timer"]
-"""What a row of the journal is: a step, a sleep, a wait for an event, a child workflow, a rollback handler, a value such
-as the time of day, or a timer of asyncio."""
+"""What a row of the journal is: a step, a sleep, a wait for an event, a child workflow, a rollback handler, a value
+such as the time of day, or a timer of asyncio."""
 StepState: TypeAlias = Literal["running", "retrying", "waiting", "complete", "errored", "cancelled"]
 
 FINAL: frozenset[str] = frozenset({"complete", "errored"})
@@ -78,30 +78,6 @@ class AttemptRecord(Struct, gc=False):
     retry_at: int | None = None
 
 
-class AskedStep(Protocol):
-    """A call of the workflow's code, as far as its row is concerned."""
-
-    @property
-    def kind(self) -> Kind:
-        """What it is."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """What the code calls it."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """How many times its name came."""
-        ...
-
-    @property
-    def asked_after(self) -> int:
-        """The number of the last settlement that the code had heard when it asked."""
-        ...
-
-
 class Journal:
     """The rows of one instance, by identity, and how often its code has asked for each name."""
 
@@ -123,13 +99,11 @@ class Journal:
         count = counts[key] = counts.get(key, 0) + 1
         return count
 
-    def begin(self, call: AskedStep, now: int) -> StepRecord:
-        """Begin the row of a call that has none."""
+    def begin(self, kind: Kind, name: str, count: int, asked_after: int, now: int) -> StepRecord:
+        """Begin the row of a call of `run` that has none, asked for after a settlement."""
         self.last_seq += 1
-        record = StepRecord(
-            self.last_seq, call.kind, call.name, call.count, "running", started_at=now, asked_after=call.asked_after
-        )
-        self._steps[key_of(call.kind, call.name, call.count)] = record
+        record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now, asked_after=asked_after)
+        self._steps[key_of(kind, name, count)] = record
         return record
 
     def get(self, kind: Kind, name: str, count: int, parent: int | None = None) -> StepRecord | None:

@@ -16,12 +16,13 @@ from typing import Any
 import msgspec
 
 from everstep.api.step import RunsAsChild
+from everstep.core import transitions
 from everstep.core.errors import EngineStoppedError, InstanceLostError, LeaseLostError, StoreError
 from everstep.core.stored_error import error_info
+from everstep.engine.execution.asyncio_hooks import install_asyncgen_hooks, make_as_completed_orderly
 from everstep.engine.execution.execution import Execution
 from everstep.engine.execution.open_waits import NEVER
 from everstep.engine.execution.phase import Phase
-from everstep.engine.execution.workflow_loop import install_asyncgen_hooks
 from everstep.engine.options import EngineOptions
 from everstep.engine.runtime.clock import Clock, SharedClock, SystemClock
 from everstep.engine.runtime.params import encoded_params
@@ -56,8 +57,8 @@ class Engine:
         clock: The time; the machine's by default.
         telemetry: Where events go.
         options: What may be tuned.
-        interrupt: Asked of an execution whenever a settlement is on disk that its code has not heard of yet; True has it
-            leave memory and be replayed. For tests.
+        interrupt: Asked of an execution whenever a settlement is on disk that its code has not heard of yet; True has
+            it leave memory and be replayed. For tests.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Engine:
         self._interrupt = interrupt
         self._context = copy_context()
         install_asyncgen_hooks()
+        make_as_completed_orderly()
 
     async def start(self) -> int:
         """Make everything go on that was running, waiting or queued; return how many instances a crash had left."""
@@ -351,8 +353,12 @@ class Engine:
 
     def _release(self, execution: Execution) -> None:
         """Cancel what is still in flight; it was our doing, so it does not count as an attempt."""
-        for seq in list(execution.in_flight.attempts):
-            execution.cancel_uncounted(seq)
+        rows = {step.seq: step for step in execution.journal.journal.steps()} if execution.in_flight.attempts else {}
+        for seq, attempt in list(execution.in_flight.attempts.items()):
+            # Not "running": recovery would charge the attempt as interrupted. It starts again at once.
+            transitions.retry(rows[seq], self.clock.now(), attempt=rows[seq].attempt - 1)
+            execution.journal.touch(rows[seq])
+            attempt.cancel()
         if not execution.phase.over:
             execution.journal.flush_rows()
         self.evict(execution.pk)

@@ -196,7 +196,7 @@ def _steps(instance: InstanceRecord, status: InstanceStatus, now: datetime, ever
 
 def _step(step: StepInfo, now: datetime) -> Html:
     wait = step.wake_at if step.ended_at is None else None
-    until = {"sleep": "wakes ", "waitForEvent": "times out "}.get(step.type, "next attempt ")
+    until = {"sleep": "wakes ", "timer": "fires ", "waitForEvent": "times out "}.get(step.type, "next attempt ")
     row = tag("tr",
         _cell("#", step.seq),
         _cell("Step", tag("span", tag("strong", step.name), tag("span", f" -{step.count}", class_="muted")),

@@ -44,6 +44,7 @@ _STEP_TYPES = {
     "waitForEvent": "waitForEvent",
     "workflow": "workflow",
     "rollback": "rollback",
+    "timer": "sleep",  # the original has no other word for one
 }
 _SUCCESS = {"complete": True, "errored": False, "terminated": False, "cancelled": False}
 

@@ -13,14 +13,18 @@ class Answer:
     Args:
         call: Called once, with `what` and the error, or None.
         what: What was written.
+
+    Attributes:
+        told: A future for others who wait for the same write, done just before the call.
     """
 
-    __slots__ = ("_call", "_done", "_what")
+    __slots__ = ("_call", "_done", "_what", "told")
 
     def __init__(self, call: Callable[[Any, BaseException | None], None], what: Any) -> None:
         self._call = call
         self._what = what
         self._done = False
+        self.told: Future[Any] | None = None
 
     def done(self) -> bool:
         """Whether it was called, or cancelled."""
@@ -34,11 +38,16 @@ class Answer:
     def set_result(self, _: Any) -> None:
         """Say that it is on disk."""
         self._done = True
+        if self.told is not None and not self.told.done():
+            self.told.set_result(None)
         self._call(self._what, None)
 
     def set_exception(self, error: BaseException) -> None:
         """Say that it is not."""
         self._done = True
+        if self.told is not None and not self.told.done():
+            self.told.set_exception(error)
+            self.told.exception()  # whoever does not wait for it is told by the call
         self._call(self._what, error)
 
     def follow(self, written: Future[Any]) -> None:

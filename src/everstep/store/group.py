@@ -211,7 +211,7 @@ class GroupCommit:
         """
         direct: list[tuple[Any, Any]] = []
         for (_, future), answer in zip(group, answers, strict=True):
-            if type(future) is Answer:
+            if isinstance(future, Answer):
                 direct.append((future, answer))
             elif not future.done():  # else its waiter was cancelled; what it asked for happened all the same
                 _settle(future, answer)

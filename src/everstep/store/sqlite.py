@@ -222,7 +222,8 @@ class SqliteStore:
     def _submit(self, operation: Any, *, awaited: bool = True) -> asyncio.Future[Any]:
         if self._group is None:
             raise StoreError("the store is not open")
-        return self._group.submit(operation, awaited=awaited)
+        submitted: asyncio.Future[Any] = self._group.submit(operation, awaited=awaited)
+        return submitted
 
     def _group_commit(self, **seams: Any) -> GroupCommit:
         return GroupCommit(self._commit, retryable=StoreUnavailableError, kept=_is_kept, **seams)

@@ -27,7 +27,7 @@ class Call:
     """
 
     # Without slots: attributes that most calls never set are the class's.
-    kind: ClassVar[Kind]
+    kind: Kind
     counts: ClassVar[bool] = False
     """Whether it counts towards the instance's limit of steps."""
     over: ClassVar[bool] = True
@@ -54,6 +54,12 @@ class Call:
     def begin(self) -> None:
         """Make the row of a call that the history does not have."""
         raise NotImplementedError
+
+    def begin_row(self, now: int) -> StepRecord:
+        """Give it a row that began now."""
+        journal = self.execution.journal.journal
+        record = self.record = journal.begin(self.kind, self.name, self.count, self.asked_after, now)
+        return record
 
     def start(self, crashes: int) -> None:
         """Begin on the application's loop what the code asked for, or go on with it.

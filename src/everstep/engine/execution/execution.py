@@ -8,35 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from everstep.core import transitions
-from everstep.core.errors import NonDeterminismError, StepLimitError, StorageLimitError, Suspended
+from everstep.core.errors import NonDeterminismError, Suspended
 from everstep.core.journal import StepRecord
-from everstep.core.limits import STORED_BYTES
 from everstep.engine.execution.branches import Compensation, position_of
 from everstep.engine.execution.calls import Call
-from everstep.engine.execution.history import History, named
+from everstep.engine.execution.history import History
 from everstep.engine.execution.in_flight import InFlight
 from everstep.engine.execution.journal_writer import JournalWriter
-from everstep.engine.execution.open_waits import NEVER, OpenWaits
+from everstep.engine.execution.open_waits import OpenWaits
 from everstep.engine.execution.outside import OutsideAwaits
 from everstep.engine.execution.pause_gate import PauseGate
 from everstep.engine.execution.phase import NEXT, Phase
+from everstep.engine.execution.resting import rest
+from everstep.engine.execution.starting import start_asked
 from everstep.engine.execution.timers import TimerCall
-from everstep.engine.execution.workflow_loop import WorkflowLoop, WorkflowTimer
+from everstep.engine.execution.workflow_loop import WorkflowLoop
+from everstep.engine.execution.workflow_tasks import WorkflowTimer
 from everstep.store.protocol import EventRecord, InstanceChange, InstanceRecord
 from everstep.telemetry import events
 
 if TYPE_CHECKING:
     from everstep.engine.execution.host import Host
 
-_MAY_BEGIN_IN_A_PUMP = sys.version_info < (3, 14)
-"""From Python 3.14 on a thread has one current task: no task of the application's loop begins inside one of the code."""
 _IDLE, _SCHEDULED, _DRIVING = "idle", "scheduled", "driving"
 
 
@@ -110,9 +108,9 @@ class Execution:
         return self.history.now_ms
 
     @property
-    def timers_from(self) -> int:
-        """When a sleep or a wait that begins now is taken to begin: a pause moves timers from when it was asked for."""
-        return self.host.clock.now() if self.pause.since is None else self.pause.since
+    def driving(self) -> bool:
+        """Whether its code is being run, and what it asks for started, further up the stack."""
+        return self._drive_state is _DRIVING
 
     # What keeps it at work
 
@@ -127,11 +125,11 @@ class Execution:
         return self.in_flight.count > 0 or not self.journal.idle or self.loop.awaits_engine
 
     def work_began(self) -> None:
-        """Keep the execution at work until `work_ended`."""
+        """Keep the execution at work until `work_ended`; whoever ends it sees that it is looked at afterwards."""
         self.in_flight.count += 1
 
     def work_ended(self) -> None:
-        """Let it come to rest; whoever says so sees that it is looked at afterwards."""
+        """Let it come to rest."""
         self.in_flight.count -= 1
 
     @contextlib.contextmanager
@@ -171,38 +169,6 @@ class Execution:
         call.count = self.journal.journal.count_call(call.kind, call.name)
         call.asked_after = self.history.heard
         self.history.fresh.append(call)
-
-    def at_rest_but_for(self, call: Call) -> bool:
-        """Whether the code that asks comes to rest with that: nothing else is ready, asked for, open or to be heard."""
-        history = self.history
-        return (
-            len(history.fresh) == 1
-            and not (history.open or history.unstarted or history.pending or history.replaying or history.cancels)
-            and not (self.loop.ready or self.waits.count or self.crashes or self.loop.touched_outside)
-            and self.pause.since is None
-            and self.phase is Phase.RUNNING
-            and _MAY_BEGIN_IN_A_PUMP
-            and not self.journal.holds_values
-        )
-
-    def begin_at_once(self, call: Call) -> bool:
-        """Begin a call without leaving the pump; return whether it has ended, and its end is on disk and heard.
-
-        The code is at rest with that, so it is the same as what `drive` would do next.
-        """
-        history, loop = self.history, self.loop
-        history.fresh.clear()
-        history.begun_after = history.heard
-        if not self._begin_call(call):
-            return False
-        loop.leave(loop.outer)
-        try:
-            call.start(0)
-        finally:
-            loop.enter()
-        if not history.pending or self.phase.over or self.pause.since is not None:
-            return False
-        return history.take_next() is call
 
     async def answer(self, call: Call) -> Any:
         """Ask, and return what the call ends with; a caller that is cancelled cancels the call."""
@@ -267,7 +233,7 @@ class Execution:
         self.drive()
 
     def drive(self) -> None:
-        """Bring the code to rest, let it hear what is on disk, one settlement after another, then start what it asked for.
+        """Bring the code to rest, let it hear one settlement on disk after another, then start what it asked for.
 
         Code that is being pumped never gets here: it goes on in the pump that is under way.
         """
@@ -275,7 +241,7 @@ class Execution:
             return
         if self.main is None:
             if self.phase is Phase.ROLLING_BACK:
-                self.rest()
+                rest(self)
             return
         if self.waits.parked:
             if not (self.loop.ready or self.history.pending):
@@ -287,7 +253,7 @@ class Execution:
         finally:
             self._drive_state = _IDLE
         if then is None:
-            self.rest()
+            rest(self)
         elif not self.phase.over:
             then()
 
@@ -303,10 +269,10 @@ class Execution:
                 raise
             finally:
                 self.loop.leave(before)
-            if then is not None or self.phase.over:
-                return then
-            self._start_asked()
-            if not history.pending or self.pause.since is not None:
+            if then is not None or history.pending:
+                return then  # what is to be heard is not asked for yet, or waits for the end of a pause
+            start_asked(self)
+            if not history.pending or self.phase.over or self.pause.since is not None:
                 return None
 
     def _run_to_rest(self) -> Callable[[], None] | None:
@@ -339,152 +305,18 @@ class Execution:
     def contradict(self, said: str) -> None:
         """Stop the instance, its journal as it is, because its code contradicts it."""
         error = NonDeterminismError(
-            f"{said} (instance {self.instance.id!r}); nothing was run. Bring the code back in line with its history and "
-            "resume the instance, or restart it"
+            f"{said} (instance {self.instance.id!r}); nothing was run. Bring the code back in line with its history "
+            "and resume the instance, or restart it"
         )
         self.host.contradict(self, error)
 
     # Starting what the code asked for
-
-    def _start_asked(self) -> None:
-        """End what the code cancelled, and start what it asked for, in that order."""
-        history = self.history
-        if history.pending or self.phase is Phase.COLLECTING:
-            return  # nothing begins before the history is exhausted
-        if history.cancels:
-            self._end_cancelled()
-        asked = history.unstarted
-        for call in asked:
-            if call.record is None and not self._begin_call(call):
-                return
-        history.begun_after = history.heard
-        if not asked or self.pause.since is not None:
-            return
-        if (written := self.journal.values_written()) is not None:
-            self.work_began()
-            written.add_done_callback(self._values_written)
-            return
-        history.unstarted = []
-        crashes, self.crashes = self.crashes, 0
-        for call in asked:
-            if call.cancelled_after is None and not _was_cancelled(call):
-                call.start(crashes)
-
-    def _values_written(self, _: object) -> None:
-        self.work_ended()
-        self.drive()
-
-    def _begin_call(self, call: Call) -> bool:
-        """Give a call its row; return whether the instance may go on: it has limits."""
-        if call.cancelled_after is not None:
-            self._note_cancelled(call)
-            return True
-        journal = self.journal
-        if call.counts:
-            journal.steps_started += 1
-            if journal.steps_started > self.definition.step_limit or journal.stored_bytes > STORED_BYTES:
-                self.host.fail(self, self._over_limit(call))
-                return False
-        call.begin()
-        if (record := call.record) is not None:
-            self.history.open[record.seq] = call
-        return True
-
-    def _note_cancelled(self, call: Call) -> None:
-        """Record a call that was cancelled before it began, where the code had heard of something in between.
-
-        A replay asks for it before it cancels it: without a row it would be taken for a contradiction.
-        """
-        if call.cancelled_after == call.asked_after or call.kind == "timer":
-            return
-        call.begin()
-        if call.record is not None:
-            transitions.cancel(call.record, self.host.clock.now(), call.cancelled_after)
-            self.journal.record_soon(call.record)
-
-    def _over_limit(self, call: Call) -> Exception:
-        limit, journal = self.definition.step_limit, self.journal
-        if journal.steps_started > limit:
-            return StepLimitError(
-                f"the limit of {limit} steps was reached at step {call.name!r}; raise limits.steps of workflow "
-                f"{self.instance.workflow!r}, or split the work into child workflows"
-            )
-        return StorageLimitError(
-            f"the results of instance {self.instance.id!r} take {journal.stored_bytes} bytes at step {call.name!r}, and an "
-            f"instance may store {STORED_BYTES}; keep large data elsewhere and return references to it"
-        )
-
-    def _end_cancelled(self) -> None:
-        cancels, self.history.cancels = self.history.cancels, []
-        now = self.host.clock.now()
-        for call in cancels:
-            record = call.record
-            call.stop()
-            if record is None or record.final or record.cancelled_after is not None:
-                continue  # never begun; ended, to be passed over when that is on disk; cancelled in an earlier activation
-            transitions.cancel(record, now, call.cancelled_after)
-            self.history.open.pop(record.seq, None)
-            self.journal.record_soon(record)
-
-    # At rest
-
-    def rest(self) -> None:
-        """See what is to be done while the code is at rest: finish a pause, end what is due, or park."""
-        if self.phase.over or self._drive_state is _DRIVING:
-            return
-        if self.waits.count and self.pause.since is None and not self.waits.parked:
-            self.waits.fire()
-        if self.in_flight.count or not self.journal.idle or self.loop.awaits_engine:
-            if self.waits.count:
-                self._set_alarm()
-        elif self.pause.since is not None:
-            self.pause.finish()
-        elif self.phase is Phase.COLLECTING:
-            self.host.collected(self)
-        elif self.waits.parked:
-            return
-        elif self.history.lenient and (missing := self._missing()) is not None:
-            self._wait_for(missing)
-        elif self.loop.waits_outside:
-            self._set_alarm()
-        elif self.phase is Phase.RUNNING or self.waits.count:
-            self.park()
-
-    def _missing(self) -> StepRecord | None:
-        """Return what the history has and the code has not asked for, where only its names are checked."""
-        return self.history.pending[0] if self.history.pending else self.history.never_asked()
-
-    def _wait_for(self, missing: StepRecord) -> None:
-        """Give code that awaits the outside a moment to ask for what its history has."""
-        if self.phase is not Phase.RUNNING:
-            return
-        if self.loop.waits_outside:
-            self._set_alarm()
-        elif self.outside.began and not self.outside.patience_over:
-            self.outside.wait()
-        else:
-            self.contradict(f"the code does not ask for {named(missing)}, as its history does")
-
-    def _set_alarm(self) -> None:
-        if self.pause.since is None and not self.waits.parked:
-            self.waits.set_alarm()
 
     def waits_due(self) -> None:
         """End the waits that are due."""
         if not (self.phase.over or self.waits.parked or self.pause.since is not None):
             self.waits.fire()
             self.pump_soon()
-
-    def park(self) -> None:
-        """Say on disk that nothing happens before the earliest wait is due: then the execution may leave memory."""
-        waits = self.waits
-        waits.parked = True
-        waits.clear_alarm()
-        waits.write_rows()
-        due = waits.earliest
-        due_at = None if due >= NEVER else due
-        self.journal.flush(instance=InstanceChange("waiting", due_at=due_at, at=self.host.clock.now()))
-        self.host.parked(self, due)
 
     def unpark(self) -> None:
         """Say that the instance is at work again, though nobody woke it."""
@@ -544,9 +376,12 @@ class Execution:
     def _stop(self) -> None:
         self.waits.clear_alarm()
         self.outside.close()
-        for call in (*self.history.open.values(), *self.history.unstarted):
-            call.stop()
-        self.in_flight.cancel_attempts()
+        history = self.history
+        if history.open or history.unstarted:
+            for call in (*history.open.values(), *history.unstarted):
+                call.stop()
+        if self.in_flight.attempts:
+            self.in_flight.cancel_attempts()
 
     def _end_tasks(self) -> None:
         self.loop.throw_into_tasks(Suspended)
@@ -559,20 +394,6 @@ class Execution:
         self.compensations = {}
         for part in (self.journal, self.waits, self.pause, self.outside):
             part.let_go()
-
-    def cancel_uncounted(self, seq: int) -> None:
-        """Take an attempt back that a clean stop interrupts: it starts again at once and is not counted."""
-        step = next(step for step in self.journal.journal.steps() if step.seq == seq)
-        # Must not be "running": recovery would charge the previous attempt as interrupted.
-        transitions.retry(step, self.host.clock.now(), attempt=step.attempt - 1)
-        self.journal.touch(step)
-        self.in_flight.attempts.pop(seq).cancel()
-
-
-def _was_cancelled(call: Call) -> bool:
-    """Whether the code cancelled the call in an earlier activation: it never begins again."""
-    record = call.record
-    return record is not None and record.state == "cancelled" and record.cancelled_after is not None
 
 
 def _nothing() -> None:

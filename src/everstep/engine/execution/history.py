@@ -1,7 +1,7 @@
 """The order in which an instance's code hears of things, and whether the code follows it. Pure bookkeeping.
 
-Every settlement (the end of a step, a sleep, a wait, a child, a timer) has a number. The code hears of one at a time, the
-next when it is at rest. A call is recorded with the number of the last settlement heard when it was asked for, a
+Every settlement (the end of a step, a sleep, a wait, a child, a timer) has a number. The code hears of one at a time,
+the next when it is at rest. A call is recorded with the number of the last settlement heard when it was asked for, a
 cancellation likewise; that is all that a replay needs to check the code against its history.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from everstep.core.journal import StepRecord, key_of
 from everstep.engine.execution.calls import Call
 
+_NONE: deque[StepRecord] = deque(maxlen=0)
 _UNCHECKED = frozenset({"rollback"})
 
 
@@ -61,10 +62,9 @@ class History:
         self.lenient = False
         self.replaying = bool(steps)
         self.pending: deque[StepRecord] = deque()
-        self._unmatched: dict[str, StepRecord] = {}
-        self._expected: deque[StepRecord] = deque()
-        self._cancelled: deque[StepRecord] = deque()
         self._horizon = -1
+        self._unmatched: dict[str, StepRecord] = {}
+        self._expected = self._cancelled = _NONE
         if steps:
             self._load(steps)
 
@@ -75,14 +75,14 @@ class History:
         self.pending.extend(sorted((step for step in rows if step.settlement), key=lambda step: step.settlement or 0))
         self._unmatched = {key_of(step.kind, step.name, step.count): step for step in rows}
         certain = [step for step in rows if step.asked_after is not None and _must_be_asked(step)]
-        self._expected.extend(sorted(certain, key=lambda step: step.asked_after or 0))
+        self._expected = deque(sorted(certain, key=lambda step: step.asked_after or 0))
         cancelled = [step for step in rows if step.cancelled_after is not None and _must_be_asked(step)]
-        self._cancelled.extend(sorted(cancelled, key=lambda step: step.cancelled_after or 0))
+        self._cancelled = deque(sorted(cancelled, key=lambda step: step.cancelled_after or 0))
         self._horizon = max((step.sent_after for step in rows if step.sent_after is not None), default=-1)
 
     @staticmethod
     def _number(rows: Iterable[StepRecord]) -> None:
-        """Give numbers to settlements of releases that did not record the order: they come in the order of their end."""
+        """Give numbers to settlements of releases that did not record the order: by their ends."""
         old = [step for step in rows if step.final and step.settlement is None and step.kind != "value"]
         for number, step in enumerate(sorted(old, key=lambda step: (step.ended_at or 0, step.seq)), 1):
             step.settlement = number
@@ -103,7 +103,7 @@ class History:
         return self._unmatched.get(key_of(call.kind, call.name, call.count)) if self._unmatched else None
 
     def contradiction(self, *, returned: bool) -> str | None:
-        """Say, at rest, what the code did that its history does not have, or the reverse; sort out what it asked for."""
+        """Say, at rest, what the code did that its history does not have, or the reverse; sort what it asked for."""
         if self.fresh and (said := self._take_fresh()) is not None:
             return said
         for call in self.cancels:
@@ -186,7 +186,7 @@ class History:
         return next((step for step in self._unmatched.values() if _must_be_asked(step)), None)
 
     def take_next(self) -> Call | None:
-        """Take the next settlement that the code is to hear of; None if there is none, or none that it asked for yet."""
+        """Take the next settlement that the code is to hear of; None if there is none that it has asked for."""
         pending, open_calls = self.pending, self.open
         while pending:
             record = pending[0]

@@ -1,7 +1,7 @@
 """What one execution adds to its journal: rows gather here and are written together, in order.
 
 Every write of an instance goes this way, so that its order on disk is the order in which things happened. A settlement
-takes everything with it that the code had asked for before: with a later settlement on disk, an earlier call is there too.
+takes everything with it that the code had asked for before: with a later settlement on disk, an earlier call is there.
 """
 
 from __future__ import annotations
@@ -141,7 +141,10 @@ class JournalWriter:
     async def write(
         self, record: StepRecord, *, attempt: AttemptRecord | None = None, consumed: Sequence[int] = ()
     ) -> None:
-        """Record a row and wait until it is on disk. Raises Suspended where the instance is somebody else's by now."""
+        """Record a row and wait until it is on disk.
+
+        Raises Suspended where the instance is over or somebody else's by then: a commit lets other code of it go on.
+        """
         execution = self._open()
         self._dirty[record.seq] = record
         if attempt is not None:
@@ -153,6 +156,7 @@ class JournalWriter:
             except (InstanceLostError, LeaseLostError):
                 execution.host.evict(execution.pk)
                 raise Suspended from None
+        execution.check_open()
         execution.host.watchers.notify_changed(execution.pk)
 
     def hand_over(self, record: StepRecord, attempt: AttemptRecord | None) -> asyncio.Future[None]:
@@ -234,11 +238,14 @@ class JournalWriter:
                 written.add_done_callback(execution.host.check_write)
         else:
             self.in_flight += 1
+            # All settlements are answered in this one way, or a later one could be heard before an earlier one.
             answer = Answer(self._answered, (settled, change))
-            direct = None if awaited or self._values_unwritten else answer  # others wait for those: they take a future
-            written = execution.host.store.write(change, awaited=True, answer=direct)
+            if awaited or self._values_unwritten:
+                answer.told = execution.host.loop.create_future()
+            written = execution.host.store.write(change, awaited=True, answer=answer)
             if written is not answer:  # type: ignore[comparison-overlap]  # a store that does not know answers
                 written.add_done_callback(answer.follow)
+            written = answer.told or written
         if self._values_unwritten:
             self._values_unwritten, self._values_written = False, written
         return written

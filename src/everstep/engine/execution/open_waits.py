@@ -1,4 +1,4 @@
-"""What an execution waits for outside its own code: moments, and events. The earliest moment is what its row is due at."""
+"""What an execution waits for outside its own code: moments and events. Its row is due at the earliest moment."""
 
 from __future__ import annotations
 
@@ -80,14 +80,15 @@ class OpenWaits:
         self.count = 0
         self._number = 0
         self._heap: list[tuple[int, int, Wait]] = []
-        self._by_type: dict[str, dict[int, Wait]] = {}
-        self._children: dict[int, Wait] = {}
-        self._rowless: dict[int, Wait] = {}
         self._held = 0
         self._alarm: Alarm | None = None  # made for the first wait: most instances are over before they need one
 
     def add(self, wait: Wait) -> None:
         """Open a wait; events of its type go to those that were opened first."""
+        if not self._number:  # most instances are over before they wait for anything
+            self._by_type: dict[str, dict[int, Wait]] = {}
+            self._children: dict[int, Wait] = {}
+            self._rowless: dict[int, Wait] = {}
         self._number += 1
         wait.order = self._number
         self.count += 1
@@ -116,10 +117,11 @@ class OpenWaits:
 
     def write_rows(self) -> None:
         """Give a row to every wait that has none."""
-        for wait in list(self._rowless.values()):
+        for wait in list(self._rowless.values()) if self.count else ():
             if wait.write_row is not None:
                 wait.record = wait.write_row()
-        self._rowless.clear()
+        if self.count:
+            self._rowless.clear()
 
     def hold(self) -> None:
         """End nothing for a while: it is being looked up whether something else came first."""
@@ -200,7 +202,7 @@ class OpenWaits:
 
     def match_events(self, until: int | None = None) -> None:
         """Give events to the waits for them, each to the one that was opened first."""
-        if not (self.inbox and self._by_type) or self._held:
+        if not (self.count and self.inbox and self._by_type) or self._held:
             return
         for event in self.inbox.waiting():
             if until is not None and event.created_at > until:
@@ -216,7 +218,7 @@ class OpenWaits:
 
     def child_ended(self, child: str | None) -> None:
         """End the waits for a child; for any, where it is not known whose end it was."""
-        for wait in list(self._children.values()):
+        for wait in list(self._children.values()) if self.count else ():
             if child is None or wait.child == child:
                 on_due = wait.on_due
                 self.close(wait)

@@ -1,4 +1,4 @@
-"""What workflow code awaits that no step records: told once, waited for, and where it cannot work ended with a reason."""
+"""What workflow code awaits that no step records: told once, waited for; ended with a reason where it cannot work."""
 
 from __future__ import annotations
 
@@ -51,6 +51,20 @@ class OutsideAwaits:
                 line,
             )
 
+    def stuck(self) -> None:
+        """Tell that the code waits for nothing that could end the wait, once for each line."""
+        line = self._line()
+        if line is not None and line not in _told:
+            _told.add(line)
+            log.warning(
+                "instance %r of workflow %r is at rest at %s and waits for nothing that the engine knows of: no step, "
+                "sleep, event, child or timer is open. What a step's function sets in memory is not there on a replay; "
+                "return it as the step's result",
+                self._execution.instance.id,
+                self._execution.instance.workflow,
+                line,
+            )
+
     def wait(self) -> None:
         """Give the code a moment to ask for what its history has."""
         if self._timer is None:
@@ -67,7 +81,7 @@ class OutsideAwaits:
         self._execution.pump_soon()
 
     def spins(self) -> None:
-        """Let others have a turn; end code that never comes to rest while it polls for what it can only hear at rest."""
+        """Let others have a turn; end code that never rests while it polls for what it can only hear at rest."""
         execution = self._execution
         self._slices += 1
         if self._slices >= _SPINNING_SLICES and execution.history.awaited:

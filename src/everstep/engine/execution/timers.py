@@ -1,7 +1,7 @@
 """Timers of asyncio in workflow code: `asyncio.sleep`, `asyncio.timeout`, `wait_for`, `call_later`. They are durable.
 
-A timer writes nothing until it fires: its end follows from the loop's time, which stands still between settlements and is
-recorded with them. It gets a row earlier only where its instance parks or is paused.
+A timer writes nothing until it fires: its end follows from the loop's time, which stands still between settlements and
+is recorded with them. It gets a row earlier only where its instance parks or is paused.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from everstep.core import transitions
 from everstep.core.durations import format_duration
-from everstep.core.journal import StepRecord
+from everstep.core.journal import Kind, StepRecord
 from everstep.engine.execution.calls import Call
 from everstep.engine.execution.open_waits import Wait
 
 if TYPE_CHECKING:
     from everstep.engine.execution.execution import Execution
-    from everstep.engine.execution.workflow_loop import WorkflowTimer
+    from everstep.engine.execution.workflow_tasks import WorkflowTimer
 
 _WORDS = {
     "_set_result_unless_cancelled": "asyncio.sleep",
@@ -28,7 +28,7 @@ _WORDS = {
 class TimerCall(Call):
     """A timer that the code began."""
 
-    kind = "timer"
+    kind: Kind = "timer"
 
     def __init__(self, execution: Execution, timer: WorkflowTimer, delay_ms: int) -> None:
         callback = timer._callback  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio's own, told by its name
@@ -59,11 +59,13 @@ class TimerCall(Call):
         """Give the timer a row."""
         execution = self.execution
         if self.record is None:
-            record = self.record = execution.journal.journal.begin(self, execution.history.now_ms)
+            record = self.begin_row(execution.history.now_ms)
             transitions.wait(record, self._due if self._wait is None else self._wait.due)
             execution.history.open[record.seq] = self
-        execution.journal.touch(self.record)
-        return self.record
+        else:
+            record = self.record
+        execution.journal.touch(record)
+        return record
 
     def fire(self) -> None:
         """Record that the time has come."""

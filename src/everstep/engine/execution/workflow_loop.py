@@ -4,132 +4,34 @@ It knows nothing of journals: its host is told of timers and of what became read
 the application's loop. Why an instance has a loop of its own: docs/design/exact-replay.md.
 """
 
+# ruff: noqa: SLF001  # asyncio's own parts, which third-party event loops use as well
 from __future__ import annotations
 
 import asyncio
-import sys
 import types
 import weakref
 from asyncio import _get_running_loop, _set_running_loop
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
 from threading import get_ident
-from typing import Any, Protocol
+from typing import Any
+
+from everstep.engine.execution.outer_loop import OuterLoopAccess, seen
+from everstep.engine.execution.workflow_tasks import (
+    Bridge,
+    LoopHost,
+    Ready,
+    WorkflowFuture,
+    WorkflowTask,
+    WorkflowTimer,
+)
 
 SLICE_CALLBACKS = 20_000
 """Callbacks of one instance that run before the application's loop gets a turn."""
-class LoopHost(Protocol):
-    """What the loop asks of the execution it belongs to."""
-
-    @property
-    def now_ms(self) -> int:
-        """The time as the code sees it, in milliseconds since 1970."""
-        ...
-
-    def pump_soon(self) -> None:
-        """Something became ready, or an await of the outside ended, while the loop was not being pumped."""
-        ...
-
-    def timer_started(self, timer: WorkflowTimer, delay_ms: int) -> None:
-        """The code began a timer."""
-        ...
-
-    def timer_cancelled(self, timer: WorkflowTimer) -> None:
-        """The code cancelled a timer."""
-        ...
-
-    def outside_awaited(self) -> None:
-        """The code awaits something that no step records, for the first time in this activation."""
-        ...
 
 
-class WorkflowTask(asyncio.Task[Any]):
-    """A task whose hash is the number of its creation, so that sets of tasks iterate alike in every activation.
-
-    The instance's own number is mixed in: asyncio keeps the tasks of all loops in one set.
-    """
-
-    __slots__ = ("context", "number")
-
-    def __init__(
-        self, coro: Any, *, loop: WorkflowLoop, number: int, context: Context, name: str | None, **options: Any
-    ) -> None:
-        self.number = number  # before the base class puts the task into sets
-        self.context = context
-        super().__init__(coro, loop=loop, name=name, context=context, **options)
-
-    def __hash__(self) -> int:
-        return self.number
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-
-class WorkflowFuture(asyncio.Future[Any]):
-    """A future whose hash is the number of its creation, for sets of bare futures."""
-
-    __slots__ = ("number",)
-
-    def __init__(self, *, loop: WorkflowLoop) -> None:
-        # Counted apart from tasks: how many futures asyncio makes inside differs between its versions.
-        loop.futures = self.number = loop.futures + 1
-        super().__init__(loop=loop)
-
-    def __hash__(self) -> int:
-        return self.number
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-
-class _Ready:
-    """A callback that is ready to run: what code uses of `asyncio.Handle`, and no more."""
-
-    __slots__ = ("args", "callback", "context", "is_cancelled")
-
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
-        self.callback = callback
-        self.args = args
-        self.context = context
-        self.is_cancelled = False
-
-    def cancel(self) -> None:
-        """Do not call back."""
-        self.is_cancelled = True
-
-    def cancelled(self) -> bool:
-        """Whether it was cancelled."""
-        return self.is_cancelled
-
-
-class WorkflowTimer(asyncio.TimerHandle):
-    """A timer of the code; `call` is what the execution keeps of it while it runs."""
-
-    __slots__ = ("call",)
-
-    def __init__(
-        self,
-        when: float,
-        callback: Callable[..., Any],
-        args: tuple[Any, ...],
-        loop: WorkflowLoop,
-        context: Context | None,
-    ) -> None:
-        super().__init__(when, callback, args, loop, context)
-        self.call: Any = None
-
-    def fire(self) -> None:
-        """Call back in the loop, now."""
-        self.call = None
-        self._loop.call_soon(self._run_unless_cancelled)  # type: ignore[attr-defined]
-
-    def _run_unless_cancelled(self) -> None:
-        if not self.cancelled():
-            self._run()
-
-
-class WorkflowLoop(asyncio.AbstractEventLoop):
+class WorkflowLoop(OuterLoopAccess):
     """The event loop of one instance.
 
     Args:
@@ -160,12 +62,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def __init__(self, outer: asyncio.AbstractEventLoop, host: LoopHost, key: int) -> None:
         self.outer = outer
         self.host = host
-        self.ready: deque[_Ready] = deque()
+        self.ready: deque[Ready] = deque()
         self.pumping = self.closed = False
         self._thread = get_ident()
         self.outside_awaits = 0
         """Awaits under way that no step records: I/O, threads, futures of the application's loop."""
-        self._engine_results: deque[tuple[asyncio.Task[Any], WorkflowFuture]] = deque()
+        self._engine_results: deque[tuple[asyncio.Task[Any], WorkflowFuture]] | None = None
         self.touched_outside = False
         self._task_number = self.futures = (key * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFF
         self.tasks: list[WorkflowTask] = []
@@ -213,8 +115,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def call_soon(  # type: ignore[override]  # as every event loop takes them
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> _Ready:
-        handle = _Ready(callback, args, copy_context() if context is None else context)
+    ) -> Ready:
+        handle = Ready(callback, args, copy_context() if context is None else context)
         self.ready.append(handle)
         if not self.pumping:
             self.host.pump_soon()
@@ -263,134 +165,18 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ) -> WorkflowTask:
         self._task_number = number = self._task_number + 1
         if type(coro) is types.CoroutineType:
-            coro = _Bridge(coro, self)
+            coro = Bridge(coro, self)
         context = copy_context() if context is None else context
         task = WorkflowTask(coro, loop=self, number=number, name=name, context=context, **options)
         if len(self.tasks) >= self._tasks_kept:
-            self.tasks = [one for one in self.tasks if not one.done()]
+            # Errors that nobody has looked at yet may be looked at later: in the end they are ours to look at.
+            self.tasks = [one for one in self.tasks if not one.done() or one._log_traceback]
             self._tasks_kept = 2 * len(self.tasks) + 16
         self.tasks.append(task)  # held: when an unreferenced task is collected is no part of a history
         return task
 
     def get_task_factory(self) -> None:
         return None
-
-    # The application's loop
-
-    @property
-    def waits_outside(self) -> bool:
-        """Whether something may still happen that no step records."""
-        if self.outside_awaits:
-            return True
-        if self._transports is None:
-            return False
-        self._transports = [one for one in self._transports if not one.is_closing()] or None
-        return self._transports is not None
-
-    def stand_in(self, awaited: Any) -> WorkflowFuture:
-        """Return a future of this loop that ends when one of another loop does, to be yielded in its place."""
-        awaited._asyncio_future_blocking = False
-        mine = self.create_future()
-        mine._asyncio_future_blocking = True
-        self._follow(awaited, mine, lambda: mine.set_result(None))
-        return mine
-
-    def mirror(self, awaited: asyncio.Future[Any]) -> WorkflowFuture:
-        """Return a future of this loop with the outcome of one of another loop."""
-        mine = self.create_future()
-
-        def copy() -> None:
-            _copy_outcome(awaited, mine)
-            if not awaited.cancelled() and awaited.exception() is None:
-                result = awaited.result()
-                if type(result) is tuple and result and hasattr(result[0], "is_closing"):
-                    self._transports = [*(self._transports or ()), result[0]]  # may call back at any time
-
-        self._follow(awaited, mine, copy)
-        return mine
-
-    def _follow(self, awaited: asyncio.Future[Any], mine: WorkflowFuture, copy: Callable[[], None]) -> None:
-        self.outside_awaits += 1
-        if not self.touched_outside:
-            self.touched_outside = True
-            self.host.outside_awaited()
-
-        def ended(_: object) -> None:
-            self.outside_awaits -= 1
-            if self.closed:
-                _seen(awaited)
-                return
-            if not mine.done():
-                copy()
-            self.host.pump_soon()  # to look again, even if nothing became ready
-
-        awaited.add_done_callback(ended, context=_NO_CONTEXT)
-        mine.add_done_callback(lambda _: mine.cancelled() and awaited.cancel())
-
-    def run_outside(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Task[Any]:
-        """Run a coroutine on the application's loop, from code that is being pumped."""
-        _set_running_loop(self.outer)  # an eager task factory begins at once
-        try:
-            return self.outer.create_task(make())
-        finally:
-            _set_running_loop(self)
-
-    def await_engine(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> WorkflowFuture:
-        """Await something of the engine's on the application's loop: the code is not at rest before it has ended.
-
-        One after the other, in the order in which they are asked for: it is the same in every activation.
-        """
-        mine = self.create_future()
-        task = self.run_outside(make)
-        self._engine_results.append((task, mine))
-        task.add_done_callback(self._engine_answered, context=_NO_CONTEXT)
-        mine.add_done_callback(lambda _: mine.cancelled() and task.cancel())
-        return mine
-
-    @property
-    def awaits_engine(self) -> bool:
-        """Whether an await of the engine's own is under way, such as reading a stream: then there is no rest."""
-        return bool(self._engine_results)
-
-    def _engine_answered(self, _: object) -> None:
-        while self._engine_results and self._engine_results[0][0].done():
-            task, mine = self._engine_results.popleft()
-            if self.closed:
-                _seen(task)
-            elif not mine.done():
-                _copy_outcome(task, mine)
-        self.host.pump_soon()
-
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> WorkflowFuture:  # type: ignore[override]
-        return self.mirror(self.outer.run_in_executor(executor, func, *args))
-
-    def set_default_executor(self, executor: Any) -> None:
-        self.outer.set_default_executor(executor)
-
-    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]
-        self._watched()
-        self.outer.add_reader(fd, lambda: self.call_soon(callback, *args))
-
-    def remove_reader(self, fd: Any) -> bool:
-        self.outside_awaits -= self.outer.remove_reader(fd)
-        return True
-
-    def add_writer(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]
-        self._watched()
-        self.outer.add_writer(fd, lambda: self.call_soon(callback, *args))
-
-    def remove_writer(self, fd: Any) -> bool:
-        self.outside_awaits -= self.outer.remove_writer(fd)
-        return True
-
-    def _watched(self) -> None:
-        self.outside_awaits += 1
-        if not self.touched_outside:
-            self.touched_outside = True
-            self.host.outside_awaited()
-
-    def _delegated(self, name: str, *args: Any, **options: Any) -> WorkflowFuture:
-        return self.mirror(self.run_outside(lambda: getattr(self.outer, name)(*args, **options)))
 
     # Leaving memory
 
@@ -401,6 +187,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         the code might take for its own.
         """
         self.closed = True
+        self.host = _NOBODY
+        if all(task.done() for task in self.tasks):
+            for task in self.tasks:
+                seen(task)
+            self.tasks = []
+            return
         before = _get_running_loop()
         self.enter()
         try:
@@ -421,7 +213,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self.pumping = False
             _set_running_loop(before)  # none, where the application's loop is over
         self.tasks = []
-        self.host = _NOBODY
 
     # Trouble
 
@@ -471,42 +262,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     add_signal_handler = remove_signal_handler = _not_yours  # type: ignore[assignment]
 
 
-for _name in [
-    "getaddrinfo",
-    "getnameinfo",
-    "create_connection",
-    "create_server",
-    "create_unix_connection",
-    "create_unix_server",
-    "sendfile",
-    "start_tls",
-    "connect_accepted_socket",
-    "create_datagram_endpoint",
-    "sock_recv",
-    "sock_recv_into",
-    "sock_recvfrom",
-    "sock_sendall",
-    "sock_recvfrom_into",
-    "sock_sendto",
-    "sock_connect",
-    "sock_accept",
-    "sock_sendfile",
-    "connect_read_pipe",
-    "connect_write_pipe",
-    "subprocess_shell",
-    "subprocess_exec",
-    "shutdown_default_executor",
-    "shutdown_asyncgens",
-]:
-    setattr(
-        WorkflowLoop,
-        _name,
-        lambda self, *args, _name=_name, **options: self._delegated(_name, *args, **options),
-    )
-
-_NO_CONTEXT = Context()
-
-
 class _Nobody:
     """The host of a loop whose execution has left memory: what the code leaves behind may still call back."""
 
@@ -528,51 +283,6 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-class _Bridge(Coroutine[Any, Any, Any]):
-    """A coroutine of the code that may await futures of the application's loop: its task waits for a stand-in."""
-
-    __slots__ = ("_coro", "_loop")
-
-    def __init__(self, coro: Coroutine[Any, Any, Any], loop: WorkflowLoop) -> None:
-        self._coro = coro
-        self._loop = loop
-
-    def send(self, value: Any) -> Any:
-        awaited = self._coro.send(value)
-        if awaited is None or getattr(awaited, "_loop", self._loop) is self._loop:
-            return awaited
-        return self._loop.stand_in(awaited)
-
-    def throw(self, *error: Any) -> Any:
-        awaited = self._coro.throw(*error)
-        if awaited is None or getattr(awaited, "_loop", self._loop) is self._loop:
-            return awaited
-        return self._loop.stand_in(awaited)
-
-    def close(self) -> None:
-        self._coro.close()
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._coro.__await__()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._coro, name)  # cr_frame and its like, for those who look at a task
-
-
-def _seen(ended: asyncio.Future[Any]) -> None:
-    if not ended.cancelled():
-        ended.exception()
-
-
-def _copy_outcome(ended: asyncio.Future[Any], mine: WorkflowFuture) -> None:
-    if ended.cancelled():
-        mine.cancel()
-    elif (error := ended.exception()) is not None:
-        mine.set_exception(error)
-    else:
-        mine.set_result(ended.result())
-
-
 def _unwind(coro: Any, error: type[BaseException]) -> None:
     """Raise `error` in a coroutine until it has ended, though its cleanup awaits something."""
     for _ in range(_UNWINDS):
@@ -592,35 +302,9 @@ _UNWINDS = 100
 def _forget_waiter(task: WorkflowTask) -> None:
     """Undo the circle of a task and what it waits for: the garbage collector need not find it."""
     waiter = task._fut_waiter  # type: ignore[attr-defined]
-    for callback, _ in (getattr(waiter, "_callbacks", None) or ()) if waiter is not None else ():
-        waiter.remove_done_callback(callback)
-
-
-def install_asyncgen_hooks() -> None:
-    """Have asynchronous generators of workflow code known to its own loop, in the thread of the running loop.
-
-    Once for all: to exchange the hooks whenever code is pumped would cost more than the pump.
-    """
-    before = sys.get_asyncgen_hooks()
-    if getattr(before.firstiter, "everstep", False):
-        return
-
-    def started(agen: Any) -> None:
-        loop = _get_running_loop()
-        if isinstance(loop, WorkflowLoop):
-            loop.agen_started(agen)
-        elif before.firstiter is not None:
-            before.firstiter(agen)
-
-    def dropped(agen: Any) -> None:
-        loop = _get_running_loop()
-        if isinstance(loop, WorkflowLoop):
-            loop.agen_dropped(agen)
-        elif before.finalizer is not None:
-            before.finalizer(agen)
-
-    started.everstep = True  # type: ignore[attr-defined]
-    sys.set_asyncgen_hooks(firstiter=started, finalizer=dropped)
+    if waiter is not None:
+        for callback, _ in getattr(waiter, "_callbacks", None) or ():
+            waiter.remove_done_callback(callback)
 
 
 def engine_await(make: Callable[[], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
@@ -633,31 +317,3 @@ def running_workflow_loop() -> WorkflowLoop | None:
     """Return the workflow's loop whose code is running, if it is any's."""
     loop = _get_running_loop()
     return loop if isinstance(loop, WorkflowLoop) else None
-
-
-def _make_as_completed_orderly() -> None:
-    """Have `asyncio.as_completed` begin coroutines in the order in which they are given, in workflow code.
-
-    It puts them into a set, which iterates by their addresses: with equal step names their results would be swapped in
-    the next activation. Its code is replaced, not its name: programs have imported the function by name before.
-    """
-    native = asyncio.tasks.as_completed
-    if getattr(native, "everstep_orderly", False):
-        return
-    original = types.FunctionType(native.__code__, native.__globals__, native.__name__, native.__defaults__)
-    original.__kwdefaults__ = native.__kwdefaults__
-
-    def in_order(fs: Any, timeout: float | None) -> Any:
-        if running_workflow_loop() is not None and not asyncio.isfuture(fs) and not asyncio.iscoroutine(fs):
-            fs = [asyncio.ensure_future(one) for one in dict.fromkeys(fs)]
-        return original(fs, timeout=timeout)
-
-    def as_completed(fs: Any, *, timeout: float | None = None) -> Any:
-        return _everstep_in_order(fs, timeout)  # type: ignore[name-defined]  # noqa: F821  # a global of asyncio.tasks
-
-    native.__globals__["_everstep_in_order"] = in_order
-    native.__code__ = as_completed.__code__
-    native.everstep_orderly = True  # type: ignore[attr-defined]
-
-
-_make_as_completed_orderly()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from types import CodeType, CoroutineType
+from types import CodeType
 from typing import Any
 
 from everstep.api.current import Place
@@ -170,7 +170,7 @@ def call_function(attempt: Attempt) -> Any:
 
 
 async def finished(attempt: Attempt, result: Any) -> Any:
-    """Await what a function returned, if that is to be awaited, and store it, if it is a stream, in the attempt's time."""
+    """Await what a function returned, if that is awaitable, and store it, if it is a stream."""
     if type(result) not in PLAIN and inspect.isawaitable(result):
         result = await result
     if type(result) not in PLAIN and hasattr(result, "__aiter__"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from everstep.core import codec, transitions
 from everstep.core.errors import EverstepError, InstanceExistsError, InstanceNotFoundError, InstanceTerminatedError
-from everstep.core.journal import StepRecord
+from everstep.core.journal import Kind, StepRecord
 from everstep.core.names import check_instance_id, time_ordered_id
 from everstep.core.stored_error import decode_error, encode_error
 from everstep.engine.execution.calls import Call
@@ -22,7 +22,7 @@ from everstep.store.protocol import InstanceRecord
 class ChildCall(Call):
     """A call of `step.run_workflow`."""
 
-    kind = "child"
+    kind: Kind = "child"
     counts = True
 
     def __init__(self, execution: Execution, name: str, workflow: str, params: Any, id: str | None) -> None:
@@ -58,7 +58,7 @@ class ChildCall(Call):
 
     def begin(self) -> None:
         execution = self.execution
-        record = self.record = execution.journal.journal.begin(self, execution.host.clock.now())
+        record = self.begin_row(execution.host.clock.now())
         begin_child(execution, record, self._workflow, self._id)
         execution.journal.touch(record)
 

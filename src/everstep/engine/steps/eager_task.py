@@ -1,4 +1,4 @@
-"""A task of the application's loop that begins at once, so that a function that never waits costs no turn of the loop."""
+"""A task of the application's loop that begins at once: a function that never waits costs no turn of the loop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from collections.abc import Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
+
+# ruff: noqa: SLF001  # asyncio's own parts, which third-party event loops use as well
 
 if sys.version_info >= (3, 12) or TYPE_CHECKING:
 
@@ -31,10 +33,10 @@ else:
         _name = "everstep-step"
         _log_destroy_pending = False
 
-        def __init__(self, coro, loop, context):
+        def __init__(self, coro: Any, loop: Any, context: Any) -> None:
             self._loop, self._coro, self._context, self._callbacks = loop, coro, context, []
 
-        def wait_for(self, awaited):
+        def wait_for(self, awaited: Any) -> None:
             """Go on once the first thing that the coroutine awaits is done."""
             self._log_destroy_pending = True
             tasks._register_task(self)

@@ -44,6 +44,7 @@ async def run_step(step: StepExecution, outcome: Outcome | None = None) -> None:
             if step.record.final:
                 break
             await step.execution.journal.write(step.record, attempt=failed)
+            step.check_wanted()
             await wait_for_retry(step)
             outcome = None
     except (Suspended, asyncio.CancelledError, InstanceLostError, LeaseLostError):
@@ -194,6 +195,7 @@ async def charge_unrecorded_crashes(step: StepExecution) -> None:
         error = encode_error(AttemptCutOffError("the process ended before the start of the attempt was recorded"))
         interrupted = transitions.failed_attempt(record, now, error, record.wake_at)
     await step.execution.journal.write(record, attempt=interrupted)
+    step.check_wanted()
 
 
 async def wait_for_retry(step: StepExecution) -> None:

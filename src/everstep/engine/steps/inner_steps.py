@@ -1,7 +1,7 @@
 """Steps inside a step: what a step's function asks for belongs to that step.
 
-They run on the application's loop, where the function runs. What completed is remembered for the next attempt of the outer
-step; what failed or was cancelled begins anew with it. Once the outer step is recorded nobody asks for them.
+They run on the application's loop, where the function runs. What completed is remembered for the next attempt of the
+outer step; what failed or was cancelled begins anew with it. Once the outer step is recorded nobody asks for them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def outer_attempt(execution: Execution, call: str) -> Attempt:
     execution.check_open()
     if not isinstance(attempt, Attempt) or attempt.step.execution is not execution:
         raise RuntimeError(
-            f"{call} was called outside of its workflow: from a thread, a callback or a task of the application. Call it "
-            "in `run`, in a task that `run` made, or in the function of a step"
+            f"{call} was called outside of its workflow: from a thread, a callback or a task of the application. Call "
+            "it in `run`, in a task that `run` made, or in the function of a step"
         )
     if attempt.record.kind == "rollback":
         raise RollbackInProgressError("no step can be run while the instance is rolled back")

@@ -10,6 +10,7 @@ from typing import Any
 from everstep.api.current import place
 from everstep.api.step import ValueKind
 from everstep.core import codec, transitions
+from everstep.core.journal import Kind
 from everstep.core.timestamps import utc
 from everstep.engine.execution.calls import Call
 from everstep.engine.execution.execution import Execution
@@ -18,17 +19,17 @@ from everstep.engine.execution.execution import Execution
 class ValueCall(Call):
     """A call of `step.now()`, `step.uuid()` or `step.random()`, answered at once."""
 
-    kind = "value"
+    kind: Kind = "value"
 
     def __init__(self, execution: Execution, name: str, kind: ValueKind) -> None:
         super().__init__(execution, name)
-        self._kind = kind
+        self._kind: ValueKind = kind
 
     def begin(self) -> None:
         """Draw the value. It is on disk before anything begins that the code may have told it."""
         execution = self.execution
         now = execution.host.clock.now()
-        record = self.record = execution.journal.journal.begin(self, now)
+        record = self.begin_row(now)
         text, _ = codec.encode(_new(execution, self._kind), where=f"step.{self._kind}()")
         transitions.complete(record, now, text)
         execution.journal.touch_value(record)
@@ -41,7 +42,12 @@ class ValueCall(Call):
 
 
 def recorded_value(execution: Execution, kind: ValueKind) -> Any:
-    """Return a value of a kind: the recorded one where there is one, a new one otherwise."""
+    """Return a value of a kind: the recorded one where there is one, a new one otherwise.
+
+    A step's function gets a new one in each attempt: a step's only effect is its result.
+    """
+    if not execution.loop.is_pumped_here():
+        return _new(execution, kind)
     # Named by what this branch asked for last: where its code does I/O, branches run in another order when replayed.
     last = place.get()
     name = kind if last is None else f"{kind} after {last.kind} {last.name} {last.count}"

@@ -23,8 +23,8 @@ from everstep.engine.steps.outcome import Outcome
 from everstep.engine.steps.return_types import declared_result
 
 if TYPE_CHECKING:
-    from everstep.engine.steps.attempt import Attempt
     from everstep.engine.execution.execution import Execution
+    from everstep.engine.steps.attempt import Attempt
 
 _DEFAULT_CONFIG = DEFAULT_POLICY.as_config()
 
@@ -42,8 +42,9 @@ class StepExecution(Call):
         unstorable: The error of a result that cannot be stored, which ends the instance.
     """
 
-    kind: Kind = "do"  # type: ignore[misc]  # of a rollback handler it is another
-    record: StepRecord  # type: ignore[assignment]  # it has one as soon as anything is done for it
+    kind: Kind = "do"  # of a rollback handler it is another
+    # There is a row as soon as anything is done for it.
+    record: StepRecord  # pyright: ignore[reportIncompatibleVariableOverride]
     policy: StepPolicy = DEFAULT_POLICY
     crashes: int = 0
     stopped: bool = False
@@ -82,7 +83,7 @@ class StepExecution(Call):
 
     def describe(self, record: StepRecord) -> None:
         """Note on a new row what the policy says, for views and for later activations."""
-        self.record = record
+        self.record = record  # pyright: ignore[reportIncompatibleVariableOverride]
         policy = self.policy
         if policy is not DEFAULT_POLICY:
             record.sensitive = policy.sensitive
@@ -115,7 +116,11 @@ class StepExecution(Call):
             execution.in_flight.count += 1
         assert self._context is not None  # until it has ended
         task = begin_task(self._procedure(self, outcome), execution.host.loop, self._context)
-        if task is not None:
+        if task is None:
+            return
+        if self.stopped:  # by what its own beginning brought about
+            task.cancel()
+        else:
             self.task = task
             if (attempt := self.attempt) is not None:  # one that is over at once is nobody's concern
                 attempt.track(task)

@@ -1,7 +1,7 @@
 """The step calls of one execution: what the code asks for becomes a call on its way, or one of a step's function.
 
-How a step is executed is in `executor.py`; sleeps and waits are in `waits.py`, children in `child_workflow.py`, recorded
-values in `recorded_values.py`, steps inside steps in `inner_steps.py`.
+How a step is executed is in `executor.py`; sleeps and waits are in `waits.py`, children in `child_workflow.py`,
+recorded values in `recorded_values.py`, steps inside steps in `inner_steps.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.types import StepEvent
 from everstep.engine.execution.branches import Compensation
 from everstep.engine.execution.execution import Execution
+from everstep.engine.execution.starting import at_rest_but_for, begin_at_once
 from everstep.engine.steps import inner_steps
 from everstep.engine.steps.child_workflow import ChildCall
 from everstep.engine.steps.executor import run_step
@@ -37,10 +38,8 @@ class DoCall(StepExecution):
 
     def begin(self) -> None:
         execution = self.execution
-        record = execution.journal.journal.begin(self, execution.host.clock.now())
-        if self.policy is DEFAULT_POLICY:
-            self.record = record
-        else:
+        record = self.begin_row(execution.host.clock.now())
+        if self.policy is not DEFAULT_POLICY:
             self.describe(record)
             self._register_rollback(record)
         execution.journal.touch(record)
@@ -81,7 +80,7 @@ class StepRunner:
         step = DoCall(execution, call, run_step, copy_context())
         place.set(step)  # type: ignore[arg-type]  # a call is the scope of what its branch asks for next
         execution.ask(step)
-        if execution.at_rest_but_for(step) and execution.begin_at_once(step):
+        if at_rest_but_for(execution, step) and begin_at_once(execution, step):
             return step.value()
         future = step.future = Future(loop=execution.loop)
         try:

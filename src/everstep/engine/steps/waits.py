@@ -7,7 +7,7 @@ from typing import Any
 from everstep.core import codec, transitions
 from everstep.core.durations import format_duration
 from everstep.core.errors import WorkflowTimeoutError
-from everstep.core.journal import StepRecord
+from everstep.core.journal import Kind, StepRecord
 from everstep.core.limits import VALUE_BYTES, WAIT_MS
 from everstep.core.stored_error import decode_error, encode_error
 from everstep.core.timestamps import utc
@@ -25,7 +25,7 @@ _EVENT_BYTES = VALUE_BYTES + 1024
 class SleepCall(Call):
     """A call of `step.sleep` or `step.sleep_until`: `amount` is how long, or until when, in milliseconds."""
 
-    kind = "sleep"
+    kind: Kind = "sleep"
 
     def __init__(self, execution: Execution, name: str, amount: int, *, absolute: bool) -> None:
         super().__init__(execution, name)
@@ -35,7 +35,7 @@ class SleepCall(Call):
 
     def begin(self) -> None:
         execution = self.execution
-        record = self.record = execution.journal.journal.begin(self, execution.host.clock.now())
+        record = self.begin_row(execution.host.clock.now())
         begin_sleep(execution, record, self._amount, absolute=self._absolute)
         execution.journal.touch(record)
 
@@ -66,9 +66,14 @@ class SleepCall(Call):
 def begin_sleep(execution: Execution, record: StepRecord, amount: int, *, absolute: bool) -> None:
     """Fix when a sleep ends."""
     record.absolute = absolute
-    transitions.wait(record, amount if absolute else execution.timers_from + amount)
+    transitions.wait(record, amount if absolute else _begins_at(execution) + amount)
     if execution.host.telemetry.listening:
         execution.emit(events.SleepStarted, record, wake_at=record.wake_at)
+
+
+def _begins_at(execution: Execution) -> int:
+    """When a sleep or a wait that begins now is taken to begin: a pause moves timers from when it was asked for."""
+    return execution.host.clock.now() if execution.pause.since is None else execution.pause.since
 
 
 def check_moment(name: str, wake_at: int, now: int) -> None:
@@ -80,7 +85,7 @@ def check_moment(name: str, wake_at: int, now: int) -> None:
 class EventCall(Call):
     """A call of `step.wait_for_event`."""
 
-    kind = "wait"
+    kind: Kind = "wait"
     counts = True
 
     def __init__(self, execution: Execution, name: str, type: str, timeout_ms: int, payload: Any) -> None:
@@ -101,7 +106,7 @@ class EventCall(Call):
 
     def begin(self) -> None:
         execution = self.execution
-        record = self.record = execution.journal.journal.begin(self, execution.host.clock.now())
+        record = self.begin_row(execution.host.clock.now())
         begin_wait(execution, record, self._type, self._timeout_ms)
         execution.journal.touch(record)
 
@@ -147,7 +152,7 @@ class EventCall(Call):
 def begin_wait(execution: Execution, record: StepRecord, type: str, timeout_ms: int) -> None:
     """Fix what a wait waits for, and until when."""
     record.event_type = type
-    transitions.wait(record, execution.timers_from + timeout_ms)
+    transitions.wait(record, _begins_at(execution) + timeout_ms)
     if execution.host.telemetry.listening:
         execution.emit(events.WaitStarted, record, type=type, times_out_at=record.wake_at)
 

@@ -1,0 +1,152 @@
+"""Tasks, futures, timers and callbacks of a workflow's event loop: alike in every activation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from everstep.engine.execution.workflow_loop import WorkflowLoop
+
+
+class LoopHost(Protocol):
+    """What the loop asks of the execution it belongs to."""
+
+    @property
+    def now_ms(self) -> int:
+        """The time as the code sees it, in milliseconds since 1970."""
+        ...
+
+    def pump_soon(self) -> None:
+        """Something became ready, or an await of the outside ended, while the loop was not being pumped."""
+        ...
+
+    def timer_started(self, timer: WorkflowTimer, delay_ms: int) -> None:
+        """The code began a timer."""
+        ...
+
+    def timer_cancelled(self, timer: WorkflowTimer) -> None:
+        """The code cancelled a timer."""
+        ...
+
+    def outside_awaited(self) -> None:
+        """The code awaits something that no step records, for the first time in this activation."""
+        ...
+
+
+class WorkflowTask(asyncio.Task[Any]):
+    """A task whose hash is the number of its creation, so that sets of tasks iterate alike in every activation.
+
+    The instance's own number is mixed in: asyncio keeps the tasks of all loops in one set.
+    """
+
+    __slots__ = ("context", "number")
+
+    def __init__(
+        self, coro: Any, *, loop: WorkflowLoop, number: int, context: Context, name: str | None, **options: Any
+    ) -> None:
+        self.number = number  # before the base class puts the task into sets
+        self.context = context
+        super().__init__(coro, loop=loop, name=name, context=context, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class WorkflowFuture(asyncio.Future[Any]):
+    """A future whose hash is the number of its creation, for sets of bare futures."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, *, loop: WorkflowLoop) -> None:
+        # Counted apart from tasks: how many futures asyncio makes inside differs between its versions.
+        loop.futures = self.number = loop.futures + 1
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class Ready:
+    """A callback that is ready to run: what code uses of `asyncio.Handle`, and no more."""
+
+    __slots__ = ("args", "callback", "context", "is_cancelled")
+
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Do not call back."""
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self.is_cancelled
+
+
+class WorkflowTimer(asyncio.TimerHandle):
+    """A timer of the code; `call` is what the execution keeps of it while it runs."""
+
+    __slots__ = ("call",)
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: WorkflowLoop,
+        context: Context | None,
+    ) -> None:
+        super().__init__(when, callback, args, loop, context)
+        self.call: Any = None
+
+    def fire(self) -> None:
+        """Call back in the loop, now."""
+        self.call = None
+        self._loop.call_soon(self._run_unless_cancelled)  # type: ignore[attr-defined]
+
+    def _run_unless_cancelled(self) -> None:
+        if not self.cancelled():
+            self._run()
+
+
+class Bridge(Coroutine[Any, Any, Any]):
+    """A coroutine of the code that may await futures of the application's loop: its task waits for a stand-in."""
+
+    __slots__ = ("_coro", "_loop")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], loop: WorkflowLoop) -> None:
+        self._coro = coro
+        self._loop = loop
+
+    def send(self, value: Any) -> Any:
+        awaited = self._coro.send(value)
+        if awaited is None or getattr(awaited, "_loop", self._loop) is self._loop:
+            return awaited
+        return self._loop.stand_in(awaited)
+
+    def throw(self, *error: Any) -> Any:
+        awaited = self._coro.throw(*error)
+        if awaited is None or getattr(awaited, "_loop", self._loop) is self._loop:
+            return awaited
+        return self._loop.stand_in(awaited)
+
+    def close(self) -> None:
+        self._coro.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coro.__await__()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coro, name)  # cr_frame and its like, for those who look at a task
