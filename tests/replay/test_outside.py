@@ -162,3 +162,28 @@ async def test_a_history_without_an_order_goes_on_by_its_names(running):
 
     assert await handle.result(timeout="20 seconds") == [["a 1", "a 2", "a 3"], ["b 1", "b 2", "b 3"]]
     assert sorted(ran) == [f"{name} {number}" for name in "ab" for number in (1, 2, 3)]
+
+
+@every_way
+async def test_an_error_that_the_code_will_look_at_later_is_not_told_as_forgotten(running, way):
+    """The `unheard` fixture fails the test where asyncio tells of one, whose task was collected with its life."""
+
+    @flow
+    async def looks_later(event, step):
+        async def fails():
+            raise ValueError("later")
+
+        task = asyncio.create_task(fails())
+        for _ in range(40):
+            await asyncio.create_task(asyncio.sleep(0))
+        await step.wait_for_event("go", "go", timeout="1 hour")
+        return repr(*await asyncio.gather(task, return_exceptions=True))
+
+    machine = await running(looks_later)
+    instance = await machine.es.workflow(looks_later).create(id="one")
+    await machine.settle()
+    await interrupt(machine, instance, way, wake=True)
+    handle = machine.handle(looks_later, "one")
+    await handle.send_event(type="go")
+
+    assert await handle.result(timeout="20 seconds") == "ValueError('later')"
