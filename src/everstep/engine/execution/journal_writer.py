@@ -105,11 +105,6 @@ class JournalWriter:
             self._attempts.append(attempt)
         self.flush_soon()
 
-    def record_now(self, record: StepRecord) -> None:
-        """Write a row; nobody waits for it."""
-        self._dirty[record.seq] = record
-        self.flush()
-
     def settle(
         self,
         record: StepRecord,

@@ -7,14 +7,13 @@ outer step; what failed or was cancelled begins anew with it. Once the outer ste
 from __future__ import annotations
 
 import asyncio
-from contextvars import copy_context
 from typing import Any
 
 from everstep.api.current import innermost
 from everstep.api.declared import StepCall
 from everstep.core import transitions
-from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackInProgressError, Suspended
-from everstep.core.journal import AttemptRecord, Kind, StepRecord
+from everstep.core.errors import RollbackInProgressError, Suspended
+from everstep.core.journal import Kind, StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.types import StepEvent
 from everstep.engine.execution.branches import Compensation
@@ -23,7 +22,7 @@ from everstep.engine.execution.open_waits import NEVER
 from everstep.engine.steps import child_workflow, waits
 from everstep.engine.steps.attempt import Attempt
 from everstep.engine.steps.executor import run_step
-from everstep.engine.steps.step_execution import StepExecution
+from everstep.engine.steps.step_execution import AwaitedStep
 
 
 def outer_attempt(execution: Execution, call: str) -> Attempt:
@@ -69,13 +68,12 @@ def open_inner_of(attempt: Attempt) -> set[Any]:
     return attempt.inner_open
 
 
-class InnerStep(StepExecution):
+class InnerStep(AwaitedStep):
     """A call of `step.do` by another step's function."""
 
     def __init__(self, execution: Execution, call: StepCall, attempt: Attempt) -> None:
-        super().__init__(execution, call, run_step, copy_context())
+        super().__init__(execution, call, run_step)
         self._attempt = attempt
-        self._ended: asyncio.Future[None] = execution.host.loop.create_future()
 
     async def execute(self, record: StepRecord) -> Any:
         """Run it, and return its result once that is on disk."""
@@ -98,23 +96,6 @@ class InnerStep(StepExecution):
         if not self.record.final and not self.execution.phase.over:
             transitions.cancel(self.record, self.execution.host.clock.now())
             self.execution.journal.record_soon(self.record)
-
-    def settle(self, failed: AttemptRecord | None) -> None:
-        self.release()
-        written = self.execution.journal.hand_over(self.record, failed)
-        written.add_done_callback(self._written)
-
-    def _written(self, written: asyncio.Future[None]) -> None:
-        self.end_work()
-        if written.cancelled() or self._ended.done():
-            return
-        error = written.exception()
-        if isinstance(error, (InstanceLostError, LeaseLostError)):
-            self.execution.host.evict(self.execution.pk)
-        elif error is not None:
-            self._ended.set_exception(error)
-        else:
-            self._ended.set_result(None)
 
 
 async def do(execution: Execution, call: StepCall) -> Any:

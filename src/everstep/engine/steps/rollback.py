@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import copy_context
 
 import msgspec
 
 from everstep.api.declared import StepCall
 from everstep.core import transitions
 from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackMissingError, StepError, Suspended
-from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.core.journal import StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.stored_error import decode_error, encode_error, error_info
 from everstep.core.types import ErrorInfo, RollbackContext, RollbackStatus, StepContext, StepIdentity
 from everstep.engine.execution.branches import Compensation
 from everstep.engine.execution.execution import Execution
 from everstep.engine.steps.executor import run_step
-from everstep.engine.steps.step_execution import StepExecution, output_of
+from everstep.engine.steps.step_execution import AwaitedStep, output_of
 from everstep.store.protocol import InstanceChange
 
 MARKER = ""
@@ -113,14 +112,13 @@ async def _run_handlers(execution: Execution, why: str) -> RollbackStatus:
     return RollbackStatus("complete")
 
 
-class _Handler(StepExecution):
+class _Handler(AwaitedStep):
     """A rollback handler on its way."""
 
     def __init__(self, execution: Execution, call: StepCall, compensation: Compensation, record: StepRecord) -> None:
-        super().__init__(execution, call, run_step, copy_context(), compensation.policy)
+        super().__init__(execution, call, run_step, compensation.policy)
         self.kind = "rollback"
         self.record = record
-        self._ended: asyncio.Future[None] = execution.host.loop.create_future()
 
     async def execute(self) -> None:
         self.crashes, self.execution.crashes = self.execution.crashes, 0
@@ -135,23 +133,6 @@ class _Handler(StepExecution):
         finally:
             execution.work_began()
         self.value()
-
-    def settle(self, failed: AttemptRecord | None) -> None:
-        self.release()
-        written = self.execution.journal.hand_over(self.record, failed)
-        written.add_done_callback(self._written)
-
-    def _written(self, written: asyncio.Future[None]) -> None:
-        if written.cancelled() or self._ended.done():
-            return
-        error = written.exception()
-        if error is None:
-            self._ended.set_result(None)
-        elif isinstance(error, (InstanceLostError, LeaseLostError)):
-            self.execution.host.evict(self.execution.pk)
-        else:
-            self._ended.set_exception(error)
-        self.end_work()
 
 
 async def _compensate(execution: Execution, step: StepRecord, compensation: Compensation, cause: BaseException) -> None:

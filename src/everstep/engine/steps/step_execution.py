@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from everstep.api.declared import StepCall
 from everstep.core import codec
-from everstep.core.errors import NotSerializableError
+from everstep.core.errors import InstanceLostError, LeaseLostError, NotSerializableError
 from everstep.core.journal import AttemptRecord, Kind, StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy, keep_first_seen, resolve_policy
 from everstep.core.stored_error import decode_error
@@ -157,6 +157,37 @@ class StepExecution(Call):
     def settle(self, failed: AttemptRecord | None) -> None:
         """Record how it ended; the code hears of it once that is on disk."""
         raise NotImplementedError
+
+
+class AwaitedStep(StepExecution):
+    """A step that the engine awaits on the application's loop: one inside a step, or a rollback handler."""
+
+    def __init__(
+        self,
+        execution: Execution,
+        call: StepCall,
+        procedure: Callable[[StepExecution, Outcome | None], Coroutine[Any, Any, None]],
+        policy: StepPolicy | None = None,
+    ) -> None:
+        super().__init__(execution, call, procedure, copy_context(), policy)
+        self._ended: asyncio.Future[None] = execution.host.loop.create_future()
+
+    def settle(self, failed: AttemptRecord | None) -> None:
+        self.release()
+        written = self.execution.journal.hand_over(self.record, failed)
+        written.add_done_callback(self._written)
+
+    def _written(self, written: asyncio.Future[None]) -> None:
+        self.end_work()
+        if written.cancelled() or self._ended.done():
+            return
+        error = written.exception()
+        if isinstance(error, (InstanceLostError, LeaseLostError)):
+            self.execution.host.evict(self.execution.pk)
+        elif error is not None:
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)
 
 
 def output_of(execution: Execution, record: StepRecord, call: StepCall) -> Any:
