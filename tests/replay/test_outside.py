@@ -12,7 +12,7 @@ import time
 import pytest
 
 from engine.virtual import flow
-from everstep.engine.execution import outside
+from everstep.engine.execution import outside, workflow_loop
 
 from .interrupting import WAYS, interrupt
 
@@ -91,6 +91,25 @@ async def test_code_that_polls_for_a_step_is_ended_with_a_reason(running):
     assert status is not None
     assert (status.status, status.error.name) == ("errored", "WorkflowCodeError")
     assert "Await" in status.error.message
+
+
+async def test_bursts_of_work_between_steps_are_not_taken_for_polling(running, monkeypatch):
+    monkeypatch.setattr(workflow_loop, "SLICE_CALLBACKS", 100)
+
+    @flow
+    async def works(event, step):
+        nap = asyncio.create_task(step.sleep("nap", "1 hour"))
+        for number in range(60):  # each burst is longer than a slice, and all together are longer than polling may last
+            for _ in range(150):
+                await asyncio.sleep(0)
+            await step.do(f"step {number}", lambda: None)
+        nap.cancel()
+        return "done"
+
+    machine = await running(works)
+    instance = await machine.es.workflow(works).create(id="one")
+
+    assert await instance.result(timeout="20 seconds") == "done"
 
 
 async def test_code_that_nothing_can_go_on_with_is_told_of(running, caplog):

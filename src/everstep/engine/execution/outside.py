@@ -29,12 +29,12 @@ class OutsideAwaits:
         patience_over: Whether the code had its time to ask for what its history has.
     """
 
-    __slots__ = ("_execution", "_slices", "_timer", "began", "patience_over")
+    __slots__ = ("_execution", "_heard", "_slices", "_timer", "began", "patience_over")
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self._timer: asyncio.TimerHandle | None = None
-        self._slices = 0
+        self._slices = self._heard = 0
         self.began = False
         self.patience_over = False
 
@@ -83,6 +83,8 @@ class OutsideAwaits:
     def spins(self) -> None:
         """Let others have a turn; end code that never rests while it polls for what it can only hear at rest."""
         execution = self._execution
+        if execution.history.heard != self._heard:  # it came to rest since the last slice, or it could not hear
+            self._heard, self._slices = execution.history.heard, 0
         self._slices += 1
         if self._slices >= _SPINNING_SLICES and execution.history.awaited:
             line = self._line()
@@ -96,10 +98,6 @@ class OutsideAwaits:
             )
             return
         execution.pump_soon()
-
-    def rested(self) -> None:
-        """Note that the code came to rest."""
-        self._slices = 0
 
     def close(self) -> None:
         """Wait no more."""
