@@ -1,4 +1,4 @@
-"""What is called once a write is on disk: cheaper than a future, and one turn of the loop earlier."""
+"""The callback of a write, once it is on disk: cheaper than a future, and one turn of the loop earlier."""
 
 from __future__ import annotations
 

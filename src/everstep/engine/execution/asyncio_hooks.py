@@ -1,4 +1,4 @@
-"""What is changed in asyncio, for workflow code only: `as_completed`, and who hears of asynchronous generators."""
+"""Changes to asyncio, for workflow code only: `as_completed`, and who hears of asynchronous generators."""
 
 from __future__ import annotations
 

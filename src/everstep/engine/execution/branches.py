@@ -1,4 +1,4 @@
-"""What is known of an instance's branches: what undoes a step, how far they have come, what one waits for."""
+"""Facts about an instance's branches: what undoes a step, how far they have come, what one waits for."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _UNCHECKED = frozenset({"rollback"})
 
 
 class History:
-    """What one execution has heard, is to hear, and has asked for.
+    """The settlements that one execution has heard and is to hear, and the calls it made.
 
     Attributes:
         heard: The number of the last settlement that the code has heard.

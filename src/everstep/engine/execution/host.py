@@ -1,4 +1,4 @@
-"""What an execution asks of the engine around it, so that executions and steps know little of the rest."""
+"""The interface of the engine to its executions, so that executions and steps know little of the rest."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class Host(Protocol):
 
     @property
     def attempts(self) -> Invoker:
-        """What calls the functions of steps."""
+        """The caller of steps' functions."""
         ...
 
     @property
     def start_recorder(self) -> Starts:
-        """What writes the start of attempts that last."""
+        """The writer of the start of attempts that last."""
         ...
 
     @property

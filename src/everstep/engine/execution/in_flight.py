@@ -1,4 +1,4 @@
-"""What is under way for one execution: attempts, and how much else keeps it at work."""
+"""The work under way for one execution: attempts, and how much else keeps it at work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class InFlight:
-    """What is under way for one execution.
+    """The work under way for one execution.
 
     Attributes:
         attempts: The tasks of attempts in flight, by the number of their step.

@@ -1,4 +1,4 @@
-"""What one execution adds to its journal: rows gather here and are written together, in order.
+"""The rows that one execution adds to its journal: they gather here and are written together, in order.
 
 Every write of an instance goes this way, so that its order on disk is the order in which things happened. A settlement
 takes everything with it that the code had asked for before: with a later settlement on disk, an earlier call is there.

@@ -1,4 +1,4 @@
-"""What an execution waits for outside its own code: moments and events. Its row is due at the earliest moment."""
+"""The waits of an execution for something outside its own code: moments and events."""
 
 from __future__ import annotations
 
@@ -246,4 +246,4 @@ class OpenWaits:
 
 
 def _nothing() -> None:
-    """What a wait that has ended calls."""
+    """Do nothing: the callback of a wait that has ended."""

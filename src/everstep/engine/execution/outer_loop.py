@@ -1,5 +1,5 @@
 # ruff: noqa: SLF001  # asyncio's own parts, which third-party event loops use as well
-"""What a workflow's event loop has from the application's: I/O, threads, and whatever the engine itself awaits."""
+"""The parts of a workflow's event loop that are the application's: I/O, threads, and the engine's own awaits."""
 
 from __future__ import annotations
 

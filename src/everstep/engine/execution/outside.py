@@ -1,4 +1,4 @@
-"""What workflow code awaits that no step records: told once, waited for; ended with a reason where it cannot work."""
+"""Awaits of workflow code that no step records: told once, waited for; ended with a reason where they cannot work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an execution is doing: one value, and which one may follow which."""
+"""The phase of an execution: one value, and which one may follow which."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Phase(Enum):
-    """What an execution is doing. Whether it is parked or being paused is told by its waits and its pause gate.
+    """The phase of an execution. Whether it is parked or being paused is told by its waits and its pause gate.
 
     RUNNING: its code runs, or waits for what is under way; a replay is no phase of its own.
     COLLECTING: the code is replayed only to collect its rollback handlers; nothing new begins.

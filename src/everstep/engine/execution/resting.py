@@ -1,4 +1,4 @@
-"""What is to be done while an execution's code is at rest: finish a pause, end what is due, park."""
+"""An execution whose code is at rest: finish a pause, end what is due, park."""
 
 from __future__ import annotations
 

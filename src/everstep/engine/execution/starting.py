@@ -1,4 +1,4 @@
-"""What an execution's code asked for begins, in that order, once its history is exhausted; what it cancelled ends."""
+"""Calls of an execution's code begin in their order once its history is exhausted; cancelled calls end."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LoopHost(Protocol):
-    """What the loop asks of the execution it belongs to."""
+    """The interface of an execution to its loop."""
 
     @property
     def now_ms(self) -> int:

@@ -27,7 +27,7 @@ from everstep.store.protocol import InstanceRecord
 
 _COROUTINE = inspect.CO_COROUTINE
 PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
-"""What most functions return, and what can neither be awaited nor iterated over asynchronously."""
+"""The types that most functions return, which can neither be awaited nor iterated over asynchronously."""
 
 
 class Attempt(Place):

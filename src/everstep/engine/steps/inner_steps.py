@@ -62,7 +62,7 @@ def _begin(attempt: Attempt, kind: Kind, name: str) -> tuple[StepRecord, bool]:
 
 
 def open_inner_of(attempt: Attempt) -> set[Any]:
-    """What the function of an attempt asked for and what has not ended."""
+    """The open calls of an attempt's function."""
     if attempt.inner_open is None:
         attempt.inner_open = set()
     return attempt.inner_open

@@ -1,4 +1,4 @@
-"""What an attempt ended with: a value, passed from one function to the next."""
+"""The outcome of an attempt: a value, passed from one function to the next."""
 
 from __future__ import annotations
 
