@@ -35,19 +35,18 @@ class Answer:
         self._done = True
         return True
 
-    def set_result(self, _: Any) -> None:
-        """Say that it is on disk."""
+    def settle(self, outcome: Any) -> None:
+        """Call with the error that a store answers, or with None for anything else; nobody, if that was done before."""
+        if self._done:
+            return
         self._done = True
+        error = outcome if isinstance(outcome, BaseException) else None
         if self.told is not None and not self.told.done():
-            self.told.set_result(None)
-        self._call(self._what, None)
-
-    def set_exception(self, error: BaseException) -> None:
-        """Say that it is not."""
-        self._done = True
-        if self.told is not None and not self.told.done():
-            self.told.set_exception(error)
-            self.told.exception()  # whoever does not wait for it is told by the call
+            if error is None:
+                self.told.set_result(None)
+            else:
+                self.told.set_exception(error)
+                self.told.exception()  # whoever does not wait for it is told by the call
         self._call(self._what, error)
 
     def follow(self, written: Future[Any]) -> None:
@@ -55,6 +54,6 @@ class Answer:
         if written.cancelled():
             self.cancel()
         elif (error := written.exception()) is not None:
-            self.set_exception(error)
+            self.settle(error)
         else:
-            self.set_result(None)
+            self.settle(None)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from everstep.store.gathered import STEP_COLUMNS, Gathered, Row, rows_under
 from everstep.store.many import ManyRows, Statement
@@ -33,14 +34,18 @@ class Rows(Struct, gc=False, frozen=True):
 
 def rows_of(change: Change) -> Rows:
     """Write a change as rows."""
-    pk, moved = change.pk, change.instance
-    steps, attempts = rows_under(pk, change.steps), rows_under(pk, change.attempts)
+    pk, moved, steps = change.pk, change.instance, change.steps
+    if moved is None and len(steps) == 1 and not (change.attempts or change.consumed or change.restored):
+        return Rows(pk, ((pk, *astuple(steps[0])),), relaxed=change.relaxed)  # nearly every one
+    step_rows, attempts = rows_under(pk, steps), rows_under(pk, change.attempts)
     restored = restored_rows(change) if change.restored else ()
     if moved is None:
-        return Rows(pk, steps, attempts, change.consumed, change.relaxed, restored=restored)
+        return Rows(pk, step_rows, attempts, change.consumed, change.relaxed, restored=restored)
     ends = (moved.output, moved.error, moved.ended_at, moved.expires_at, moved.rollback)
     row, milestone = (pk, moved.status, moved.due_at, *ends), _MILESTONES.get(moved.status)
-    return Rows(pk, steps, attempts, change.consumed, change.relaxed, row, milestone, moved.at, moved.parent, restored)
+    return Rows(
+        pk, step_rows, attempts, change.consumed, change.relaxed, row, milestone, moved.at, moved.parent, restored
+    )
 
 
 def restored_rows(change: Change) -> Sequence[Row]:
@@ -76,10 +81,15 @@ class Batches:
     def statements(self, changes: Sequence[Rows]) -> list[Statement]:
         """Return the statements that write changes, in their order."""
         statements: list[Statement] = []
+        ordered = False
         for rows in changes:
-            if self._follows(rows):
+            if ordered and self._follows(rows):
                 statements += self._take()
-            self._add(rows)
+            if rows.instance or rows.consumed or rows.restored:
+                ordered = True
+                self._add(rows)
+            else:
+                self._gathered.add(rows.steps, rows.attempts)
         return statements + self._take()
 
     def _follows(self, rows: Rows) -> bool:

@@ -95,7 +95,8 @@ class GroupCommit:
         self._writer = writer or WriterThread()
         self._writer.start(self._write)
         self._scheduled = False
-        self._writer_busy = False
+        self._writing = False
+        self._rounds = 0  # of the writer's that the loop has yet to hear the end of
         self._closing = False
         self._leaving = False
         self._commit_seconds = 0.000_3  # moving average of small commits
@@ -107,7 +108,7 @@ class GroupCommit:
     @property
     def idle(self) -> bool:
         """Whether everything that was submitted is done."""
-        return not (self._pending or self._writer_busy)
+        return not (self._pending or self._rounds)
 
     def submit(self, operation: Any, *, awaited: bool = True, answer: Answer | None = None) -> Any:
         """Queue an operation; the future, or the answer that is given for it, is done once its group is on disk.
@@ -123,12 +124,11 @@ class GroupCommit:
                 self._commit_here(operation, future)
                 return future
         self._pending.append((operation, future))
-        if not self._writer_busy:
-            if len(self._pending) >= self._early_group:
-                self._hand_over()
-            elif not self._scheduled:
-                self._scheduled = True
-                self._loop.call_soon(self._flush)
+        if not self._writing and len(self._pending) >= self._early_group:
+            self._hand_over()
+        elif not (self._rounds or self._scheduled):
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
         return future
 
     async def close(self) -> None:
@@ -149,7 +149,7 @@ class GroupCommit:
         engine that does not know of the move yet.
         """
         quick = self._commit_seconds <= INLINE_SECONDS and self._turn_seconds < TURN_SECONDS
-        return quick and not (self._pending or self._writer_busy or self._unheard)
+        return quick and not (self._pending or self._rounds or self._unheard)
 
     def _commit_here(self, operation: Any, future: asyncio.Future[Any]) -> None:
         """Commit one operation before its caller goes on, and keep account of how long the loop has to wait."""
@@ -164,7 +164,10 @@ class GroupCommit:
             return
         except Exception as error:  # noqa: BLE001  # its waiter hears of it
             answer = error
-        _settle(future, answer)
+        try:
+            _settle(future, answer)
+        except Exception:
+            log.exception("what was to follow a commit failed")
         seconds = self._clock() - began
         self._turn_seconds += seconds
         self._learn(seconds)
@@ -174,7 +177,7 @@ class GroupCommit:
 
     def _flush(self) -> None:
         self._scheduled = False
-        if not self._pending or self._writer_busy:
+        if not self._pending or self._rounds:
             return
         self._lone_groups = self._lone_groups + 1 if self._waiters <= 1 else 0
         self._waiters = 0
@@ -184,7 +187,8 @@ class GroupCommit:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        self._writer_busy = True
+        self._writing = True
+        self._rounds += 1
         self._writer.hand_over()
 
     def _hand_back(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> None:
@@ -209,7 +213,7 @@ class GroupCommit:
 
         Those that are called directly come after those whose waiters the loop wakes, all of them in one turn.
         """
-        direct: list[tuple[Any, Any]] = []
+        direct: list[tuple[Answer, Any]] = []
         for (_, future), answer in zip(group, answers, strict=True):
             if isinstance(future, Answer):
                 direct.append((future, answer))
@@ -218,26 +222,34 @@ class GroupCommit:
         self._unheard += 1
         self._loop.call_soon(self._heard, direct)
 
-    def _heard(self, direct: list[tuple[Any, Any]]) -> None:
+    def _heard(self, direct: list[tuple[Answer, Any]]) -> None:
         self._unheard -= 1
         for future, answer in direct:
-            if not future.done():
-                try:
-                    _settle(future, answer)
-                except Exception:
-                    log.exception("what was to follow a commit failed")
+            try:
+                future.settle(answer)
+            except Exception:
+                log.exception("what was to follow a commit failed")
 
     def _write(self) -> Iterator[float]:
-        """Commit everything that is queued, beside the loop: the writer's work."""
-        while self._pending:
+        """Commit what is queued, beside the loop: the writer's work.
+
+        What comes meanwhile is left to the loop unless it is many: it knows when its turn is over, and with that how
+        many go together. The writer would take a few each time.
+        """
+        while True:
             group = self._take()
             yield 0.0  # it is on its way: what comes from here on is the next one's
             answers = yield from self._commit_persistently(group)
             self._writer.tell(self._answer, group, answers)
+            if len(self._pending) < self._early_group:
+                break
+        self._writing = False
         self._writer.tell(self._writer_is_idle)
 
     def _writer_is_idle(self) -> None:
-        self._writer_busy = False
+        self._rounds -= 1
+        if self._rounds:
+            return
         if self._pending and not self._scheduled:
             self._scheduled = True
             self._flush()
@@ -292,8 +304,10 @@ class GroupCommit:
         return [self._pending.popleft() for _ in range(min(len(self._pending), self._max_group))]
 
 
-def _settle(future: asyncio.Future[Any], answer: Any) -> None:
-    if isinstance(answer, Exception):
+def _settle(future: Any, answer: Any) -> None:
+    if type(future) is Answer:
+        future.settle(answer)
+    elif isinstance(answer, Exception):
         future.set_exception(answer)
     else:
         future.set_result(answer)
