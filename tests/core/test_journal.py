@@ -1,18 +1,14 @@
-"""What one instance has done so far, by identity, and how often its code has asked for each name."""
+"""The rows of one instance: in which order they began, and which are found by their identity."""
 
 from __future__ import annotations
 
 import pytest
 
-from everstep.core.journal import Journal, Kind, StepRecord, key_of
-
-
-def ask(journal: Journal, kind: Kind, name: str) -> StepRecord:
-    return journal.begin(kind, name, journal.count_call(kind, name), 0, now=1_000)
+from everstep.core.journal import Journal, StepRecord, key_of
 
 
 def test_a_step_that_has_no_row_is_not_found() -> None:
-    assert Journal().get("do", "charge", 1) is None
+    assert Journal().get("do", "charge", 1, parent=1) is None
 
 
 def test_a_begun_step_is_running_since_now_and_has_made_no_attempt() -> None:
@@ -20,36 +16,17 @@ def test_a_begun_step_is_running_since_now_and_has_made_no_attempt() -> None:
     assert step == StepRecord(1, "do", "charge", 1, "running", attempt=0, started_at=1_000, asked_after=3)
 
 
-def test_the_same_name_asked_for_again_is_the_next_of_its_count() -> None:
-    journal = Journal()
-    assert [ask(journal, "do", "charge").count for _ in range(3)] == [1, 2, 3]
-
-
-def test_each_name_and_each_kind_is_counted_by_itself() -> None:
-    journal = Journal()
-    asked: list[tuple[Kind, str]] = [("do", "a"), ("sleep", "a"), ("wait", "a"), ("do", "b"), ("do", "a")]
-    assert [ask(journal, kind, name).count for kind, name in asked] == [1, 1, 1, 1, 2]
-
-
-def test_rows_of_an_earlier_activation_do_not_count_as_asked_for() -> None:
-    journal = Journal([StepRecord(1, "do", "charge", 1, "complete")])
-    assert journal.count_call("do", "charge") == 1
-
-
-def test_steps_are_numbered_in_the_order_in_which_they_begin() -> None:
-    journal = Journal()
-    assert [ask(journal, "do", name).seq for name in ("a", "b", "a")] == [1, 2, 3]
-
-
-def test_a_recorded_step_is_found_as_it_was_recorded() -> None:
-    recorded = StepRecord(1, "do", "charge", 1, "complete", result="5")
-    assert Journal([recorded]).get("do", "charge", 1) is recorded
+def test_steps_are_numbered_and_kept_in_the_order_in_which_they_begin() -> None:
+    journal = Journal([StepRecord(2, "do", "b", 1, "complete"), StepRecord(1, "do", "a", 1, "complete")])
+    begun = [journal.begin("do", "c", 1, 0, now=1), journal.get_or_begin("do", "x", 1, now=2, parent=3)]
+    assert [step.seq for step in begun] == [3, 4]
+    assert [step.name for step in journal.steps()] == ["a", "b", "c", "x"]
+    assert len(journal) == 4
 
 
 def test_a_step_inside_a_step_is_found_only_within_it() -> None:
     outer, inner = StepRecord(1, "do", "a", 1, "running"), StepRecord(2, "do", "a", 1, "complete", parent=1)
     journal = Journal([outer, inner])
-    assert journal.get("do", "a", 1) is outer
     assert journal.get("do", "a", 1, parent=1) is inner
     assert journal.get("do", "a", 1, parent=2) is None
 
@@ -62,7 +39,7 @@ def test_identities_with_spaces_and_numbers_in_their_names_are_apart() -> None:
 def test_new_steps_go_on_after_the_highest_recorded_number() -> None:
     journal = Journal([StepRecord(7, "do", "b", 1, "complete"), StepRecord(3, "do", "a", 1, "complete")])
     assert journal.last_seq == 7
-    assert ask(journal, "do", "c").seq == 8
+    assert journal.begin("do", "c", 1, 0, now=1).seq == 8
 
 
 def test_a_row_by_its_identity_is_begun_once() -> None:

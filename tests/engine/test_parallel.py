@@ -157,6 +157,36 @@ async def test_a_step_that_the_workflow_cancels_is_cancelled_and_not_failed(runn
     assert [(step.name, step.status) for step in steps if step.name == "long"] in ([("long", "cancelled")], [])
 
 
+@pytest.mark.parametrize("config", [{}, {"retries": {"limit": 2}}], ids=["by default", "configured"])
+async def test_a_step_stays_cancelled_when_its_function_answers_that_with_an_error(running, config):
+    calls = []
+
+    async def stubborn():
+        calls.append("stubborn")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ValueError("not now") from None
+
+    @flow
+    async def shop(event, step):
+        task = asyncio.create_task(step.do("long", config, stubborn))
+        await step.do("a moment", double, 1)
+        task.cancel()
+        await asyncio.wait({task})
+        await step.sleep("nap", "1 hour")
+        return task.cancelled()
+
+    machine = await running(shop)
+    instance = await machine.create(shop)
+    assert [step.status for step in (await instance.status(steps=True)).steps if step.name == "long"] == ["cancelled"]
+    await machine.reboot()
+    await machine.advance("1 hour")
+    assert await machine.output(instance) is True
+    [long] = [step for step in (await instance.status(steps=True)).steps if step.name == "long"]
+    assert (long.status, calls) == ("cancelled", ["stubborn"])
+
+
 @pytest.mark.parametrize("turns", range(12))
 async def test_a_step_that_may_run_once_and_is_cancelled_early_does_not_keep_the_instance_at_work(running, turns):
     """Cancelled at any moment, also while its start is on its way to the disk."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+from contextvars import ContextVar
 
 import pytest
 
-from everstep import NonRetryableError, StepConfig, StepError, WorkflowTimeoutError
+from everstep import NonRetryableError, StepConfig, StepError, WorkflowTimeoutError, current_step
 from everstep.core.errors import AttemptCutOffError
 from everstep.engine.options import EngineOptions
 
@@ -184,6 +186,24 @@ async def test_an_attempt_that_takes_too_long_is_cancelled(running, timeout, wit
     assert ended[0] in within
     with pytest.raises(WorkflowTimeoutError, match=r"attempt 1 of step 'charge' timed out"):
         await machine.output(instance)
+
+
+async def test_what_a_timed_out_attempt_sets_in_its_context_is_not_seen_by_the_next(running):
+    clock, seen = VirtualClock(), []
+    note = ContextVar("note", default="nothing")
+
+    async def hang_once():
+        seen.append((current_step().attempt, note.get()))
+        note.set(f"attempt {current_step().attempt}")
+        if len(seen) == 1:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            note.set("late")
+
+    machine, instance = await started(running, {"timeout": "30 seconds"}, hang_once, clock=clock)
+    await machine.advance("2 minutes")
+    await machine.output(instance)
+    assert seen == [(1, "nothing"), (2, "nothing")]
 
 
 async def test_a_timeout_is_retried_like_any_failure(running):

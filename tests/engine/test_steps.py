@@ -618,3 +618,48 @@ async def test_a_sensitive_output_is_hidden_from_views_and_given_to_later_code(r
     assert (await instance.status(steps=True)).steps[0].output == "[REDACTED]"
     await machine.advance("1 second")
     assert await machine.output(instance) == 6
+
+
+async def test_a_step_knows_itself_before_and_after_it_waits_and_in_the_tasks_it_makes(running):
+    seen = []
+
+    def look(where):
+        seen.append((where, current_step().step.name, current_step().attempt))
+
+    async def look_later(where):
+        await asyncio.sleep(0)
+        look(where)
+
+    async def work():
+        look("at once")
+        early = asyncio.create_task(look_later("in a task made at once"))
+        await asyncio.sleep(0)
+        look("after a moment")
+        await asyncio.gather(early, look_later("in a task"))
+
+    @flow
+    async def shop(event, step):
+        await step.do("work", work)
+        with pytest.raises(RuntimeError, match="outside a step"):
+            current_step()
+
+    await (await running(shop)).run(shop)
+    assert seen == [
+        (where, "work", 1) for where in ("at once", "after a moment", "in a task made at once", "in a task")
+    ]
+
+
+async def test_the_task_of_a_step_that_is_over_at_once_is_done_for_those_who_kept_it(running):
+    kept = []
+
+    async def work():
+        kept.append(asyncio.current_task())
+
+    @flow
+    async def shop(event, step):
+        await step.do("one", work)
+        await step.do("other", work)
+
+    await (await running(shop)).run(shop)
+    assert kept[0] is not kept[1]
+    await asyncio.wait_for(asyncio.wait(kept), 1)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from everstep.api.declared import DeclaredStep, StepCall, StepDecorator
 from everstep.core.durations import Duration, bounded_ms
-from everstep.core.limits import WAIT_MS
+from everstep.core.limits import STEP_NAME_CHARS, WAIT_MS
 from everstep.core.names import check_event_type, check_step_name
 from everstep.core.step_config import AnyStepConfig, StepConfig
 from everstep.core.suggest import did_you_mean
@@ -319,7 +319,9 @@ _DECORATOR_OPTIONS = ("config", "concurrent")
 
 def _parse_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
     """Sort out the two direct forms: `name, fn, *args` and `name, config, fn, *args`."""
-    name, second = _check_name(args[0]), args[1]
+    name, second = args[0], args[1]
+    if not (type(name) is str and 0 < len(name) <= STEP_NAME_CHARS and name.isprintable()):
+        name = _check_name(name)
     if callable(second) and not isinstance(second, StepConfig):
         return StepCall(name, None, second, args[2:], kwargs)
     if not (second is None or isinstance(second, (Mapping, StepConfig))):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import secrets
 from collections.abc import AsyncIterator, Collection, Sequence
 from functools import partial
 from typing import Any
@@ -23,12 +22,13 @@ from everstep.core.errors import (
     WorkflowCodeError,
     WorkflowTimeoutError,
 )
-from everstep.core.names import check_event_type, check_instance_id, time_ordered_id
+from everstep.core.names import check_event_type, check_instance_id
 from everstep.core.stored_error import decode_error
 from everstep.core.suggest import did_you_mean
 from everstep.core.types import STATUSES, InstanceLink, InstanceStatus, SubscriptionEvent
 from everstep.engine.execution.workflow_loop import running_workflow_loop
 from everstep.engine.runtime.clock import Alarm
+from everstep.engine.runtime.ids import new_instance_id
 from everstep.engine.runtime.params import checked_tags, encoded_params, retention_ms
 from everstep.engine.runtime.registry import WorkflowRegistry
 from everstep.store.protocol import InstanceChange, InstanceRecord, NewInstance
@@ -53,7 +53,7 @@ class LocalControl(LifecycleOperations):
         engine = self._engine
         definition = engine.registry[workflow]
         now = engine.clock.now()
-        id = time_ordered_id(now, secrets.randbits(80)) if id is None else check_instance_id(id)
+        id = new_instance_id(now) if id is None else check_instance_id(id)
         text = encoded_params(params, definition.params, f"the params of instance {id!r}")
         keep_success, keep_errors = retention_ms(retention, definition)
         new = NewInstance(
@@ -94,7 +94,7 @@ class LocalControl(LifecycleOperations):
         engine = self._engine
         instance = await self._existing(workflow, id)
         execution = engine.cache.get(instance.pk)
-        recorded = execution.journal.journal.steps() if execution is not None else await engine.store.steps(instance.pk)
+        recorded = execution.journal.steps() if execution is not None else await engine.store.steps(instance.pk)
         attempts = await engine.store.attempts(instance.pk) if steps else None
         parent = None if instance.parent is None else await engine.store.by_pk(instance.parent)
         described = partial(instance_status, instance, now=engine.clock.now(), parent=parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from everstep.core.errors import (
@@ -20,7 +20,7 @@ from everstep.core.names import check_instance_id, check_step_name
 from everstep.core.stored_error import encode_error
 from everstep.engine.engine import Engine
 from everstep.engine.execution.branches import running_instance
-from everstep.engine.execution.workflow_loop import running_workflow_loop
+from everstep.engine.execution.workflow_loop import WorkflowLoop, running_workflow_loop
 from everstep.engine.runtime.params import options_of_an_instance
 from everstep.engine.steps.rollback import TERMINATED
 from everstep.store.protocol import (
@@ -71,12 +71,16 @@ def asked_outside(operation: Operation) -> Operation:
     """Carry an operation out on the application's loop, where a workflow's code asks for it outside of a step."""
 
     @functools.wraps(operation)
-    async def carried_out(*args: Any, **kwargs: Any) -> Any:
-        if (loop := running_workflow_loop()) is not None:
-            return await loop.mirror(loop.run_outside(lambda: operation(*args, **kwargs)))
-        return await operation(*args, **kwargs)
+    def carried_out(*args: Any, **kwargs: Any) -> Any:
+        called = operation(*args, **kwargs)
+        loop = running_workflow_loop()
+        return called if loop is None else _outside(loop, called)
 
     return cast("Operation", carried_out)
+
+
+async def _outside(loop: WorkflowLoop, called: Coroutine[Any, Any, Any]) -> Any:
+    return await loop.mirror(loop.run_outside(lambda: called))
 
 
 _under_way: set[asyncio.Future[Any]] = set()
@@ -116,7 +120,7 @@ class LifecycleOperations:
             return
         execution = engine.cache.get(done.pk)
         if execution is not None and execution.pause.since is None:
-            execution.pause.ask(now, lambda: self._finish_pause(done, workflow, id))
+            execution.own_pause().ask(now, lambda: self._finish_pause(done, workflow, id))
 
     @shielded
     async def resume(self, workflow: str, id: str) -> None:
@@ -203,7 +207,7 @@ class LifecycleOperations:
         execution = self._engine.cache.get(instance.pk)
         if execution is None:
             return any(step.compensable for step in await self._engine.store.steps(instance.pk))
-        compensable = [step for step in execution.journal.journal.steps() if step.compensable]
+        compensable = [step for step in execution.journal.steps() if step.compensable]
         if compensable and not execution.phase.over:  # of those in flight some are not on disk yet
             execution.journal.flush_rows()
         return bool(compensable)
@@ -213,7 +217,7 @@ class LifecycleOperations:
         if instance.pk in self._beginning_rollback:
             return True
         execution = self._engine.cache.get(instance.pk)
-        steps = await self._engine.store.steps(instance.pk) if execution is None else execution.journal.journal.steps()
+        steps = await self._engine.store.steps(instance.pk) if execution is None else execution.journal.steps()
         return any(step.kind == "rollback" for step in steps)
 
     async def _members(self, workflow: str, id: str) -> list[tuple[str, str]]:

@@ -79,49 +79,43 @@ class AttemptRecord(Struct, gc=False):
 
 
 class Journal:
-    """The rows of one instance, by identity, and how often its code has asked for each name."""
+    """The rows of one instance in the order they started."""
 
-    __slots__ = ("_counts", "_steps", "last_seq")
+    __slots__ = ("_by_identity", "_steps", "last_seq")
 
     def __init__(self, steps: list[StepRecord] | None = None) -> None:
-        # Keys are texts, which the garbage collector need not look at: there are two for every step in memory. No kind
-        # is the beginning of another, so kind and name run together are still apart.
-        self._steps: dict[str, StepRecord] = {}
-        self._counts: dict[str, int] = {}
-        self.last_seq = 0
-        for step in steps or ():
-            self._steps[key_of(step.kind, step.name, step.count, step.parent)] = step
-            self.last_seq = max(self.last_seq, step.seq)
-
-    def count_call(self, kind: Kind, name: str) -> int:
-        """Count a call of the code; return how many times its name has come."""
-        counts, key = self._counts, kind + name
-        count = counts[key] = counts.get(key, 0) + 1
-        return count
+        self._steps = sorted(steps, key=lambda step: step.seq) if steps else []
+        self.last_seq = self._steps[-1].seq if self._steps else 0
+        # Only what is asked for by its identity: for a call of `run` an execution's history knows.
+        self._by_identity: dict[str, StepRecord] = {}
+        for step in self._steps:
+            if step.parent is not None or step.kind == "rollback":
+                self._by_identity[key_of(step.kind, step.name, step.count, step.parent)] = step
 
     def begin(self, kind: Kind, name: str, count: int, asked_after: int, now: int) -> StepRecord:
         """Begin the row of a call of `run` that has none, asked for after a settlement."""
-        self.last_seq += 1
-        record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now, asked_after=asked_after)
-        self._steps[key_of(kind, name, count)] = record
+        self.last_seq = seq = self.last_seq + 1
+        record = StepRecord(seq, kind, name, count, "running", started_at=now, asked_after=asked_after)
+        self._steps.append(record)
         return record
 
     def get(self, kind: Kind, name: str, count: int, parent: int | None = None) -> StepRecord | None:
-        """Return a row by its whole identity."""
-        return self._steps.get(key_of(kind, name, count, parent))
+        """Return the row of a step inside a step, or of a rollback handler, by its whole identity."""
+        return self._by_identity.get(key_of(kind, name, count, parent))
 
     def get_or_begin(self, kind: Kind, name: str, count: int, now: int, parent: int | None = None) -> StepRecord:
-        """Return a row by its whole identity, begun if there is none."""
+        """Return the row of a step inside a step, or of a rollback handler, begun if there is none."""
         record = self.get(kind, name, count, parent)
         if record is None:
             self.last_seq += 1
             record = StepRecord(self.last_seq, kind, name, count, "running", started_at=now, parent=parent)
-            self._steps[key_of(kind, name, count, parent)] = record
+            self._by_identity[key_of(kind, name, count, parent)] = record
+            self._steps.append(record)
         return record
 
     def steps(self) -> list[StepRecord]:
         """Every step begun so far, in the order they started."""
-        return sorted(self._steps.values(), key=lambda step: step.seq)
+        return list(self._steps)
 
     def __len__(self) -> int:
         return len(self._steps)

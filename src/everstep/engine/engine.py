@@ -40,6 +40,7 @@ from everstep.engine.steps.replay import errored, run_code
 from everstep.engine.steps.start_recorder import StartRecorder
 from everstep.engine.steps.step_runner import StepRunner
 from everstep.engine.steps.timeouts import Deadlines
+from everstep.store.answer import Answer
 from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, Store
 from everstep.store.shared import SharedStore
 from everstep.telemetry import events
@@ -171,7 +172,7 @@ class Engine:
         workflow = self.registry[instance.workflow]
         self.cache.add(execution)
         if self.telemetry.listening:
-            replayed = len(execution.journal.journal)
+            replayed = len(execution.journal)
             self._emit(instance, events.InstanceStarted, replayed=replayed, recovered=execution.crashes)
         if rollback.reason(execution) is not None:
             execution.collect()
@@ -275,7 +276,7 @@ class Engine:
 
     def _roll_back(self, execution: Execution, error: BaseException | None) -> None:
         if execution.in_flight.rollback is None:
-            execution.in_flight.rollback = self.loop.create_task(self._rolled_back(execution, error))
+            execution.own_in_flight().rollback = self.loop.create_task(self._rolled_back(execution, error))
 
     async def _rolled_back(self, execution: Execution, error: BaseException | None) -> None:
         try:
@@ -297,14 +298,15 @@ class Engine:
         execution.close(Phase.ENDED)  # branches that were left behind do nothing durable any more
         steps, attempts = execution.journal.close_out(now, cancel=cancel_steps)
         last = Change(execution.pk, steps, attempts, instance=change, relaxed=execution.relaxed)
-        written = self.store.write(last, awaited=True)
         # Called, not awaited: a disk may take longer than code that is over is given to leave.
-        written.add_done_callback(partial(self._has_ended, execution, change))
+        answer = Answer(self._has_ended, (execution, change))
+        written = self.store.write(last, awaited=True, answer=answer)
+        if written is not answer:  # type: ignore[comparison-overlap]  # a store that does not know answers
+            written.add_done_callback(answer.follow)
 
-    def _has_ended(self, execution: Execution, change: InstanceChange, written: asyncio.Future[None]) -> None:
-        if written.cancelled():
-            return
-        if (error := written.exception()) is not None:
+    def _has_ended(self, what: tuple[Execution, InstanceChange], error: BaseException | None) -> None:
+        execution, change = what
+        if error is not None:
             if isinstance(error, InstanceLostError):
                 self.evict(execution.pk)
             return
@@ -353,7 +355,7 @@ class Engine:
 
     def _release(self, execution: Execution) -> None:
         """Cancel what is still in flight; it was our doing, so it does not count as an attempt."""
-        rows = {step.seq: step for step in execution.journal.journal.steps()} if execution.in_flight.attempts else {}
+        rows = {step.seq: step for step in execution.journal.steps()} if execution.in_flight.attempts else {}
         for seq, attempt in list(execution.in_flight.attempts.items()):
             # Not "running": recovery would charge the attempt as interrupted. It starts again at once.
             transitions.retry(rows[seq], self.clock.now(), attempt=rows[seq].attempt - 1)

@@ -30,7 +30,7 @@ class Call:
     kind: Kind
     counts: ClassVar[bool] = False
     """Whether it counts towards the instance's limit of steps."""
-    over: ClassVar[bool] = True
+    over: bool = True
     outer: ClassVar[None] = None
     """A call is the scope of what its branch asks for next (`api/current.py`), and no attempt runs in it."""
     count: int = 0
@@ -57,7 +57,7 @@ class Call:
 
     def begin_row(self, now: int) -> StepRecord:
         """Give it a row that began now."""
-        journal = self.execution.journal.journal
+        journal = self.execution.journal
         record = self.record = journal.begin(self.kind, self.name, self.count, self.asked_after, now)
         return record
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from asyncio import _set_running_loop
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
 from functools import partial
@@ -18,11 +19,8 @@ from everstep.core.journal import StepRecord
 from everstep.engine.execution.branches import Compensation, position_of
 from everstep.engine.execution.calls import Call
 from everstep.engine.execution.history import History
-from everstep.engine.execution.in_flight import InFlight
 from everstep.engine.execution.journal_writer import JournalWriter
-from everstep.engine.execution.open_waits import OpenWaits
-from everstep.engine.execution.outside import OutsideAwaits
-from everstep.engine.execution.pause_gate import PauseGate
+from everstep.engine.execution.parts import ExecutionParts
 from everstep.engine.execution.phase import NEXT, Phase
 from everstep.engine.execution.resting import rest
 from everstep.engine.execution.starting import start_asked
@@ -38,19 +36,15 @@ if TYPE_CHECKING:
 _IDLE, _SCHEDULED, _DRIVING = "idle", "scheduled", "driving"
 
 
-class Execution:
+class Execution(ExecutionParts):
     """One instance in memory.
 
     Attributes:
         loop: The event loop its code runs on.
         history: What the code has heard and has asked for, and in which order.
         journal: Its rows, and their way to disk.
-        waits: The moments and events that end what it waits for; whether it is parked.
-        pause: Whether it is being paused.
-        in_flight: What is under way for it.
         compensations: The rollback handlers that today's code registered, by the number of their step.
         crashes: How many crashes in a row left no trace of what they interrupted.
-        outside: What the code awaits that no step records.
         main: The task of `run`, while there is one.
     """
 
@@ -61,31 +55,24 @@ class Execution:
         "definition",
         "history",
         "host",
-        "in_flight",
         "instance",
         "journal",
         "loop",
         "main",
-        "outside",
-        "pause",
         "phase",
-        "waits",
     )
 
     def __init__(
         self, host: Host, instance: InstanceRecord, steps: list[StepRecord], events: list[EventRecord]
     ) -> None:
+        super().__init__(events)
         self.host = host
         self.instance = instance
         self.definition = host.definition(instance.workflow)
         self.phase = Phase.RUNNING
         self.history = History(steps, instance.started_at or instance.created_at)
         self.journal = JournalWriter(self, steps)
-        self.waits = OpenWaits(self, events)
         self.loop = WorkflowLoop(host.loop, self, instance.pk)  # type: ignore[abstract]  # some methods are set below it
-        self.pause = PauseGate(self)
-        self.outside = OutsideAwaits(self)
-        self.in_flight = InFlight()
         hit_again = instance.recoveries and instance.recovered_position == position_of(steps)
         self.crashes = instance.recoveries if hit_again else 0
         self.compensations: dict[int, Compensation] = {}
@@ -115,22 +102,9 @@ class Execution:
     # What keeps it at work
 
     @property
-    def working(self) -> bool:
-        """Whether anything but settlements on their way to disk is under way."""
-        return self.in_flight.count > 0
-
-    @property
     def active(self) -> bool:
         """Whether anything is under way: then it can neither park nor be paused."""
-        return self.in_flight.count > 0 or not self.journal.idle or self.loop.awaits_engine
-
-    def work_began(self) -> None:
-        """Keep the execution at work until `work_ended`; whoever ends it sees that it is looked at afterwards."""
-        self.in_flight.count += 1
-
-    def work_ended(self) -> None:
-        """Let it come to rest."""
-        self.in_flight.count -= 1
+        return self.work > 0 or not self.journal.idle or bool(self.loop.engine_results)
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
@@ -140,7 +114,7 @@ class Execution:
             yield
         finally:
             self.work_ended()
-            if not self.in_flight.count:
+            if not self.work:
                 self.pump_soon()
 
     def enter(self, phase: Phase) -> None:
@@ -166,9 +140,14 @@ class Execution:
         """Take a call of the code; it begins when the code is at rest and its history exhausted."""
         if self.phase.over or self.phase is Phase.ROLLING_BACK:
             raise Suspended
-        call.count = self.journal.journal.count_call(call.kind, call.name)
-        call.asked_after = self.history.heard
-        self.history.fresh.append(call)
+        history = self.history
+        calls, key = history.calls, call.kind + call.name
+        call.count = calls[key] = calls.get(key, 0) + 1
+        call.asked_after = history.heard
+        if history.fresh:
+            history.fresh.append(call)
+        else:
+            history.fresh = [call]
 
     async def answer(self, call: Call) -> Any:
         """Ask, and return what the call ends with; a caller that is cancelled cancels the call."""
@@ -184,8 +163,7 @@ class Execution:
     def cancel(self, call: Call) -> None:
         """Note that the code cancelled a call. It counts at once: what comes for it later is passed over."""
         if call.cancelled_after is None and not call.heard and not self.phase.over:
-            call.cancelled_after = self.history.heard
-            self.history.cancels.append(call)
+            self.history.cancel(call)
 
     def timer_started(self, timer: WorkflowTimer, delay_ms: int) -> None:
         timer.call = TimerCall(self, timer, delay_ms)
@@ -198,7 +176,7 @@ class Execution:
 
     def outside_awaited(self) -> None:
         self.history.lenient = True
-        self.outside.note()
+        self.own_outside().note()
 
     # Going on
 
@@ -214,11 +192,11 @@ class Execution:
     def _begin(self, code: Callable[[], Coroutine[Any, Any, Any]], context: Context) -> None:
         if self.phase.over:
             return
-        before = self.loop.enter()
+        self.loop.pumping = True  # what is ready is pumped right afterwards
         try:
             self.main = self.loop.create_task(code(), context=context)
         finally:
-            self.loop.leave(before)
+            self.loop.pumping = False
         self.drive()
 
     def pump_soon(self) -> None:
@@ -252,26 +230,32 @@ class Execution:
             then = self._run_until_nothing_follows()
         finally:
             self._drive_state = _IDLE
-        if then is None:
+        if then is not None:
+            if not self.phase.over:
+                then()
+        elif self.waits.count or not self.journal.in_flight:  # else an answer is to come, and it is looked at again
             rest(self)
-        elif not self.phase.over:
-            then()
 
     def _run_until_nothing_follows(self) -> Callable[[], None] | None:
         """Run the code and start what it asks for until nothing follows; return what is to be done but to rest."""
-        history = self.history
+        history, loop = self.history, self.loop
         while True:
-            before = self.loop.enter()
+            _set_running_loop(loop)
+            loop.pumping = True
             try:
                 then = self._run_to_rest()
             except BaseException:  # KeyboardInterrupt: the application's loop stops, and this leaves memory
                 self.host.loop.call_soon(self.host.evict, self.pk)
                 raise
             finally:
-                self.loop.leave(before)
+                loop.pumping = False
+                _set_running_loop(loop.outer)
             if then is not None or history.pending:
                 return then  # what is to be heard is not asked for yet, or waits for the end of a pause
-            start_asked(self)
+            if history.unstarted or history.cancels:
+                start_asked(self)
+            elif self.phase is not Phase.COLLECTING:
+                history.begun_after = history.heard
             if not history.pending or self.phase.over or self.pause.since is not None:
                 return None
 
@@ -280,9 +264,9 @@ class Execution:
         loop, history, main = self.loop, self.history, self.main
         assert main is not None
         while True:
-            if not loop.pump():
-                return self.outside.spins
-            if self.phase.over or loop.awaits_engine:
+            if loop.ready and not loop.pump():
+                return self.own_outside().spins
+            if self.phase.over or loop.engine_results:
                 return _nothing
             if history.replaying and (said := history.contradiction(returned=main.done())) is not None:
                 if self.phase is Phase.RUNNING:
@@ -327,17 +311,18 @@ class Execution:
 
     def wake(self, arrived: list[EventRecord]) -> None:
         """Go on after the row was claimed: whatever is due is due now."""
-        self.waits.parked = False
+        waits = self.own_waits()
+        waits.parked = False
         self.host.unparked(self)
         for event in arrived:
-            self.waits.inbox.add(event)
+            waits.inbox.add(event)
         self.child_ended(None)
-        self.waits.fire()
+        waits.fire()
         self.pump_soon()
 
     def deliver(self, event: EventRecord) -> None:
         """Receive an event that is on disk; one seen before is ignored."""
-        if self.waits.inbox.add(event) and self.pause.since is None and not self.phase.over:
+        if self.own_waits().inbox.add(event) and self.pause.since is None and not self.phase.over:
             self.waits.match_events()
             if not self.journal.idle:
                 self.unpark()

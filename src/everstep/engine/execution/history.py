@@ -8,11 +8,14 @@ cancellation likewise; that is all that a replay needs to check the code against
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from everstep.core.journal import StepRecord, key_of
 from everstep.engine.execution.calls import Call
 
+NO_CALLS: list[Call] = []
+"""What most histories hold at most times of calls: shared by all, and never added to."""
+_NO_ROWS: dict[str, StepRecord] = {}
 _NONE: deque[StepRecord] = deque(maxlen=0)
 _UNCHECKED = frozenset({"rollback"})
 
@@ -21,10 +24,11 @@ class History:
     """The settlements that one execution has heard and is to hear, and the calls it made.
 
     Attributes:
+        calls: How many times the code has asked for each kind and name.
         heard: The number of the last settlement that the code has heard.
         begun_after: The same for when the code was last at rest and everything it had asked for had a row.
         now_ms: The time as the code sees it: it stands still between settlements.
-        pending: Settlements on disk that the code has yet to hear, in their order.
+        pending: Settlements on disk that the code has yet to hear, the next one last.
         fresh: Calls asked for since the code was last at rest.
         cancels: Calls cancelled since then.
         unstarted: Calls to start once the history is exhausted.
@@ -40,6 +44,7 @@ class History:
         "_horizon",
         "_unmatched",
         "begun_after",
+        "calls",
         "cancels",
         "fresh",
         "heard",
@@ -52,18 +57,19 @@ class History:
     )
 
     def __init__(self, steps: list[StepRecord], began_at: int) -> None:
+        # Keys are texts, which the garbage collector need not look at. No kind is the beginning of another, so kind and
+        # name run together are still apart.
+        self.calls: dict[str, int] = {}
         self.heard = 0
         self.begun_after = 0
         self.now_ms = began_at
-        self.fresh: list[Call] = []
-        self.cancels: list[Call] = []
-        self.unstarted: list[Call] = []
+        self.fresh = self.cancels = self.unstarted = NO_CALLS
         self.open: dict[int, Call] = {}
         self.lenient = False
         self.replaying = bool(steps)
-        self.pending: deque[StepRecord] = deque()
+        self.pending: list[StepRecord] = []
         self._horizon = -1
-        self._unmatched: dict[str, StepRecord] = {}
+        self._unmatched = _NO_ROWS
         self._expected = self._cancelled = _NONE
         if steps:
             self._load(steps)
@@ -72,7 +78,8 @@ class History:
         rows = [step for step in steps if step.parent is None and step.kind not in _UNCHECKED]
         self._number(rows)
         self.lenient = any(step.asked_after is None for step in rows)
-        self.pending.extend(sorted((step for step in rows if step.settlement), key=lambda step: step.settlement or 0))
+        settled = [step for step in rows if step.settlement]
+        self.pending = sorted(settled, key=lambda step: step.settlement or 0, reverse=True)
         self._unmatched = {key_of(step.kind, step.name, step.count): step for step in rows}
         certain = [step for step in rows if step.asked_after is not None and _must_be_asked(step)]
         self._expected = deque(sorted(certain, key=lambda step: step.asked_after or 0))
@@ -87,6 +94,18 @@ class History:
         for number, step in enumerate(sorted(old, key=lambda step: (step.ended_at or 0, step.seq)), 1):
             step.settlement = number
 
+    def cancel(self, call: Call) -> None:
+        """Note that the code cancelled a call."""
+        call.cancelled_after = self.heard
+        if self.cancels:
+            self.cancels.append(call)
+        else:
+            self.cancels = [call]
+
+    def settled(self, records: Sequence[StepRecord]) -> None:
+        """Take settlements that are on disk, in their order."""
+        self.pending[:0] = reversed(records)
+
     @property
     def awaited(self) -> bool:
         """Whether the code waits for something that it can only hear of at rest."""
@@ -94,9 +113,10 @@ class History:
 
     def clear(self) -> None:
         """Let go of everything: the execution leaves memory."""
-        self.fresh, self.cancels, self.unstarted, self.open = [], [], [], {}
+        self.fresh = self.cancels = self.unstarted = NO_CALLS
+        self.open = {}
         self.pending.clear()
-        self._unmatched = {}
+        self._unmatched = _NO_ROWS
 
     def match(self, call: Call) -> StepRecord | None:
         """Return the row that a call of the code has from an earlier activation."""
@@ -120,17 +140,15 @@ class History:
 
     def take_new(self) -> None:
         """Take what the code asked for, at rest, where nothing is left to check it against."""
-        if self.unstarted:
-            self.unstarted += self.fresh
-        else:
-            self.unstarted = self.fresh
-        self.fresh = []
+        self.unstarted = [*self.unstarted, *self.fresh] if self.unstarted else self.fresh
+        self.fresh = NO_CALLS
 
     def _take_fresh(self) -> str | None:
-        fresh, self.fresh = self.fresh, []
+        fresh, self.fresh = self.fresh, NO_CALLS
+        self.unstarted = list(self.unstarted)
         for call in fresh:
             key = key_of(call.kind, call.name, call.count) if self._unmatched else ""
-            record = self._unmatched.pop(key, None)
+            record = self._unmatched.pop(key, None) if key else None
             if record is None:
                 late = call.asked_after <= self._horizon and call.cancelled_after != call.asked_after
                 if late and call.kind != "timer" and not self.lenient:
@@ -189,19 +207,19 @@ class History:
         """Take the next settlement that the code is to hear of; None if there is none that it has asked for."""
         pending, open_calls = self.pending, self.open
         while pending:
-            record = pending[0]
+            record = pending[-1]
             call = open_calls.pop(record.seq, None)
             if call is not None:
-                pending.popleft()
+                pending.pop()
             elif self.lenient:
-                at = next((at for at, step in enumerate(pending) if step.seq in open_calls), None)
+                at = next((at for at in reversed(range(len(pending))) if pending[at].seq in open_calls), None)
                 if at is None:
                     return None
                 record = pending[at]
                 call = open_calls.pop(record.seq)
                 del pending[at]
             else:
-                pending.popleft()  # a timer, say, that the code had cancelled before it was recorded
+                pending.pop()  # a timer, say, that the code had cancelled before it was recorded
                 continue
             if call.cancelled_after is not None:
                 call.pass_over()

@@ -1,26 +1,26 @@
-"""The work under way for one execution: attempts, and how much else keeps it at work."""
+"""The tasks under way for one execution: attempts, and its rollback."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+from everstep.engine.execution.shared_part import SharedPart
+
 
 class InFlight:
-    """The work under way for one execution.
+    """The tasks under way for one execution.
 
     Attributes:
         attempts: The tasks of attempts in flight, by the number of their step.
         rollback: The task in which rollback handlers run, one after another.
-        count: How much keeps the execution at work: steps on their way, children being looked up, rows being written.
     """
 
-    __slots__ = ("attempts", "count", "rollback")
+    __slots__ = ("attempts", "rollback")
 
     def __init__(self) -> None:
         self.attempts: dict[int, asyncio.Task[Any]] = {}
         self.rollback: asyncio.Task[Any] | None = None
-        self.count = 0
 
     def cancel_rollback(self) -> None:
         """Cancel the rollback, unless it is what asks for it."""
@@ -32,3 +32,15 @@ class InFlight:
         """Cancel every attempt."""
         for attempt in list(self.attempts.values()):
             attempt.cancel()
+
+
+class _NothingInFlight(SharedPart, InFlight):
+    __slots__ = ()
+
+    def cancel_rollback(self) -> None:
+        """Do nothing: none runs."""
+
+
+NOTHING_IN_FLIGHT = InFlight()
+"""The tasks of executions whose steps were all over at once."""
+NOTHING_IN_FLIGHT.__class__ = _NothingInFlight

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from everstep.core import transitions
 from everstep.core.errors import InstanceLostError, LeaseLostError, Suspended
-from everstep.core.journal import AttemptRecord, Journal, StepRecord
+from everstep.core.journal import AttemptRecord, Journal, Kind, StepRecord
 from everstep.core.stored_error import encode_error
 from everstep.engine.execution.stream_summary import stored_bytes
 from everstep.store.answer import Answer
@@ -26,14 +26,18 @@ _MAY_PUMP_IN_A_TASK = sys.version_info < (3, 14)
 """From Python 3.14 on a thread has one current task: code cannot be pumped inside a task of the application's loop."""
 
 
-class JournalWriter:
+_NO_ROWS: list[StepRecord] = []
+"""What most instances have gathered at most times: shared by all, and never added to."""
+
+
+class JournalWriter(Journal):
     """The journal of one execution, and the way of its rows to disk.
 
     Attributes:
-        journal: Every row, by identity.
         open_rows: Rows on disk that have not ended, by number.
         stored_bytes: How much the instance has stored.
         steps_started: How many steps count towards its limit.
+        holds_values: Whether the code was told a value that is not known to be on disk.
         in_flight: Settlements on their way to disk.
     """
 
@@ -43,13 +47,14 @@ class JournalWriter:
         "_dirty",
         "_execution",
         "_last_settlement",
+        "_relaxed",
         "_restored",
         "_scheduled",
         "_settled",
         "_values_unwritten",
         "_values_written",
+        "holds_values",
         "in_flight",
-        "journal",
         "open_rows",
         "steps_started",
         "stored_bytes",
@@ -57,52 +62,61 @@ class JournalWriter:
 
     def __init__(self, execution: Execution, steps: list[StepRecord]) -> None:
         self._execution: Execution | None = execution
-        self.journal = Journal(steps)
+        super().__init__(steps)
+        self.open_rows: dict[int, StepRecord] = {}
+        self.stored_bytes = self.steps_started = 0
+        self.in_flight = 0
+        self._relaxed = execution.relaxed
+        self._last_settlement = 0
+        self._dirty: dict[int, StepRecord] = {}
+        self._attempts: tuple[AttemptRecord, ...] = ()
+        self._consumed: tuple[int, ...] = ()
+        self._restored: tuple[EventRecord, ...] = ()
+        self._settled = _NO_ROWS
+        self._scheduled = False
+        self._values_unwritten = self.holds_values = False
+        self._values_written: asyncio.Future[None] | None = None
+        if steps:
+            self._load(steps)
+
+    def _load(self, steps: list[StepRecord]) -> None:
         self.open_rows = {step.seq: step for step in steps if not step.final and step.state != "cancelled"}
         self.stored_bytes = sum(stored_bytes(step) for step in steps)
         self.steps_started = sum(step.kind in ("do", "wait", "child") for step in steps)
-        self.in_flight = 0
         self._last_settlement = max((step.settlement or 0 for step in steps), default=0)
-        self._dirty: dict[int, StepRecord] = {}
-        self._attempts: list[AttemptRecord] = []
-        self._consumed: list[int] = []
-        self._restored: list[EventRecord] = []
-        self._settled: list[StepRecord] = []
-        self._scheduled = False
-        self._values_unwritten = False
-        self._values_written: asyncio.Future[None] | None = None
 
     # What is to be written
+
+    def begin(self, kind: Kind, name: str, count: int, asked_after: int, now: int) -> StepRecord:
+        """Begin the row of a call of the code; it is written with whatever is written next."""
+        record = Journal.begin(self, kind, name, count, asked_after, now)
+        self._dirty[record.seq] = record
+        return record
 
     def touch(self, record: StepRecord, attempt: AttemptRecord | None = None) -> None:
         """Write a row with whatever is written next."""
         self._dirty[record.seq] = record
         if attempt is not None:
-            self._attempts.append(attempt)
+            self._attempts += (attempt,)
 
     def touch_value(self, record: StepRecord) -> None:
         """Write a value that the code was told, before anything begins that may have been told it."""
         self._dirty[record.seq] = record
-        self._values_unwritten = True
-
-    @property
-    def holds_values(self) -> bool:
-        """Whether the code was told a value that is not known to be on disk."""
-        return self._values_unwritten or self._values_written is not None
+        self._values_unwritten = self.holds_values = True
 
     def values_written(self) -> asyncio.Future[None] | None:
         """Return what to wait for until everything the code was told is on disk; None if it is."""
         if self._values_unwritten:
             self.flush(awaited=True).add_done_callback(self._open().host.check_write)
         if self._values_written is not None and self._values_written.done():
-            self._values_written = None
+            self._values_written, self.holds_values = None, False
         return self._values_written
 
     def record_soon(self, record: StepRecord, attempt: AttemptRecord | None = None) -> None:
         """Write a row at the end of the loop's turn; nobody waits for it."""
         self._dirty[record.seq] = record
         if attempt is not None:
-            self._attempts.append(attempt)
+            self._attempts += (attempt,)
         self.flush_soon()
 
     def settle(
@@ -120,14 +134,16 @@ class JournalWriter:
         """
         dirty = self._dirty
         dirty[record.seq] = record
-        if attempt is None and alone and len(dirty) == 1 and not (consumed or self._has_more):
+        if alone and len(dirty) == 1 and attempt is None and not (consumed or self._settled or self._has_more):
             self._flush_lone(record)
             return
+        if self._settled is _NO_ROWS:
+            self._settled = []
         self._settled.append(record)
         if attempt is not None:
-            self._attempts.append(attempt)
+            self._attempts += (attempt,)
         if consumed:
-            self._consumed += consumed
+            self._consumed += tuple(consumed)
         if alone:
             self.flush()
         else:
@@ -143,8 +159,8 @@ class JournalWriter:
         execution = self._open()
         self._dirty[record.seq] = record
         if attempt is not None:
-            self._attempts.append(attempt)
-        self._consumed += consumed
+            self._attempts += (attempt,)
+        self._consumed += tuple(consumed)
         with execution.busy():
             try:
                 await self.flush(awaited=True)
@@ -158,20 +174,22 @@ class JournalWriter:
         """Record how a step ended that the code does not await; the future is done once that is on disk."""
         self._dirty[record.seq] = record
         if attempt is not None:
-            self._attempts.append(attempt)
+            self._attempts += (attempt,)
         return self.flush(awaited=True)
 
     def restore(self, event: EventRecord) -> None:
         """Give an event back that was consumed by a wait which the code had cancelled before it heard of it."""
-        self._restored.append(event)
+        self._restored += (event,)
 
     def close_out(self, now: int, *, cancel: bool) -> tuple[list[StepRecord], list[AttemptRecord]]:
         """Take everything that is not on disk, for the last write of all; steps that have not ended are cancelled.
 
         Without `cancel` nothing is written of them: the journal stays as it is.
         """
-        attempts, rows = self._attempts, self._dirty | self.open_rows
-        self._dirty, self._attempts, self._settled = {}, [], []
+        if not (self._dirty or self.open_rows or self._attempts or self._settled):
+            return [], []
+        attempts, rows = list(self._attempts), self._dirty | self.open_rows
+        self._dirty, self._attempts, self._settled = {}, (), _NO_ROWS
         if not cancel:
             return [], []
         for step in rows.values():
@@ -211,7 +229,7 @@ class JournalWriter:
         """
         execution, settled = self._open(), self._settled
         if settled:
-            self._settled = []
+            self._settled = _NO_ROWS
             begun_after = execution.history.begun_after
             for record in settled:
                 self._last_settlement = record.settlement = self._last_settlement + 1
@@ -223,10 +241,10 @@ class JournalWriter:
             steps = tuple(dirty.values())
             dirty.clear()
         self._count(steps)
-        change = Change(execution.pk, steps, instance=instance, relaxed=execution.relaxed)
+        change = Change(execution.pk, steps, instance=instance, relaxed=self._relaxed)
         if self._attempts or self._consumed or self._restored:
             change.attempts, change.consumed, change.restored = self._attempts, self._consumed, self._restored
-            self._attempts, self._consumed, self._restored = [], [], []
+            self._attempts, self._consumed, self._restored = (), (), ()
         if not settled:
             written = execution.host.store.write(change, awaited=awaited)
             if not awaited:
@@ -251,7 +269,9 @@ class JournalWriter:
 
     def _flush_lone(self, record: StepRecord) -> None:
         """Write the end of one step, which is all there is to write: the way of nearly every step."""
-        execution = self._open()
+        execution = self._execution
+        if execution is None or execution.phase.over:
+            raise Suspended
         self._dirty.clear()
         self._last_settlement = record.settlement = self._last_settlement + 1
         record.sent_after = execution.history.begun_after
@@ -259,7 +279,7 @@ class JournalWriter:
             self.open_rows.pop(record.seq, None)
         self.stored_bytes += stored_bytes(record)
         self.in_flight += 1
-        change = Change(execution.instance.pk, (record,), relaxed=execution.relaxed)
+        change = Change(execution.instance.pk, (record,), relaxed=self._relaxed)
         answer = Answer(self._lone_answered, record)
         written = execution.host.store.write(change, awaited=True, answer=answer)
         if written is not answer:  # type: ignore[comparison-overlap]  # a store that does not know answers
@@ -277,8 +297,11 @@ class JournalWriter:
         execution = self._execution
         if error is None and execution is not None:
             self.in_flight -= 1
-            execution.history.pending.append(record)
-            self._hear(execution)
+            execution.history.pending.insert(0, record)
+            if _MAY_PUMP_IN_A_TASK:
+                execution.host.settled(execution)
+            else:
+                self._hear(execution)
         else:
             self._answered(([record], Change(0, (record,))), error)
 
@@ -289,7 +312,7 @@ class JournalWriter:
         if execution is None:
             return  # it has left memory, and finds what is on disk when it is replayed
         if error is None:
-            execution.history.pending.extend(settled)
+            execution.history.settled(settled)
             self._hear(execution)
         elif isinstance(error, (InstanceLostError, LeaseLostError)):
             execution.host.evict(execution.pk)
@@ -315,9 +338,9 @@ class JournalWriter:
         for step in change.steps:
             self._dirty[step.seq] = step
             if step.seq in ending:
-                self._settled.append(step)
-                self._attempts += [one for one in attempts if one.seq == step.seq]
-            self._consumed, consumed = [*self._consumed, *consumed], []
+                self._settled = [*self._settled, step]
+                self._attempts += tuple(one for one in attempts if one.seq == step.seq)
+            self._consumed, consumed = (*self._consumed, *consumed), []
             self.flush()
 
     def let_go(self) -> None:

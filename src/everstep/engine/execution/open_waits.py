@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from everstep.core.journal import StepRecord
 from everstep.engine.execution.inbox import Inbox
+from everstep.engine.execution.shared_part import SharedPart
 from everstep.engine.runtime.clock import Alarm
 from everstep.store.protocol import EventRecord
 
@@ -73,9 +74,10 @@ class OpenWaits:
         "parked",
     )
 
-    def __init__(self, execution: Execution, events: list[EventRecord]) -> None:
-        self._execution = execution
-        self.inbox = Inbox(events)
+    def __init__(self, execution: Execution | None, inbox: Inbox) -> None:
+        if execution is not None:
+            self._execution = execution
+        self.inbox = inbox
         self.parked = False
         self.count = 0
         self._number = 0
@@ -243,6 +245,25 @@ class OpenWaits:
             self.close(wait)
         self._heap = []
         del self._execution
+
+
+class _NoInbox(SharedPart, Inbox):
+    __slots__ = ()
+
+
+class _NoWaits(SharedPart, OpenWaits):
+    __slots__ = ()
+
+
+def _no_waits() -> OpenWaits:
+    waits = OpenWaits(None, Inbox([]))
+    waits.inbox.__class__ = _NoInbox
+    waits.__class__ = _NoWaits
+    return waits
+
+
+NO_WAITS = _no_waits()
+"""The waits of executions that have waited for nothing yet, and got no event."""
 
 
 def _nothing() -> None:

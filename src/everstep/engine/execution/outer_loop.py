@@ -20,6 +20,7 @@ class OuterLoopAccess(asyncio.AbstractEventLoop):
         outer: The application's loop.
         host: The execution it belongs to.
         outside_awaits: Awaits under way that no step records: I/O, threads, futures of the application's loop.
+        engine_results: Awaits of the engine's own that are under way, such as reading a stream: then there is no rest.
         touched_outside: Whether there were any in this activation.
         closed: Whether the execution has left memory.
     """
@@ -29,7 +30,7 @@ class OuterLoopAccess(asyncio.AbstractEventLoop):
     outside_awaits: int
     touched_outside: bool
     closed: bool
-    _engine_results: deque[tuple[asyncio.Task[Any], WorkflowFuture]] | None
+    engine_results: deque[tuple[asyncio.Task[Any], WorkflowFuture]] | None
     _transports: list[asyncio.BaseTransport] | None
 
     def create_future(self) -> WorkflowFuture:
@@ -100,20 +101,15 @@ class OuterLoopAccess(asyncio.AbstractEventLoop):
         """
         mine = self.create_future()
         task = self.run_outside(make)
-        if self._engine_results is None:
-            self._engine_results = deque()
-        self._engine_results.append((task, mine))
+        if self.engine_results is None:
+            self.engine_results = deque()
+        self.engine_results.append((task, mine))
         task.add_done_callback(self._engine_answered, context=_NO_CONTEXT)
         mine.add_done_callback(lambda _: mine.cancelled() and task.cancel())
         return mine
 
-    @property
-    def awaits_engine(self) -> bool:
-        """Whether an await of the engine's own is under way, such as reading a stream: then there is no rest."""
-        return bool(self._engine_results)
-
     def _engine_answered(self, _: object) -> None:
-        results = self._engine_results
+        results = self.engine_results
         while results and results[0][0].done():
             task, mine = results.popleft()
             if self.closed:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from everstep.core.errors import WorkflowCodeError
 from everstep.engine.execution.code_position import awaiting_line, running_line
+from everstep.engine.execution.shared_part import SharedPart
 
 if TYPE_CHECKING:
     from everstep.engine.execution.execution import Execution
@@ -31,8 +32,9 @@ class OutsideAwaits:
 
     __slots__ = ("_execution", "_heard", "_slices", "_timer", "began", "patience_over")
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
+    def __init__(self, execution: Execution | None) -> None:
+        if execution is not None:
+            self._execution = execution
         self._timer: asyncio.TimerHandle | None = None
         self._slices = self._heard = 0
         self.began = False
@@ -113,3 +115,12 @@ class OutsideAwaits:
     def let_go(self) -> None:
         """Forget the execution, which has left memory."""
         del self._execution
+
+
+class _NothingOutside(SharedPart, OutsideAwaits):
+    __slots__ = ()
+
+
+NOTHING_OUTSIDE = OutsideAwaits(None)
+"""The awaits of executions whose code awaits nothing but steps."""
+NOTHING_OUTSIDE.__class__ = _NothingOutside

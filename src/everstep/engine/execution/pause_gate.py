@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from everstep.engine.execution.open_waits import NEVER
+from everstep.engine.execution.shared_part import SharedPart
 
 if TYPE_CHECKING:
     from everstep.engine.execution.execution import Execution
@@ -21,8 +22,9 @@ class PauseGate:
 
     __slots__ = ("_execution", "_on_paused", "_opened", "since")
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
+    def __init__(self, execution: Execution | None) -> None:
+        if execution is not None:
+            self._execution = execution
         self._on_paused: Callable[[], None] | None = None
         self._opened: asyncio.Future[None] | None = None
         self.since: int | None = None
@@ -48,7 +50,7 @@ class PauseGate:
         if self.since is None:
             return
         since, self.since, self._on_paused = self.since, None, None
-        waits = self._execution.waits
+        waits = self._execution.own_waits()
         for wait in waits.all_open():
             absolute = wait.record is not None and wait.record.absolute
             if not absolute and since < wait.due < NEVER:
@@ -75,3 +77,12 @@ class PauseGate:
     def let_go(self) -> None:
         """Forget the execution, which has left memory."""
         del self._execution
+
+
+class _NotPaused(SharedPart, PauseGate):
+    __slots__ = ()
+
+
+NOT_PAUSED = PauseGate(None)
+"""The pause of executions that nobody ever paused."""
+NOT_PAUSED.__class__ = _NotPaused

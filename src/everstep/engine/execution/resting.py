@@ -20,7 +20,7 @@ def rest(execution: Execution) -> None:
         return
     if execution.waits.count and execution.pause.since is None and not execution.waits.parked:
         execution.waits.fire()
-    if execution.in_flight.count or not execution.journal.idle or execution.loop.awaits_engine:
+    if execution.work or not execution.journal.idle or execution.loop.engine_results:
         if execution.waits.count:
             _set_alarm(execution)
     elif execution.pause.since is not None:
@@ -43,7 +43,7 @@ def _wait(execution: Execution) -> None:
 
 def _missing(execution: Execution) -> StepRecord | None:
     """Return what the history has and the code has not asked for, where only its names are checked."""
-    return execution.history.pending[0] if execution.history.pending else execution.history.never_asked()
+    return execution.history.pending[-1] if execution.history.pending else execution.history.never_asked()
 
 
 def _wait_for(execution: Execution, missing: StepRecord) -> None:
@@ -53,7 +53,7 @@ def _wait_for(execution: Execution, missing: StepRecord) -> None:
     if execution.loop.waits_outside:
         _set_alarm(execution)
     elif execution.outside.began and not execution.outside.patience_over:
-        execution.outside.wait()
+        execution.own_outside().wait()
     else:
         execution.contradict(f"the code does not ask for {named(missing)}, as its history does")
 
@@ -65,9 +65,9 @@ def _set_alarm(execution: Execution) -> None:
 
 def park(execution: Execution) -> None:
     """Say on disk that nothing happens before the earliest wait is due: then the execution may leave memory."""
-    waits = execution.waits
+    waits = execution.own_waits()
     if not waits.count and execution.phase is Phase.RUNNING:
-        execution.outside.stuck()
+        execution.own_outside().stuck()
     waits.parked = True
     waits.clear_alarm()
     waits.write_rows()

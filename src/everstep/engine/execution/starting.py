@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from asyncio import _set_running_loop
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from everstep.core import transitions
 from everstep.core.errors import StepLimitError, StorageLimitError
 from everstep.core.limits import STORED_BYTES
 from everstep.engine.execution.calls import Call
+from everstep.engine.execution.history import NO_CALLS
 from everstep.engine.execution.phase import Phase
 
 if TYPE_CHECKING:
@@ -19,17 +21,24 @@ _MAY_BEGIN_IN_A_PUMP = sys.version_info < (3, 14)
 """From Python 3.14 on a thread has one current task: no other task begins inside one of the code."""
 
 
-def at_rest_but_for(execution: Execution, call: Call) -> bool:
-    """Whether the code that asks comes to rest with that: nothing else is ready, asked for, open or to be heard."""
+def comes_to_rest(execution: Execution) -> bool:
+    """Whether the code that asks for a call comes to rest with that: nothing else is ready, asked for, open or due."""
     history = execution.history
-    return (
-        len(history.fresh) == 1
-        and not (history.open or history.unstarted or history.pending or history.replaying or history.cancels)
-        and not (execution.loop.ready or execution.waits.count or execution.crashes or execution.loop.touched_outside)
-        and execution.pause.since is None
-        and execution.phase is Phase.RUNNING
-        and _MAY_BEGIN_IN_A_PUMP
-        and not execution.journal.holds_values
+    return not (
+        history.open
+        or history.unstarted
+        or history.pending
+        or history.replaying
+        or history.cancels
+        or len(history.fresh) != 1
+        or execution.loop.ready
+        or execution.waits.count
+        or execution.crashes
+        or execution.loop.touched_outside
+        or execution.journal.holds_values
+        or execution.pause.since is not None
+        or execution.phase is not Phase.RUNNING
+        or not _MAY_BEGIN_IN_A_PUMP
     )
 
 
@@ -39,15 +48,15 @@ def begin_at_once(execution: Execution, call: Call) -> bool:
     The code is at rest with that, so it is the same as what `drive` would do next.
     """
     history, loop = execution.history, execution.loop
-    history.fresh.clear()
+    history.fresh = NO_CALLS
     history.begun_after = history.heard
     if not _begin_call(execution, call):
         return False
-    loop.leave(loop.outer)
+    _set_running_loop(loop.outer)
     try:
         call.start(0)
     finally:
-        loop.enter()
+        _set_running_loop(loop)
     if not history.pending or execution.phase.over or execution.pause.since is not None:
         return False
     return history.take_next() is call
@@ -71,7 +80,7 @@ def start_asked(execution: Execution) -> None:
         execution.work_began()
         written.add_done_callback(partial(_values_written, execution))
         return
-    history.unstarted = []
+    history.unstarted = NO_CALLS
     crashes, execution.crashes = execution.crashes, 0
     for call in asked:
         if execution.phase.over:  # a commit made on the way had it leave memory
@@ -129,7 +138,7 @@ def _over_limit(execution: Execution, call: Call) -> Exception:
 
 
 def _end_cancelled(execution: Execution) -> None:
-    cancels, execution.history.cancels = execution.history.cancels, []
+    cancels, execution.history.cancels = execution.history.cancels, NO_CALLS
     now = execution.host.clock.now()
     for call in cancels:
         record = call.record

@@ -54,5 +54,7 @@ def stored_bytes(step: StepRecord) -> int:
     text = step.result
     if text is None:
         return 0
+    if not text.startswith(_PREFIX):
+        return len(text)
     summary = summary_of(text)
     return len(text) + (0 if summary is None else summary.bytes)

@@ -48,7 +48,7 @@ class TimerCall(Call):
         if self.record is not None and self.record.wake_at is not None:
             self._due = self.record.wake_at
         self._wait = Wait(self._due, self.fire, self.record, write_row=self.write)
-        self.execution.waits.add(self._wait)
+        self.execution.own_waits().add(self._wait)
 
     def stop(self) -> None:
         if self._wait is not None:

@@ -14,7 +14,6 @@ from asyncio import _get_running_loop, _set_running_loop
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
-from threading import get_ident
 from typing import Any
 
 from everstep.engine.execution.outer_loop import OuterLoopAccess, seen
@@ -30,6 +29,9 @@ from everstep.engine.execution.workflow_tasks import (
 SLICE_CALLBACKS = 20_000
 """Callbacks of one instance that run before the application's loop gets a turn."""
 
+_NONE_READY: deque[Ready] = deque(maxlen=0)
+"""What is ready in a loop that is at rest: shared by all, as an empty queue takes more room than much of the rest."""
+
 
 class WorkflowLoop(OuterLoopAccess):
     """The event loop of one instance.
@@ -42,13 +44,12 @@ class WorkflowLoop(OuterLoopAccess):
 
     __slots__ = (
         "_agens",
-        "_engine_results",
         "_handler",
         "_task_number",
         "_tasks_kept",
-        "_thread",
         "_transports",
         "closed",
+        "engine_results",
         "futures",
         "host",
         "outer",
@@ -62,12 +63,11 @@ class WorkflowLoop(OuterLoopAccess):
     def __init__(self, outer: asyncio.AbstractEventLoop, host: LoopHost, key: int) -> None:
         self.outer = outer
         self.host = host
-        self.ready: deque[Ready] = deque()
+        self.ready = _NONE_READY
         self.pumping = self.closed = False
-        self._thread = get_ident()
         self.outside_awaits = 0
         """Awaits under way that no step records: I/O, threads, futures of the application's loop."""
-        self._engine_results: deque[tuple[asyncio.Task[Any], WorkflowFuture]] | None = None
+        self.engine_results: deque[tuple[asyncio.Task[Any], WorkflowFuture]] | None = None
         self.touched_outside = False
         self._task_number = self.futures = (key * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFF
         self.tasks: list[WorkflowTask] = []
@@ -89,10 +89,6 @@ class WorkflowLoop(OuterLoopAccess):
         self.pumping = False
         _set_running_loop(before)
 
-    def is_pumped_here(self) -> bool:
-        """Whether the code that asks is being pumped by this loop: not a step's function, nor another thread."""
-        return self.pumping and get_ident() == self._thread
-
     def pump(self) -> bool:
         """Run callbacks until none is ready; return whether that was reached. Only between `enter` and `leave`."""
         ready, left = self.ready, SLICE_CALLBACKS
@@ -111,12 +107,15 @@ class WorkflowLoop(OuterLoopAccess):
             left -= 1
             if not left:
                 return not ready
+        self.ready = _NONE_READY
         return True
 
     def call_soon(  # type: ignore[override]  # as every event loop takes them
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> Ready:
         handle = Ready(callback, args, copy_context() if context is None else context)
+        if self.ready is _NONE_READY:
+            self.ready = deque()
         self.ready.append(handle)
         if not self.pumping:
             self.host.pump_soon()
@@ -188,8 +187,9 @@ class WorkflowLoop(OuterLoopAccess):
         """
         self.closed = True
         self.host = _NOBODY
-        if all(task.done() for task in self.tasks):
-            for task in self.tasks:
+        tasks = self.tasks
+        if (len(tasks) == 1 and tasks[0].done()) or all(task.done() for task in tasks):
+            for task in tasks:
                 seen(task)
             self.tasks = []
             return
@@ -209,7 +209,7 @@ class WorkflowLoop(OuterLoopAccess):
                 if not task.cancelled():
                     task.exception()  # seen
         finally:
-            self.ready.clear()
+            self.ready = _NONE_READY
             self.pumping = False
             _set_running_loop(before)  # none, where the application's loop is over
         self.tasks = []

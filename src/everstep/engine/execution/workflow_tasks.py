@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from everstep.engine.execution.workflow_loop import WorkflowLoop
 
@@ -49,7 +51,7 @@ class WorkflowTask(asyncio.Task[Any]):
     ) -> None:
         self.number = number  # before the base class puts the task into sets
         self.context = context
-        super().__init__(coro, loop=loop, name=name, context=context, **options)
+        asyncio.Task.__init__(self, coro, loop=loop, name=name, context=context, **options)
 
     def __hash__(self) -> int:
         return self.number
@@ -75,16 +77,13 @@ class WorkflowFuture(asyncio.Future[Any]):
         return self is other
 
 
-class Ready:
+class Ready(Struct, eq=False, order=False):
     """A callback that is ready to run: what code uses of `asyncio.Handle`, and no more."""
 
-    __slots__ = ("args", "callback", "context", "is_cancelled")
-
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
-        self.callback = callback
-        self.args = args
-        self.context = context
-        self.is_cancelled = False
+    callback: Callable[..., Any]
+    args: tuple[Any, ...]
+    context: Context
+    is_cancelled: bool = False
 
     def cancel(self) -> None:
         """Do not call back."""

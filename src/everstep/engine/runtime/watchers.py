@@ -9,11 +9,16 @@ from everstep.store.protocol import InstanceChange
 
 
 class Watchers:
-    """Futures and events by instance, for those who wait without asking again and again."""
+    """Futures and events by instance, for those who wait without asking again and again.
+
+    Attributes:
+        followed: Whether anybody may follow an instance, here.
+    """
 
     def __init__(self) -> None:
         self._watchers: dict[int, list[asyncio.Future[InstanceChange | None]]] = {}
         self._changes: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
+        self.followed = False
 
     def watch(self, pk: int) -> asyncio.Future[InstanceChange | None]:
         """Return a future that is done when the instance ends, here, with how it ended where that is known."""
@@ -38,17 +43,16 @@ class Watchers:
         event = self._changes.get(pk)
         if event is None:
             event = self._changes[pk] = asyncio.Event()
+            self.followed = True
         return event
-
-    @property
-    def followed(self) -> bool:
-        """Whether anybody follows an instance, here."""
-        return bool(self._changes)
 
     def notify_changed(self, pk: int) -> None:
         """Wake those who follow an instance."""
-        if self._changes and (event := self._changes.pop(pk, None)) is not None:
-            event.set()
+        if self.followed:
+            event = self._changes.pop(pk, None)
+            self.followed = bool(self._changes)
+            if event is not None:
+                event.set()
 
     def notify_ended(self, pk: int, outcome: InstanceChange | None = None) -> None:
         """Wake those who wait for an instance's end, and those who follow it."""

@@ -191,7 +191,7 @@ class LeaseKeeper:
         if execution is None:  # nobody is at work
             self._paused(seen)
         else:
-            execution.pause.ask(seen.instance.paused_at or self._engine.clock.now(), lambda: self._paused(seen))
+            execution.own_pause().ask(seen.instance.paused_at or self._engine.clock.now(), lambda: self._paused(seen))
 
     def _paused(self, seen: Seen) -> None:
         engine, instance = self._engine, seen.instance

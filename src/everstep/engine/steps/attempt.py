@@ -18,6 +18,7 @@ from everstep.core.errors import WorkflowTimeoutError
 from everstep.core.journal import StepRecord
 from everstep.core.step_policy import StepPolicy
 from everstep.core.types import StepContext, StepIdentity
+from everstep.engine.execution.execution import Execution
 from everstep.engine.runtime.load import Load
 from everstep.engine.steps import streams
 from everstep.engine.steps.outcome import Failed
@@ -54,7 +55,7 @@ class Attempt(Place):
         """Look after an attempt that is not over at once: its start may have to be written, and its time counts."""
         self.task = task
         execution = self.step.execution
-        execution.in_flight.attempts[self.record.seq] = task
+        execution.own_in_flight().attempts[self.record.seq] = task
         execution.host.start_recorder.track(self)
 
     def context(self) -> StepContext:
@@ -64,7 +65,7 @@ class Attempt(Place):
         """Let go of the task: the context of the step holds the attempt for as long as it is the latest."""
         if self.over:
             return
-        self.over = True
+        self.over = self.step.over = True
         if self.deadline is not None:
             self.deadline.clear()
         for inner in list(self.inner_open or ()):  # once the outer step is recorded nobody asks for them
@@ -156,7 +157,7 @@ class Attempts:
                 result = await asyncio.get_running_loop().run_in_executor(
                     self._pool, lambda: variables.run(_without_stop_iteration, function)
                 )
-                return await finished(attempt, result)
+                return await finished(attempt.step.execution, attempt.record, result)
         finally:
             self._in_threads -= 1
 
@@ -164,17 +165,17 @@ class Attempts:
 def call_function(attempt: Attempt) -> Any:
     """Call an attempt's function; what it returns may have to be awaited."""
     call = attempt.step.call
-    if _takes_ctx(call.fn):
+    if takes_ctx(call.fn):
         return _bound(call, attempt.context)()
     return call.fn(*call.args, **call.kwargs)
 
 
-async def finished(attempt: Attempt, result: Any) -> Any:
+async def finished(execution: Execution, record: StepRecord, result: Any) -> Any:
     """Await what a function returned, if that is awaitable, and store it, if it is a stream."""
     if type(result) not in PLAIN and inspect.isawaitable(result):
         result = await result
     if type(result) not in PLAIN and hasattr(result, "__aiter__"):
-        result = await streams.store_stream(attempt.step.execution, attempt.record, result)
+        result = await streams.store_stream(execution, record, result)
     return result
 
 
@@ -190,7 +191,7 @@ def runs_in_thread(fn: Callable[..., Any]) -> bool:
 
 def _bound(call: StepCall, context: Callable[[], StepContext]) -> Callable[[], Any]:
     """Bind the arguments, giving `ctx` to a parameter of that name that got none."""
-    if not _takes_ctx(call.fn):
+    if not takes_ctx(call.fn):
         return partial(call.fn, *call.args, **call.kwargs) if call.args or call.kwargs else call.fn
     if "ctx" in call.kwargs:
         return partial(call.fn, *call.args, **call.kwargs)
@@ -212,7 +213,8 @@ def _without_stop_iteration(function: Callable[[], Any]) -> Any:
         raise RuntimeError("the step's function raised StopIteration") from error
 
 
-def _takes_ctx(fn: Callable[..., Any]) -> bool:
+def takes_ctx(fn: Callable[..., Any]) -> bool:
+    """Whether a function has a parameter `ctx`."""
     code: CodeType | None = getattr(fn, "__code__", None)
     if code is not None:
         return "ctx" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

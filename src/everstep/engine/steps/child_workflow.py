@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from typing import Any
 
 from everstep.core import codec, transitions
 from everstep.core.errors import EverstepError, InstanceExistsError, InstanceNotFoundError, InstanceTerminatedError
 from everstep.core.journal import Kind, StepRecord
-from everstep.core.names import check_instance_id, time_ordered_id
+from everstep.core.names import check_instance_id
 from everstep.core.stored_error import decode_error, encode_error
 from everstep.engine.execution.calls import Call
 from everstep.engine.execution.execution import Execution
 from everstep.engine.execution.open_waits import NEVER, Wait
+from everstep.engine.runtime.ids import new_instance_id
 from everstep.engine.steps.store_retry import retry_while_unavailable
 from everstep.store.protocol import InstanceRecord
 
@@ -60,7 +60,6 @@ class ChildCall(Call):
         execution = self.execution
         record = self.begin_row(execution.host.clock.now())
         begin_child(execution, record, self._workflow, self._id)
-        execution.journal.touch(record)
 
     def start(self, crashes: int) -> None:
         assert self.record is not None
@@ -107,7 +106,7 @@ class ChildCall(Call):
         else:
             ended_at = execution.host.clock.now() if child is None else child.ended_at or 0
             self._wait = Wait(ended_at, lambda: self._ended(child), record)
-        execution.waits.add(self._wait)
+        execution.own_waits().add(self._wait)
 
     def _look(self) -> None:
         self._begin_work()
@@ -126,7 +125,7 @@ class ChildCall(Call):
     def _begin_work(self) -> None:
         self._works = True
         self.execution.work_began()
-        self.execution.waits.hold()
+        self.execution.own_waits().hold()
 
     def _end_work(self) -> None:
         if self._works:
@@ -138,7 +137,7 @@ class ChildCall(Call):
 def begin_child(execution: Execution, record: StepRecord, workflow: str, id: str | None) -> None:
     """Fix which child a row stands for."""
     now = execution.host.clock.now()
-    record.child = f"{workflow}/{id if id is not None else time_ordered_id(now, secrets.randbits(80))}"
+    record.child = f"{workflow}/{id if id is not None else new_instance_id(now)}"
     transitions.wait(record, None)
 
 
@@ -150,7 +149,7 @@ async def ensure_created(
     error = await _create(execution, workflow, id, params)
     if error is not None:
         child = await child_of(execution, record)
-        steps = execution.journal.journal.steps()
+        steps = execution.journal.steps()
         another = any(step.child == record.child and step is not record for step in steps)
         if child is None or child.parent != execution.pk or another:
             return error

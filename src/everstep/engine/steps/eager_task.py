@@ -20,9 +20,11 @@ if sys.version_info >= (3, 12) or TYPE_CHECKING:
         return None if task.done() else task
 
 else:
-    from asyncio import tasks
+    from asyncio import futures, tasks
 
-    _current, _enter_task, _leave_task = tasks._current_tasks, tasks._enter_task, tasks._leave_task
+    _current = tasks._current_tasks
+    _unused: list[_EagerTask] = []
+    """Tasks whose coroutine was over at once, and that nobody kept: to make one takes longer than to call it."""
 
     class _EagerTask(tasks._PyTask):
         """A task whose first step was made by hand. It is known to asyncio from the moment in which it waits."""
@@ -33,8 +35,8 @@ else:
         _name = "everstep-step"
         _log_destroy_pending = False
 
-        def __init__(self, coro: Any, loop: Any, context: Any) -> None:
-            self._loop, self._coro, self._context, self._callbacks = loop, coro, context, []
+        def __init__(self) -> None:
+            self._callbacks: list[Any] = []
 
         def wait_for(self, awaited: Any) -> None:
             """Go on once the first thing that the coroutine awaits is done."""
@@ -56,18 +58,31 @@ else:
         coro: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: Context
     ) -> asyncio.Task[None] | None:
         """Run a coroutine until it first waits; return the task in which it goes on, or None where it is over."""
-        task = _EagerTask(coro, loop, context)
-        outer = _current.get(loop)
-        if outer is not None:  # a commit made in that task lets other code go on
-            _leave_task(loop, outer)
-        _enter_task(loop, task)
+        task = _unused.pop() if _unused else _EagerTask()
+        task._loop, task._coro, task._context = loop, coro, context
+        outer = _current.get(loop)  # a commit made in that task lets other code go on
+        _current[loop] = task
         try:
             awaited = context.run(coro.send, None)
         except StopIteration:
-            return None
+            awaited = _NOTHING
         finally:
-            _leave_task(loop, task)
-            if outer is not None:
-                _enter_task(loop, outer)
-        task.wait_for(awaited)
-        return task
+            if outer is None:
+                del _current[loop]
+            else:
+                _current[loop] = outer
+        if awaited is not _NOTHING:
+            task.wait_for(awaited)
+            return task
+        if sys.getrefcount(task) == _OURS and task.__weakref__ is None and len(task.__dict__) == _PLAIN:
+            task._coro = task._context = None
+            _unused.append(task)
+        else:  # the function has told others which task runs it
+            futures._PyFuture.set_result(task, None)
+        return None
+
+    _NOTHING = object()
+    _OURS = 2
+    """References to a task that nobody else has: the function's own, and the count's."""
+    _PLAIN = 4
+    """Attributes of a task that was neither named nor cancelled."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from everstep.api.current import place
+from everstep.api.current import Place, place
 from everstep.core import codec, decide, transitions
 from everstep.core.errors import AttemptCutOffError, InstanceLostError, LeaseLostError, NotSerializableError, Suspended
 from everstep.core.journal import AttemptRecord
@@ -83,20 +83,19 @@ async def attempt_once(step: StepExecution) -> Outcome:
             await execution.journal.write(step.record)
             step.check_wanted()
         result = await invoke(attempt)
-        if attempt.over or step.stopped:  # it timed out, and another task goes on; or nobody waits for it any more
-            raise asyncio.CancelledError
+        check_awaited(step, attempt)
         return completed(step, result)
-    except asyncio.CancelledError as error:
-        if attempt.over or step.stopped or execution.phase.over:
-            raise
-        return Failed(error)  # the function's own
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # the step's own error, decided on by the caller
-        if attempt.over:  # it timed out, and another task goes on
-            raise asyncio.CancelledError from None
-        execution.check_open()
+    except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001  # the function's own
+        check_awaited(step, attempt)
         return Failed(error)
     finally:
         attempt.end()
+
+
+def check_awaited(step: StepExecution, attempt: Place) -> None:
+    """Raise in a task whose attempt timed out, so that another task goes on, or whose step nobody waits for."""
+    if attempt.over or step.stopped or step.execution.phase.over:
+        raise asyncio.CancelledError
 
 
 async def invoke(attempt: Attempt) -> Any:
@@ -110,7 +109,7 @@ async def invoke(attempt: Attempt) -> Any:
     if kind is CoroutineType:
         result = await result
         kind = type(result)
-    return result if kind in PLAIN else await finished(attempt, result)
+    return result if kind in PLAIN else await finished(attempt.step.execution, attempt.record, result)
 
 
 def begin_attempt(step: StepExecution) -> Attempt:
@@ -144,9 +143,10 @@ def completed(step: StepExecution, result: object) -> Completed:
 def complete(step: StepExecution, outcome: Completed) -> None:
     """Enter what an attempt returned into the row."""
     execution, record = step.execution, step.record
-    transitions.complete(record, execution.host.clock.now(), outcome.text)
-    step.keep(outcome.value)
-    if execution.host.telemetry.listening:
+    host = execution.host
+    transitions.complete(record, host.clock.now(), outcome.text)
+    step.outcome = outcome
+    if host.telemetry.listening:
         took = (record.ended_at or 0) - (record.attempt_at or 0)
         execution.emit(events.StepCompleted, record, attempt=record.attempt, took_ms=took)
 
@@ -208,7 +208,7 @@ async def wait_for_retry(step: StepExecution) -> None:
         execution.journal.record_soon(record)
     step.end_work()
     try:
-        await execution.waits.until(due, record)
+        await execution.own_waits().until(due, record)
     finally:
         step.begin_work()
 

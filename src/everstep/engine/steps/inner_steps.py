@@ -7,6 +7,7 @@ outer step; what failed or was cancelled begins anew with it. Once the outer ste
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from everstep.api.current import innermost
@@ -22,7 +23,8 @@ from everstep.engine.execution.open_waits import NEVER
 from everstep.engine.steps import child_workflow, waits
 from everstep.engine.steps.attempt import Attempt
 from everstep.engine.steps.executor import run_step
-from everstep.engine.steps.step_execution import AwaitedStep
+from everstep.engine.steps.outcome import Outcome
+from everstep.engine.steps.step_execution import AwaitedStep, StepExecution
 
 
 def outer_attempt(execution: Execution, call: str) -> Attempt:
@@ -31,8 +33,9 @@ def outer_attempt(execution: Execution, call: str) -> Attempt:
     Raises:
         RuntimeError: if it belongs to none of this instance.
     """
-    attempt = innermost()
+    here = innermost()
     execution.check_open()
+    attempt = here.attempt_here() if isinstance(here, StepExecution) else here
     if not isinstance(attempt, Attempt) or attempt.step.execution is not execution:
         raise RuntimeError(
             f"{call} was called outside of its workflow: from a thread, a callback or a task of the application. Call "
@@ -52,13 +55,13 @@ def _begin(attempt: Attempt, kind: Kind, name: str) -> tuple[StepRecord, bool]:
     count = counts[key] = counts.get(key, 0) + 1
     parent = attempt.record.seq
     journal = execution.journal
-    record = journal.journal.get(kind, name, count, parent)
+    record = journal.get(kind, name, count, parent)
     if record is not None and record.state in ("errored", "cancelled"):
         transitions.begin_anew(record)
         return record, True
     if record is not None:
         return record, False
-    return journal.journal.get_or_begin(kind, name, count, execution.host.clock.now(), parent), True
+    return journal.get_or_begin(kind, name, count, execution.host.clock.now(), parent), True
 
 
 def open_inner_of(attempt: Attempt) -> set[Any]:
@@ -72,8 +75,11 @@ class InnerStep(AwaitedStep):
     """A call of `step.do` by another step's function."""
 
     def __init__(self, execution: Execution, call: StepCall, attempt: Attempt) -> None:
-        super().__init__(execution, call, run_step)
+        super().__init__(execution, call)
         self._attempt = attempt
+
+    def procedure(self, outcome: Outcome | None) -> Coroutine[Any, Any, None]:
+        return run_step(self, outcome)
 
     async def execute(self, record: StepRecord) -> Any:
         """Run it, and return its result once that is on disk."""
@@ -128,7 +134,7 @@ async def sleep(execution: Execution, name: str, amount: int, *, absolute: bool)
         execution.journal.record_soon(record)
     with _Waiting(attempt, record):
         if (record.wake_at or 0) > execution.host.clock.now():
-            await execution.waits.until(record.wake_at or 0, record)
+            await execution.own_waits().until(record.wake_at or 0, record)
     transitions.complete(record, execution.host.clock.now())
     await execution.journal.write(record)
 
@@ -143,7 +149,7 @@ async def wait_for_event(execution: Execution, name: str, type: str, timeout_ms:
         waits.begin_wait(execution, record, type, timeout_ms)
         execution.journal.record_soon(record)
     with _Waiting(attempt, record):
-        event = await execution.waits.event(record.wake_at or 0, record)
+        event = await execution.own_waits().event(record.wake_at or 0, record)
     if event is None:
         waits.time_out(execution, record)
         await execution.journal.write(record)
@@ -168,7 +174,7 @@ async def run_workflow(execution: Execution, name: str, workflow: str, params: A
         if error is not None:
             raise error
         while (child := await child_workflow.child_of(execution, record)) is not None and not child.ended:
-            await execution.waits.until(NEVER, record, child=record.child)
+            await execution.own_waits().until(NEVER, record, child=record.child)
     child_workflow.end_child(execution, record, child)
     await execution.journal.write(record)
     return child_workflow.result_of(execution, record)

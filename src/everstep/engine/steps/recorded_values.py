@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from asyncio import _get_running_loop
 from datetime import datetime
 from typing import Any
 
@@ -46,7 +47,7 @@ def recorded_value(execution: Execution, kind: ValueKind) -> Any:
 
     A step's function gets a new one in each attempt: a step's only effect is its result.
     """
-    if not execution.loop.is_pumped_here():
+    if _get_running_loop() is not execution.loop:
         return _new(execution, kind)
     # Named by what this branch asked for last: where its code does I/O, branches run in another order when replayed.
     last = place.get()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import msgspec
 
@@ -16,6 +18,7 @@ from everstep.core.types import ErrorInfo, RollbackContext, RollbackStatus, Step
 from everstep.engine.execution.branches import Compensation
 from everstep.engine.execution.execution import Execution
 from everstep.engine.steps.executor import run_step
+from everstep.engine.steps.outcome import Outcome
 from everstep.engine.steps.step_execution import AwaitedStep, output_of
 from everstep.store.protocol import InstanceChange
 
@@ -27,7 +30,7 @@ _UNWIND_SECONDS = 1.0
 
 def reason(execution: Execution) -> str | None:
     """Return why an instance is being rolled back, as stored, or None if it is not."""
-    marker = execution.journal.journal.get("rollback", MARKER, 1)
+    marker = execution.journal.get("rollback", MARKER, 1)
     return None if marker is None else marker.error
 
 
@@ -75,11 +78,11 @@ async def _begin(execution: Execution, error: BaseException) -> None:
     Steps that were cut short are recorded with it: some are not on disk yet, and they have handlers, too.
     """
     journal, now = execution.journal, execution.host.clock.now()
-    for step in journal.journal.steps():
+    for step in journal.steps():
         if not step.final and step.state != "cancelled":
             transitions.cancel(step, now)
             journal.touch(step)
-    marker = journal.journal.get_or_begin("rollback", MARKER, 1, now)
+    marker = journal.get_or_begin("rollback", MARKER, 1, now)
     marker.error = encode_error(error)
     await journal.write(marker)
 
@@ -96,7 +99,7 @@ def _cancel_open_waits(execution: Execution) -> None:
 async def _run_handlers(execution: Execution, why: str) -> RollbackStatus:
     """Call the handlers of every step that has one; the first that fails for good ends the chain."""
     cause = decode_error(why)
-    compensable = [step for step in execution.journal.journal.steps() if step.kind == "do" and step.compensable]
+    compensable = [step for step in execution.journal.steps() if step.kind == "do" and step.compensable]
     for step in sorted(compensable, key=lambda step: step.seq, reverse=True):
         compensation = execution.compensations.get(step.seq)
         try:
@@ -116,9 +119,12 @@ class _Handler(AwaitedStep):
     """A rollback handler on its way."""
 
     def __init__(self, execution: Execution, call: StepCall, compensation: Compensation, record: StepRecord) -> None:
-        super().__init__(execution, call, run_step, compensation.policy)
+        super().__init__(execution, call, compensation.policy)
         self.kind = "rollback"
         self.record = record
+
+    def procedure(self, outcome: Outcome | None) -> Coroutine[Any, Any, None]:
+        return run_step(self, outcome)
 
     async def execute(self) -> None:
         self.crashes, self.execution.crashes = self.execution.crashes, 0
@@ -137,7 +143,7 @@ class _Handler(AwaitedStep):
 
 async def _compensate(execution: Execution, step: StepRecord, compensation: Compensation, cause: BaseException) -> None:
     now = execution.host.clock.now()
-    record = execution.journal.journal.get_or_begin("rollback", step.name, step.count, now, step.parent)
+    record = execution.journal.get_or_begin("rollback", step.name, step.count, now, step.parent)
     output = output_of(execution, step, compensation.call)
     identity = StepIdentity(step.name, step.count)
     config = DEFAULT_POLICY.as_config() if step.config is None else msgspec.json.decode(step.config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from everstep.engine.execution.calls import Call
 from everstep.engine.execution.stream_summary import summary_of
 from everstep.engine.steps import streams
 from everstep.engine.steps.eager_task import begin_task
-from everstep.engine.steps.outcome import Outcome
+from everstep.engine.steps.outcome import Completed, Outcome
 from everstep.engine.steps.return_types import declared_result
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class StepExecution(Call):
         stopped: Whether nobody waits for it any more: its code cancelled it, or is over.
         task: The task it runs in, once it has waited for something.
         attempt: The one in flight, while it waits for something.
+        variables: The context that its attempts run in copies of, until it has ended.
         unstorable: The error of a result that cannot be stored, which ends the instance.
     """
 
@@ -51,22 +52,19 @@ class StepExecution(Call):
     unstorable: NotSerializableError | None = None
     attempt: Attempt | None = None
     task: asyncio.Task[None] | None = None
+    variables: Context | None = None
     _works: bool = False
-    _value: Any = msgspec.UNSET
+    outcome: Completed | None = None
 
     def __init__(
         self,
         execution: Execution,
         call: StepCall,
-        procedure: Callable[[StepExecution, Outcome | None], Coroutine[Any, Any, None]],
-        context: Context,
         policy: StepPolicy | None = None,
     ) -> None:
         self.execution = execution
         self.name = call.name
         self.call = call
-        self._procedure = procedure
-        self._context: Context | None = context
         if policy is not None:
             self.policy = policy
         elif call.config is not None:
@@ -91,39 +89,45 @@ class StepExecution(Call):
             config = policy.as_config()
             record.config = None if config == _DEFAULT_CONFIG else msgspec.json.encode(config).decode()
 
-    def keep(self, value: Any) -> None:
-        """Keep what was read back of a result: the code is to get it."""
-        self._value = value
-
     def value(self) -> Any:
         record = self.record
         if record.error is not None:
             error = decode_error(record.error)
             raise error from error.__cause__  # what every activation raises: not `from error`, which is not stored
-        value = self._value
-        if value is msgspec.UNSET:
+        if self.outcome is None or self.outcome.value is msgspec.UNSET:
             return output_of(self.execution, record, self.call)
+        value = self.outcome.value
         declared = declared_result(self.call.fn)
         return value if declared is Any else codec.restore_result(value, declared)
 
     # Its task
+
+    def procedure(self, outcome: Outcome | None) -> Coroutine[Any, Any, None]:
+        """Return what executes it, from an outcome that it has already, or from its next attempt."""
+        raise NotImplementedError
+
+    def attempt_here(self) -> Attempt:
+        """Return the attempt in flight."""
+        assert self.attempt is not None
+        return self.attempt
 
     def run(self, outcome: Outcome | None = None) -> None:
         """Execute it in a task of the application's loop, in the context of the code that asked for it."""
         execution = self.execution
         if not self._works:
             self._works = True
-            execution.in_flight.count += 1
-        assert self._context is not None  # until it has ended
-        task = begin_task(self._procedure(self, outcome), execution.host.loop, self._context)
+            execution.work += 1
+        assert self.variables is not None  # until it has ended
+        # A copy: what a function that outlives its timeout sets is no concern of the next attempt.
+        task = begin_task(self.procedure(outcome), execution.host.loop, self.variables.copy())
         if task is None:
             return
         if self.stopped:  # by what its own beginning brought about
             task.cancel()
         else:
             self.task = task
-            if (attempt := self.attempt) is not None:  # one that is over at once is nobody's concern
-                attempt.track(task)
+            if not self.over or self.attempt is not None:  # one that is over at once is nobody's concern
+                self.attempt_here().track(task)
 
     def stop(self) -> None:
         self.stopped = True
@@ -135,7 +139,7 @@ class StepExecution(Call):
 
     def release(self) -> None:
         """Let go of its task and of its context, which holds the steps before it."""
-        self.task = self._context = None
+        self.task = self.variables = None
 
     def check_wanted(self) -> None:
         """Raise in its task if nobody waits for it any more: a commit made in this task may have brought that about."""
@@ -146,13 +150,13 @@ class StepExecution(Call):
         """Keep the execution at work from now on."""
         if not (self._works or self.stopped):
             self._works = True
-            self.execution.in_flight.count += 1
+            self.execution.work += 1
 
     def end_work(self) -> None:
         """Let the execution come to rest."""
         if self._works:
             self._works = False
-            self.execution.in_flight.count -= 1
+            self.execution.work -= 1
 
     def settle(self, failed: AttemptRecord | None) -> None:
         """Record how it ended; the code hears of it once that is on disk."""
@@ -166,10 +170,10 @@ class AwaitedStep(StepExecution):
         self,
         execution: Execution,
         call: StepCall,
-        procedure: Callable[[StepExecution, Outcome | None], Coroutine[Any, Any, None]],
         policy: StepPolicy | None = None,
     ) -> None:
-        super().__init__(execution, call, procedure, copy_context(), policy)
+        super().__init__(execution, call, policy)
+        self.variables = copy_context()
         self._ended: asyncio.Future[None] = execution.host.loop.create_future()
 
     def settle(self, failed: AttemptRecord | None) -> None:

@@ -7,6 +7,7 @@ recorded values in `recorded_values.py`, steps inside steps in `inner_steps.py`.
 from __future__ import annotations
 
 from asyncio import CancelledError, Future, _get_running_loop
+from collections.abc import Coroutine
 from contextvars import copy_context
 from typing import Any
 
@@ -15,13 +16,16 @@ from everstep.api.declared import StepCall
 from everstep.api.step import RunsAsChild, ValueKind
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY
-from everstep.core.types import StepEvent
+from everstep.core.types import StepContext, StepEvent
 from everstep.engine.execution.branches import Compensation
 from everstep.engine.execution.execution import Execution
-from everstep.engine.execution.starting import at_rest_but_for, begin_at_once
+from everstep.engine.execution.starting import begin_at_once, comes_to_rest
 from everstep.engine.steps import inner_steps
+from everstep.engine.steps.attempt import Attempt
 from everstep.engine.steps.child_workflow import ChildCall
 from everstep.engine.steps.executor import run_step
+from everstep.engine.steps.outcome import Outcome
+from everstep.engine.steps.plain_step import is_plain, run_plain
 from everstep.engine.steps.recorded_values import recorded_value
 from everstep.engine.steps.step_execution import StepExecution
 from everstep.engine.steps.waits import EventCall, SleepCall, check_moment
@@ -38,25 +42,39 @@ class DoCall(StepExecution):
 
     def begin(self) -> None:
         execution = self.execution
-        record = self.begin_row(execution.host.clock.now())
+        now = execution.host.clock.now()
+        record = self.record = execution.journal.begin("do", self.name, self.count, self.asked_after, now)
         if self.policy is not DEFAULT_POLICY:
             self.describe(record)
             self._register_rollback(record)
-        execution.journal.touch(record)
 
     def start(self, crashes: int) -> None:
         self.crashes = crashes
         self.run()
 
+    def procedure(self, outcome: Outcome | None) -> Coroutine[Any, Any, None]:
+        return run_plain(self) if outcome is None and is_plain(self) else run_step(self, outcome)
+
+    def attempt_here(self) -> Attempt:
+        if self.attempt is None:  # a plain step's, which it is itself until somebody asks
+            self.attempt = Attempt(self)
+        return self.attempt
+
+    def context(self) -> StepContext:
+        """Return what the function of a plain step may know of its attempt."""
+        return self.attempt_here().context()
+
     def settle(self, failed: AttemptRecord | None) -> None:
         execution = self.execution
-        self.end_work()
-        self.release()
+        if self._works:
+            self._works = False
+            execution.work -= 1
+        self.task = self.variables = None
         if self.unstorable is not None:
             execution.journal.touch(self.record, failed)
             execution.host.fail(execution, self.unstorable)
         else:
-            execution.journal.settle(self.record, attempt=failed, alone=not execution.working)
+            execution.journal.settle(self.record, attempt=failed, alone=not execution.work)
 
     def _register_rollback(self, record: StepRecord) -> None:
         policy = self.policy
@@ -75,12 +93,13 @@ class StepRunner:
 
     async def do(self, call: StepCall) -> Any:
         execution = self._execution
-        if not execution.loop.is_pumped_here():
+        if _get_running_loop() is not execution.loop:
             return await inner_steps.do(execution, call)
-        step = DoCall(execution, call, run_step, copy_context())
+        step = DoCall(execution, call)
         place.set(step)  # type: ignore[arg-type]  # a call is the scope of what its branch asks for next
+        step.variables = copy_context()
         execution.ask(step)
-        if at_rest_but_for(execution, step) and begin_at_once(execution, step):
+        if comes_to_rest(execution) and begin_at_once(execution, step):
             return step.value()
         future = step.future = Future(loop=execution.loop)
         try:

@@ -37,7 +37,6 @@ class SleepCall(Call):
         execution = self.execution
         record = self.begin_row(execution.host.clock.now())
         begin_sleep(execution, record, self._amount, absolute=self._absolute)
-        execution.journal.touch(record)
 
     def start(self, crashes: int) -> None:
         execution, record = self.execution, self.record
@@ -46,7 +45,7 @@ class SleepCall(Call):
             self._elapsed()
             return
         self._wait = Wait(record.wake_at or 0, self._elapsed, record)
-        execution.waits.add(self._wait)
+        execution.own_waits().add(self._wait)
         execution.journal.flush_soon()
 
     def stop(self) -> None:
@@ -108,13 +107,12 @@ class EventCall(Call):
         execution = self.execution
         record = self.begin_row(execution.host.clock.now())
         begin_wait(execution, record, self._type, self._timeout_ms)
-        execution.journal.touch(record)
 
     def start(self, crashes: int) -> None:
         execution, record = self.execution, self.record
         assert record is not None
         self._wait = Wait(record.wake_at or 0, self._timed_out, record, event_type=self._type, on_event=self._received)
-        execution.waits.add(self._wait)
+        execution.own_waits().add(self._wait)
         execution.journal.flush_soon()
 
     def stop(self) -> None:
