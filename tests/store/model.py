@@ -135,6 +135,8 @@ class ModelStore:
         }
         return pk
 
+    answers_at_once = False
+
     def write(self, change: Change, *, awaited: bool = False, answer: object = None) -> asyncio.Future[None]:
         if not self.is_open:
             raise StoreError("the store is not open")

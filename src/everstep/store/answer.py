@@ -47,7 +47,8 @@ class Answer:
             else:
                 self.told.set_exception(error)
                 self.told.exception()  # whoever does not wait for it is told by the call
-        self._call(self._what, error)
+        call = self._call  # a name: what is called as an attribute is looked up as a method first
+        call(self._what, error)
 
     def follow(self, written: Future[Any]) -> None:
         """Take over the outcome of a future."""

@@ -120,7 +120,7 @@ class GroupCommit:
         future: Any = self._loop.create_future() if answer is None else answer
         if awaited:
             self._waiters += 1
-            if self._lone_groups >= LONE_GROUPS and self._may_commit_here():
+            if self.answers_at_once:
                 self._commit_here(operation, future)
                 return future
         self._pending.append((operation, future))
@@ -141,6 +141,11 @@ class GroupCommit:
                 await asyncio.sleep(CLOSING_SECONDS)
         self._closing = True
         await self._writer.stop()
+
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether an operation that is submitted now would be on disk, and answered, before `submit` returns."""
+        return self._lone_groups >= LONE_GROUPS and self._may_commit_here()
 
     def _may_commit_here(self) -> bool:
         """Whether nobody else has anything to write, or has yet to hear that it is written.

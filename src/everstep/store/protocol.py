@@ -234,6 +234,11 @@ class Store(Protocol):
         """
         ...
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether what is awaited of `write` would be on disk, and answered, before it returns."""
+        ...
+
     async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
         """Take up to `limit` due instances of these workflows, the longest due first.
 

@@ -108,6 +108,10 @@ class SqliteStore:
             raise StoreError("the store is not open")
         return self._group.submit(rows_of(change), awaited=awaited, answer=answer)
 
+    @property
+    def answers_at_once(self) -> bool:
+        return self._group is not None and self._group.answers_at_once
+
     async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
         return await self._do(verbs.claim, self._positions, workflows, now=now, limit=limit, woken_first=woken_first)
 

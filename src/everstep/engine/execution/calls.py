@@ -26,23 +26,23 @@ class Call:
         heard: Whether the code has heard how it ended.
     """
 
-    # Without slots: attributes that most calls never set are the class's.
-    kind: Kind
+    __slots__ = ("asked_after", "cancelled_after", "count", "execution", "future", "heard", "name", "record")
+
+    kind: ClassVar[Kind]
     counts: ClassVar[bool] = False
     """Whether it counts towards the instance's limit of steps."""
     over: bool = True
     outer: ClassVar[None] = None
     """A call is the scope of what its branch asks for next (`api/current.py`), and no attempt runs in it."""
-    count: int = 0
-    asked_after: int = 0
-    cancelled_after: int | None = None
-    record: StepRecord | None = None
-    future: asyncio.Future[Any] | None = None
-    heard: bool = False
 
     def __init__(self, execution: Execution, name: str) -> None:
         self.execution = execution
         self.name = name
+        self.count = self.asked_after = 0
+        self.cancelled_after: int | None = None
+        self.record: StepRecord | None = None
+        self.future: asyncio.Future[Any] | None = None
+        self.heard = False
 
     def check(self) -> None:
         """Raise in the code what is wrong with its arguments, once it is known whether the history has the call."""

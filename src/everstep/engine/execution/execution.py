@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from everstep.engine.execution.host import Host
 
 _IDLE, _SCHEDULED, _DRIVING = "idle", "scheduled", "driving"
+_RUNNING, _COLLECTING = Phase.RUNNING, Phase.COLLECTING  # read at every step: of a class of members that takes long
 
 
 class Execution(ExecutionParts):
@@ -138,7 +139,7 @@ class Execution(ExecutionParts):
 
     def ask(self, call: Call) -> None:
         """Take a call of the code; it begins when the code is at rest and its history exhausted."""
-        if self.phase.over or self.phase is Phase.ROLLING_BACK:
+        if self.phase is not _RUNNING and self.phase is not Phase.COLLECTING:
             raise Suspended
         history = self.history
         calls, key = history.calls, call.kind + call.name
@@ -254,7 +255,7 @@ class Execution(ExecutionParts):
                 return then  # what is to be heard is not asked for yet, or waits for the end of a pause
             if history.unstarted or history.cancels:
                 start_asked(self)
-            elif self.phase is not Phase.COLLECTING:
+            elif self.phase is not _COLLECTING:
                 history.begun_after = history.heard
             if not history.pending or self.phase.over or self.pause.since is not None:
                 return None

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _MAY_BEGIN_IN_A_PUMP = sys.version_info < (3, 14)
 """From Python 3.14 on a thread has one current task: no other task begins inside one of the code."""
 
+_RUNNING, _COLLECTING = Phase.RUNNING, Phase.COLLECTING  # read at every step: of a class of members that takes long
+
 
 def comes_to_rest(execution: Execution) -> bool:
     """Whether the code that asks for a call comes to rest with that: nothing else is ready, asked for, open or due."""
@@ -37,7 +39,7 @@ def comes_to_rest(execution: Execution) -> bool:
         or execution.loop.touched_outside
         or execution.journal.holds_values
         or execution.pause.since is not None
-        or execution.phase is not Phase.RUNNING
+        or execution.phase is not _RUNNING
         or not _MAY_BEGIN_IN_A_PUMP
     )
 
@@ -65,7 +67,7 @@ def begin_at_once(execution: Execution, call: Call) -> bool:
 def start_asked(execution: Execution) -> None:
     """End what the code cancelled, and start what it asked for, in that order."""
     history = execution.history
-    if history.pending or execution.phase is Phase.COLLECTING:
+    if history.pending or execution.phase is _COLLECTING:
         return  # nothing begins before the history is exhausted
     if history.cancels:
         _end_cancelled(execution)

@@ -6,7 +6,7 @@ is recorded with them. It gets a row earlier only where its instance parks or is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from everstep.core import transitions
 from everstep.core.durations import format_duration
@@ -28,7 +28,7 @@ _WORDS = {
 class TimerCall(Call):
     """A timer that the code began."""
 
-    kind: Kind = "timer"
+    kind: ClassVar[Kind] = "timer"
 
     def __init__(self, execution: Execution, timer: WorkflowTimer, delay_ms: int) -> None:
         callback = timer._callback  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio's own, told by its name

@@ -53,6 +53,16 @@ class WorkflowTask(asyncio.Task[Any]):
         self.context = context
         asyncio.Task.__init__(self, coro, loop=loop, name=name, context=context, **options)
 
+    def get_coro(self) -> Any:
+        """Return the code's own coroutine, for those who look where it stands."""
+        coro = asyncio.Task.get_coro(self)
+        return coro.coro if type(coro) is Bridge else coro
+
+    @property
+    def _coro(self) -> Any:
+        """What asyncio shows of a task."""
+        return self.get_coro()
+
     def __hash__(self) -> int:
         return self.number
 
@@ -121,31 +131,34 @@ class WorkflowTimer(asyncio.TimerHandle):
 
 
 class Bridge(Coroutine[Any, Any, Any]):
-    """A coroutine of the code that may await futures of the application's loop: its task waits for a stand-in."""
+    """A coroutine of the code that may await futures of the application's loop: its task waits for a stand-in.
 
-    __slots__ = ("_coro", "_loop")
+    Without `__getattr__`, which would slow down every other attribute.
+    """
 
-    def __init__(self, coro: Coroutine[Any, Any, Any], loop: WorkflowLoop) -> None:
-        self._coro = coro
+    __slots__ = ("_loop", "coro")
+
+    def __init__(self, coro: Any, loop: WorkflowLoop) -> None:
+        self.coro = coro
         self._loop = loop
 
     def send(self, value: Any) -> Any:
-        awaited = self._coro.send(value)
+        awaited = self.coro.send(value)
         if awaited is None or getattr(awaited, "_loop", self._loop) is self._loop:
             return awaited
         return self._loop.stand_in(awaited)
 
     def throw(self, *error: Any) -> Any:
-        awaited = self._coro.throw(*error)
+        awaited = self.coro.throw(*error)
         if awaited is None or getattr(awaited, "_loop", self._loop) is self._loop:
             return awaited
         return self._loop.stand_in(awaited)
 
     def close(self) -> None:
-        self._coro.close()
+        self.coro.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return self._coro.__await__()
+        awaited: Generator[Any, Any, Any] = self.coro.__await__()
+        return awaited
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._coro, name)  # cr_frame and its like, for those who look at a task
+    # What is asked of a coroutine by those who look at a task. Not `__getattr__`: it would slow every other attribute.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, ClassVar
 
 from everstep.core import codec, transitions
 from everstep.core.errors import EverstepError, InstanceExistsError, InstanceNotFoundError, InstanceTerminatedError
@@ -22,7 +22,7 @@ from everstep.store.protocol import InstanceRecord
 class ChildCall(Call):
     """A call of `step.run_workflow`."""
 
-    kind: Kind = "child"
+    kind: ClassVar[Kind] = "child"
     counts = True
 
     def __init__(self, execution: Execution, name: str, workflow: str, params: Any, id: str | None) -> None:

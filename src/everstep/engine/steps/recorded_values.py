@@ -6,7 +6,7 @@ import random
 import uuid
 from asyncio import _get_running_loop
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from everstep.api.current import place
 from everstep.api.step import ValueKind
@@ -20,7 +20,7 @@ from everstep.engine.execution.execution import Execution
 class ValueCall(Call):
     """A call of `step.now()`, `step.uuid()` or `step.random()`, answered at once."""
 
-    kind: Kind = "value"
+    kind: ClassVar[Kind] = "value"
 
     def __init__(self, execution: Execution, name: str, kind: ValueKind) -> None:
         super().__init__(execution, name)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from everstep.api.declared import StepCall
 from everstep.core import transitions
 from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackMissingError, StepError, Suspended
-from everstep.core.journal import StepRecord
+from everstep.core.journal import Kind, StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.stored_error import decode_error, encode_error, error_info
 from everstep.core.types import ErrorInfo, RollbackContext, RollbackStatus, StepContext, StepIdentity
@@ -118,9 +118,10 @@ async def _run_handlers(execution: Execution, why: str) -> RollbackStatus:
 class _Handler(AwaitedStep):
     """A rollback handler on its way."""
 
+    kind: ClassVar[Kind] = "rollback"
+
     def __init__(self, execution: Execution, call: StepCall, compensation: Compensation, record: StepRecord) -> None:
         super().__init__(execution, call, compensation.policy)
-        self.kind = "rollback"
         self.record = record
 
     def procedure(self, outcome: Outcome | None) -> Coroutine[Any, Any, None]:

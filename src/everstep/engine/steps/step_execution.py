@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -43,18 +43,23 @@ class StepExecution(Call):
         unstorable: The error of a result that cannot be stored, which ends the instance.
     """
 
-    kind: Kind = "do"  # of a rollback handler it is another
+    __slots__ = (
+        "_works",
+        "attempt",
+        "call",
+        "crashes",
+        "outcome",
+        "over",
+        "policy",
+        "stopped",
+        "task",
+        "unstorable",
+        "variables",
+    )
+
+    kind: ClassVar[Kind] = "do"  # of a rollback handler it is another
     # There is a row as soon as anything is done for it.
     record: StepRecord  # pyright: ignore[reportIncompatibleVariableOverride]
-    policy: StepPolicy = DEFAULT_POLICY
-    crashes: int = 0
-    stopped: bool = False
-    unstorable: NotSerializableError | None = None
-    attempt: Attempt | None = None
-    task: asyncio.Task[None] | None = None
-    variables: Context | None = None
-    _works: bool = False
-    outcome: Completed | None = None
 
     def __init__(
         self,
@@ -65,6 +70,16 @@ class StepExecution(Call):
         self.execution = execution
         self.name = call.name
         self.call = call
+        self.count = self.asked_after = self.crashes = 0
+        self.record = self.future = self.cancelled_after = None  # type: ignore[assignment]
+        self.heard = self.stopped = self._works = False
+        self.over = True
+        self.unstorable: NotSerializableError | None = None
+        self.attempt: Attempt | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.variables: Context | None = None
+        self.outcome: Completed | None = None
+        self.policy = DEFAULT_POLICY
         if policy is not None:
             self.policy = policy
         elif call.config is not None:

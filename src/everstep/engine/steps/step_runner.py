@@ -34,6 +34,8 @@ from everstep.engine.steps.waits import EventCall, SleepCall, check_moment
 class DoCall(StepExecution):
     """A call of `step.do` by the workflow's code."""
 
+    __slots__ = ()
+
     counts = True
 
     def matched(self, record: StepRecord) -> None:
@@ -99,7 +101,7 @@ class StepRunner:
         place.set(step)  # type: ignore[arg-type]  # a call is the scope of what its branch asks for next
         step.variables = copy_context()
         execution.ask(step)
-        if comes_to_rest(execution) and begin_at_once(execution, step):
+        if execution.host.store.answers_at_once and comes_to_rest(execution) and begin_at_once(execution, step):
             return step.value()
         future = step.future = Future(loop=execution.loop)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from everstep.core import codec, transitions
 from everstep.core.durations import format_duration
@@ -25,7 +25,7 @@ _EVENT_BYTES = VALUE_BYTES + 1024
 class SleepCall(Call):
     """A call of `step.sleep` or `step.sleep_until`: `amount` is how long, or until when, in milliseconds."""
 
-    kind: Kind = "sleep"
+    kind: ClassVar[Kind] = "sleep"
 
     def __init__(self, execution: Execution, name: str, amount: int, *, absolute: bool) -> None:
         super().__init__(execution, name)
@@ -84,7 +84,7 @@ def check_moment(name: str, wake_at: int, now: int) -> None:
 class EventCall(Call):
     """A call of `step.wait_for_event`."""
 
-    kind: Kind = "wait"
+    kind: ClassVar[Kind] = "wait"
     counts = True
 
     def __init__(self, execution: Execution, name: str, type: str, timeout_ms: int, payload: Any) -> None:

@@ -227,6 +227,10 @@ class PostgresStore:
         rows = Rows(change)
         return self._travel(rows, (rows.pk,) if rows.parent is None else (rows.pk, rows.parent))
 
+    @property
+    def answers_at_once(self) -> bool:
+        return False
+
     async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
         names = list(workflows)
 
