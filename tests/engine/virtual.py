@@ -292,6 +292,7 @@ class Machine:
         assert es._running is not None
         rest, es._running = es._running.pop_all(), None
         rest._exit_callbacks.pop()  # type: ignore[attr-defined]  # engine.stop; what is left closes the file
+        engine.orphans._task.cancel()
         if engine.lease is not None:
             engine.lease._task.cancel()
         engine.slots.closed = True  # what a claim under way brings is not taken up

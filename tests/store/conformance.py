@@ -619,6 +619,14 @@ class Pausing:
         found = await instance(store)
         assert (found.status, found.due_at) == ("paused", None)
 
+    async def test_what_is_owned_is_what_runs_and_what_is_about_to_pause(self, store: Store):
+        runs = await owned_instance(store)
+        await store.create(new_instance("queued"))
+        parks, pauses = await owned_instance(store, "parks"), await owned_instance(store, "pauses")
+        await store.write(Change(parks, instance=waiting(500)))
+        await store.pause(WORKFLOW, "pauses", now=10)
+        assert await store.owned() == {runs: "running", pauses: "waitingForPause"}
+
     async def test_verbs_take_effect_in_the_order_of_the_calls(self, store: Store):
         pk = await owned_instance(store)
 

@@ -343,6 +343,10 @@ class ModelStore:
             of_workflow[row["status"]] = of_workflow.get(row["status"], 0) + 1
         return counts
 
+    async def owned(self) -> dict[int, str]:
+        mine = [row for row in self.instances.values() if not self.fenced or row["pk"] in self.mine]
+        return {row["pk"]: row["status"] for row in mine if _owned(row) or row["status"] == "waitingForPause"}
+
     async def due(self, workflows: Sequence[str], *, now: int) -> int:
         rows = [row for row in self.instances.values() if row["workflow"] in workflows and row["due_at"] is not None]
         return sum(row["due_at"] <= now for row in rows)

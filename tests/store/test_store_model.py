@@ -114,6 +114,7 @@ async def ask(store: Store, verb: str, arguments: dict[str, Any]) -> Any:
 async def view(store: Store, model: ModelStore) -> list[Any]:
     """Everything the reading verbs show."""
     seen: list[Any] = [await store.counts(), await store.unclaimable(["a"]), await store.due(["a"], now=1_500)]
+    seen.append(await store.owned())
     for workflow in WORKFLOWS:
         seen.append(await store.page(workflow, status=None, limit=10, cursor=None))
         seen.append(await store.page(workflow, status="running", limit=1, cursor=3))

@@ -32,6 +32,7 @@ from everstep.engine.scheduling.cache import InstanceCache
 from everstep.engine.scheduling.creator import InstanceCreator
 from everstep.engine.scheduling.dispatcher import Dispatcher
 from everstep.engine.scheduling.lease import LeaseKeeper
+from everstep.engine.scheduling.orphans import OrphanSweeper
 from everstep.engine.scheduling.retention import Retention
 from everstep.engine.scheduling.slots import Slots
 from everstep.engine.steps import rollback
@@ -84,6 +85,7 @@ class Engine:
         self.slots = Slots(self.cache, registry, self.options.running)
         self.dispatcher = Dispatcher(self)
         self.retention = Retention(self)
+        self.orphans = OrphanSweeper(self)
         self.lease = None if shared is None else LeaseKeeper(self, shared)
         self.creator = InstanceCreator(self)
         self.watchers = Watchers()
@@ -104,12 +106,14 @@ class Engine:
             log.warning("%d instances of workflow %r wait: this program has no such workflow", count, workflow)
         self.dispatcher.claim_soon()
         self.retention.start()
+        self.orphans.start()
         return recovered
 
     async def stop(self) -> None:
         """Let attempts finish for a moment, give every instance back and stop."""
         self.slots.closed = True
         self.dispatcher.stop()
+        await self.orphans.stop()
         await self.retention.stop()
         await self._drain()
         for execution in self.cache.all():

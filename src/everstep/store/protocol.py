@@ -239,6 +239,10 @@ class Store(Protocol):
         """Whether what is awaited of `write` would be on disk, and answered, before it returns."""
         ...
 
+    async def owned(self) -> dict[int, str]:
+        """Return the instances that should be in memory here, and their status: `running` or `waitingForPause`."""
+        ...
+
     async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
         """Take up to `limit` due instances of these workflows, the longest due first.
 

@@ -66,10 +66,6 @@ class SharedStore(Store, Protocol):
         """Forget what is yet to be written of an instance that others moved: it would pass for what comes after."""
         ...
 
-    async def owned(self) -> list[int]:
-        """Return the instances that should be at work here."""
-        ...
-
     async def look(self, pk: int) -> Seen | None:
         """Return an instance as it is now, or None."""
         ...

@@ -181,6 +181,9 @@ class SqliteStore:
             counts.setdefault(workflow, {})[status] = count
         return counts
 
+    async def owned(self) -> dict[int, str]:
+        return dict(self._read("owned", ()))
+
     async def due(self, workflows: Sequence[str], *, now: int) -> int:
         [(count,)] = await self._read_apart("count_due", (now, verbs.array(workflows)))
         return int(count)

@@ -91,6 +91,10 @@ class InstanceCache:
         """Keep instances out of memory until `unbar`."""
         self._barred.update(pks)
 
+    def is_barred(self, pk: int) -> bool:
+        """Whether an instance is kept out of memory."""
+        return pk in self._barred
+
     def unbar(self, *pks: int) -> list[int]:
         """Take one `bar` back; return the instances that were turned away meanwhile and that nothing bars any more."""
         self._barred -= Counter(pks)

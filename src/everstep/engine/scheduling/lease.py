@@ -29,7 +29,6 @@ log = logging.getLogger("everstep.engine")
 EVERY_SECONDS = 1.0
 """How late news is at most, should every notification be lost."""
 RETRY_SECONDS = 0.5
-SWEEP_SECONDS = 30.0
 SAFE_LEASE_FRACTION = 2 / 3
 """How much of its lease a worker has at least after a beat."""
 
@@ -44,12 +43,11 @@ class LeaseKeeper:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._lease_seconds = store.lease_ms / 1000
-        self._beaten_at = self._swept_at = time.monotonic()
+        self._beaten_at = time.monotonic()
         self._no_takeover_before = 0.0
         self._reminders = Reminders()
         self._confirmed_until = time.monotonic() + self._lease_seconds * SAFE_LEASE_FRACTION
         self._confirmed = asyncio.Event()
-        self._orphans: set[int] = set()
         self._followed: Sequence[int] = ()
         self._looking: set[asyncio.Task[None]] = set()
         self.trouble: str | None = None
@@ -90,7 +88,6 @@ class LeaseKeeper:
             self._news.clear()
             try:
                 await self._beat()
-                await self._sweep()
                 pause, self.trouble = self._every_seconds, None
                 self._reminders.over()
             except Exception as error:  # the beat goes on whatever happens: it is the lease
@@ -100,7 +97,6 @@ class LeaseKeeper:
                     log.warning("no word from the database: %s; trying again", error)
                 self.trouble = f"no word from the database: {error}"
                 pause = min(RETRY_SECONDS, self._every_seconds)
-                self._swept_at = -SWEEP_SECONDS  # what became of claims and creations meanwhile is looked at afterwards
 
     @property
     def lease_uncertain(self) -> bool:
@@ -137,21 +133,6 @@ class LeaseKeeper:
             engine.dispatcher.claim_soon()
         elif news.next_due is not None:
             engine.dispatcher.arm_with_jitter(news.next_due, news.workers)
-
-    async def _sweep(self) -> None:
-        """Make due what is this worker's and nobody runs: the answer to a claim or a creation was lost for good.
-
-        Twice in a row: what is found only once may be on its way into memory.
-        """
-        if not self._orphans and time.monotonic() - self._swept_at < SWEEP_SECONDS:
-            return
-        self._swept_at = time.monotonic()
-        engine = self._engine
-        orphans = {pk for pk in await self._store.owned() if engine.cache.get(pk) is None}
-        for pk in orphans & self._orphans:
-            log.warning("instance %d was this worker's and nobody ran it: it is due again", pk)
-            engine.make_due(pk)
-        self._orphans = orphans - self._orphans
 
     async def _lost_lease(self) -> None:
         """Another worker has everything: whatever is in memory is from before."""

@@ -327,8 +327,8 @@ class PostgresStore:
         if self._road is not None:
             self._road.withdraw(pk)
 
-    async def owned(self) -> list[int]:
-        return [row["pk"] for row in await self._read("owned_by", self._identity.worker)]
+    async def owned(self) -> dict[int, str]:
+        return {row["pk"]: row["status"] for row in await self._read("owned_by", self._identity.worker)}
 
     async def chunks(self, pk: int, seq: int, attempt: int, *, after: int, limit: int) -> list[bytes]:
         return [data for (data,) in await self._read("chunks_of", pk, seq, attempt, after, limit)]

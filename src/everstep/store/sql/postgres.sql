@@ -421,7 +421,9 @@ select {instance}, owner from everstep.instance where pk = $1
 
 -- name: owned_by
 -- What a worker should have in memory.
-select pk from everstep.instance where owner = $1 and status in ('running', 'waitingForPause') and due_at is null
+select pk, status
+  from everstep.instance
+ where owner = $1 and status in ('running', 'waitingForPause') and due_at is null
 
 -- name: list_instances
 -- Newest first; `cursor` is the pk of the last one seen.

@@ -58,6 +58,10 @@ update instance
    set status = 'paused'
  where status in ('running', 'waitingForPause') and status = 'waitingForPause'
 
+-- name: owned
+-- What should be in memory. What is running and due is about to be claimed.
+select pk, status from instance where status in ('running', 'waitingForPause') and due_at is null
+
 -- name: release_running
 -- A clean stop gives its instances back without counting anything.
 update instance
