@@ -8,9 +8,8 @@ import pytest
 
 from everstep import InstanceExistsError
 from everstep.engine.options import EngineOptions
-from everstep.engine.runtime.registry import define
 
-from .virtual import flow
+from .virtual import flow, limited
 
 
 class Work:
@@ -34,13 +33,6 @@ class Work:
     def release(self, *ids):
         for id in ids:
             self.go.setdefault(id, asyncio.Event()).set()
-
-
-def limited(cls, **limits):
-    definition = define(cls)
-    for name, value in limits.items():
-        setattr(definition, name, value)
-    return definition
 
 
 def worker(work):
@@ -292,21 +284,21 @@ async def test_exactly_as_many_steps_as_allowed_are_fine_and_sleeps_do_not_count
     assert await machine.output(instance) == "done"
 
 
-async def test_the_step_limit_cannot_be_caught_and_calls_no_handler(running):
+async def test_the_step_limit_cannot_be_caught_and_rolls_back(running):
     undone = []
 
     @flow
     async def job(event, step):
         try:
             for _ in range(9):
-                await step.do("part", {"rollback": undone.append}, lambda: 1)
+                await step.do("part", {"rollback": lambda rb: undone.append(rb.ctx.step.count)}, lambda: 1)
         except Exception:
             return "caught"
 
     machine = await running(limited(job, step_limit=3))
     instance = await machine.create(job)
     status = await instance.status()
-    assert (status.status, status.rollback, undone) == ("errored", None, [])
+    assert (status.status, status.rollback.outcome, undone) == ("errored", "complete", [3, 2, 1])
 
 
 async def test_parallel_steps_over_the_limit_end_the_instance_once(running):

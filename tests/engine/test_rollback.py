@@ -12,7 +12,7 @@ import pytest
 from everstep import InstanceStateError, NonRetryableError
 from everstep.engine.options import EngineOptions
 
-from .virtual import flow
+from .virtual import flow, limited
 
 ONCE = {"retries": {"limit": 0}}
 
@@ -758,19 +758,79 @@ async def test_a_pause_while_a_handler_waits_to_be_retried_moves_its_next_attemp
     assert undone(notes) == ["undo a"] * 2
 
 
-async def test_a_result_that_cannot_be_stored_ends_the_instance_without_rollback(running):
+async def broken_stream():
+    yield b"first"
+    yield object()
+
+
+@pytest.mark.parametrize("how", ["result", "limit", "output", "stream"])
+@pytest.mark.parametrize("restarts", [False, True], ids=["", "and the process dies half-way"])
+async def test_every_failure_of_the_instance_rolls_back(running, how, restarts):
     notes = Journal()
+    hold = Hold(notes, "undo a")
 
     @flow
     async def order(event, step):
-        await step.do("a", notes.undo("a"), notes.did, "a")
-        await step.do("b", notes.did, "b", object())
+        await step.do("a", {"rollback": hold, "retries": {"limit": 0}}, notes.did, "a")
+        if how == "result":
+            await step.do("b", ONCE, notes.did, "b", object())
+        if how == "stream":
+            await step.do("b", ONCE, broken_stream)
+        if how == "limit":
+            await step.do("b", notes.did, "b")
+            await asyncio.gather(step.do("c", notes.did, "c"), step.do("d", notes.did, "d"), return_exceptions=True)
+        return object()
+
+    machine = await running(limited(order, step_limit=2) if how == "limit" else order)
+    instance = await machine.create(order)
+    assert (await instance.status()).status == "running"
+    hold.go.set()
+    if restarts:
+        await machine.crash()
+        await machine.boot()
+        await machine.advance("1 minute")
+    await machine.settle()
+    status = await instance.status()
+    error = "StepLimitError" if how == "limit" else "NotSerializableError"
+    assert (status.status, status.error.name, status.rollback.outcome) == ("errored", error, "complete")
+    assert undone(notes)
+    assert "c" not in notes
+
+
+async def test_a_step_with_a_handler_gone_from_the_code_is_a_failed_rollback(running):
+    notes = Journal()
+    registered = [True]
+
+    @flow
+    async def order(event, step):
+        await step.do("a", notes.undo("a") if registered[0] else {}, notes.did, "a")
+        await step.wait_for_event("go", "go")
+        raise ValueError("no")
 
     machine = await running(order)
     instance = await machine.create(order)
+    registered[0] = False
+    await machine.reboot()
+    await instance.send_event(type="go")
+    await machine.settle()
     status = await instance.status()
-    assert (status.status, status.error.name, status.rollback) == ("errored", "NotSerializableError", None)
-    assert undone(notes) == []
+    assert (status.status, status.rollback.outcome, undone(notes)) == ("errored", "failed", [])
+    assert status.rollback.error.name == "RollbackMissingError"
+
+
+async def test_the_start_of_a_step_with_a_handler_is_on_disk_before_its_function_runs(running):
+    rows = []
+
+    @flow
+    async def order(event, step):
+        await step.do("charge", {"rollback": lambda _: None}, look)
+
+    async def look():
+        rows.extend(await machine.engine.store.steps(1))
+
+    machine = await running(order)
+    await machine.run(order)
+    assert [(row.name, row.state, row.attempt, row.compensable) for row in rows] == [("charge", "running", 1, True)]
 
 
 async def test_a_stream_is_handed_to_its_rollback_handler(running):

@@ -18,6 +18,7 @@ from everstep.core.durations import duration_ms
 from everstep.core.types import TERMINAL
 from everstep.engine.engine import Engine
 from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.registry import define
 from everstep.store.postgres.link import Link
 from everstep.store.shared import SharedStore
 
@@ -403,6 +404,14 @@ def flow(fn: Callable[..., Any]) -> type[WorkflowEntrypoint[Any, Any]]:
 
     name = "".join(part.capitalize() for part in fn.__name__.split("_"))
     return type(name, (WorkflowEntrypoint,), {"run": run})
+
+
+def limited(cls: type[WorkflowEntrypoint[Any, Any]], **limits: Any) -> Any:
+    """Define a workflow with limits of its own."""
+    definition = define(cls)
+    for name, value in limits.items():
+        setattr(definition, name, value)
+    return definition
 
 
 def attempts_of(status: InstanceStatus, step: str, count: int = 1) -> list[tuple[int, str, str | None]]:

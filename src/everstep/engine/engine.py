@@ -113,7 +113,7 @@ class Engine:
         """Let attempts finish for a moment, give every instance back and stop."""
         self.slots.closed = True
         self.dispatcher.stop()
-        await self.orphans.stop()
+        self.orphans.stop()
         await self.retention.stop()
         await self._drain()
         for execution in self.cache.all():
@@ -237,7 +237,7 @@ class Engine:
         self.cache.unpark(execution)
 
     def returned(self, execution: Execution, change: InstanceChange, error: BaseException | None) -> None:
-        if execution.phase is Phase.COLLECTING or (error is not None and execution.compensations):
+        if execution.phase is Phase.COLLECTING or (error is not None and execution.journal.is_compensable):
             self._roll_back(execution, error)
         else:
             self._end(execution, change)
@@ -246,7 +246,12 @@ class Engine:
         self._roll_back(execution, None)
 
     def fail(self, execution: Execution, error: BaseException) -> None:
-        if not execution.phase.over:
+        if execution.phase.over:
+            return
+        if execution.phase is not Phase.ROLLING_BACK and execution.journal.is_compensable:
+            execution.enter(Phase.ROLLING_BACK)  # at once: the code may be running further up the stack
+            self._roll_back(execution, error)
+        else:
             self._end(execution, errored(error))
 
     def contradict(self, execution: Execution, error: BaseException) -> None:

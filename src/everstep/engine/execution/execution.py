@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from everstep.engine.execution.host import Host
 
 _IDLE, _SCHEDULED, _DRIVING = "idle", "scheduled", "driving"
-_RUNNING, _COLLECTING = Phase.RUNNING, Phase.COLLECTING  # read at every step: of a class of members that takes long
+# Read at every step: of a class of members that takes long.
+_RUNNING, _COLLECTING, _ROLLING_BACK = Phase.RUNNING, Phase.COLLECTING, Phase.ROLLING_BACK
 
 
 class Execution(ExecutionParts):
@@ -218,8 +219,8 @@ class Execution(ExecutionParts):
         """
         if self._drive_state is _DRIVING or self.phase.over:
             return
-        if self.main is None:
-            if self.phase is Phase.ROLLING_BACK:
+        if self.main is None or self.phase is _ROLLING_BACK:  # in the second case its tasks are about to be ended
+            if self.main is None and self.phase is _ROLLING_BACK:
                 rest(self)
             return
         if self.waits.parked:
@@ -267,7 +268,7 @@ class Execution(ExecutionParts):
         while True:
             if loop.ready and not loop.pump():
                 return self.own_outside().spins
-            if self.phase.over or loop.engine_results:
+            if self.phase.over or self.phase is _ROLLING_BACK or loop.engine_results:
                 return _nothing
             if history.replaying and (said := history.contradiction(returned=main.done())) is not None:
                 if self.phase is Phase.RUNNING:
@@ -355,7 +356,8 @@ class Execution(ExecutionParts):
 
     def end_code(self) -> None:
         """End the code and everything it waits for: its rollback handlers are to run."""
-        self.enter(Phase.ROLLING_BACK)
+        if self.phase is not _ROLLING_BACK:
+            self.enter(_ROLLING_BACK)
         self._stop()
         self._end_tasks()
 

@@ -198,6 +198,11 @@ class JournalWriter(Journal):
         return [rows[seq] for seq in sorted(rows)], attempts
 
     @property
+    def is_compensable(self) -> bool:
+        """Whether a step is to be rolled back, by its row: code that fails early has not registered its handler."""
+        return any(step.compensable and step.kind == "do" for step in self.steps())
+
+    @property
     def idle(self) -> bool:
         """Whether no settlement is gathered or on its way to disk."""
         return not (self.in_flight or self._settled)

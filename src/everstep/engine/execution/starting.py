@@ -85,7 +85,7 @@ def start_asked(execution: Execution) -> None:
     history.unstarted = NO_CALLS
     crashes, execution.crashes = execution.crashes, 0
     for call in asked:
-        if execution.phase.over:  # a commit made on the way had it leave memory
+        if execution.phase is not _RUNNING:  # a commit made on the way had it leave memory, or fail
             return
         if call.cancelled_after is None and not _was_cancelled(call):
             call.start(crashes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -36,12 +35,10 @@ class OrphanSweeper:
         """Begin to look."""
         self._task = self._engine.loop.create_task(self._run())
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """End, whatever is under way."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
     async def _run(self) -> None:
         while True:

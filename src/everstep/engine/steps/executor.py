@@ -79,7 +79,7 @@ async def attempt_once(step: StepExecution) -> Outcome:
         await stand_still(step)
     attempt = begin_attempt(step)
     try:
-        if attempt.number > step.policy.limit:  # the last one allowed: a crash must not lead to one more
+        if must_be_recorded(step, attempt):
             await execution.journal.write(step.record)
             step.check_wanted()
         result = await invoke(attempt)
@@ -90,6 +90,17 @@ async def attempt_once(step: StepExecution) -> Outcome:
         return Failed(error)
     finally:
         attempt.end()
+
+
+def must_be_recorded(step: StepExecution, attempt: Attempt) -> bool:
+    """Whether the start of an attempt is on disk before it runs.
+
+    A crash must not lead to one more attempt than is allowed; and whoever terminates the instance with a rollback, from
+    another process, must know of every step that may have had an effect.
+    """
+    if attempt.number > step.policy.limit:
+        return True
+    return step.policy.rollback is not None and step.record.seq not in step.execution.journal.open_rows
 
 
 def check_awaited(step: StepExecution, attempt: Place) -> None:
