@@ -55,7 +55,21 @@ class Hears(WorkflowEntrypoint[Any, Any]):
         return heard.payload
 
 
-WORKFLOWS = [Naps, Short, Hears]
+class Pays(WorkflowEntrypoint[Any, Any]):
+    """A step with an effect and a handler, which lasts until it is ended."""
+
+    async def run(self, event: Any, step: Any) -> Any:
+        await step.do("charge", {"rollback": self.refund}, self.charge)
+
+    async def charge(self) -> None:
+        RAN.append("charged")
+        await asyncio.sleep(30)
+
+    async def refund(self, _: Any) -> None:
+        RAN.append("refunded")
+
+
+WORKFLOWS = [Naps, Short, Hears, Pays]
 
 
 @pytest.fixture
@@ -111,6 +125,18 @@ async def test_who_has_not_heard_yet_that_an_instance_was_moved_goes_on_from_wha
     else:
         await until(lambda: "undone" in RAN)
         assert RAN == ["first", "undone"]
+
+
+async def test_a_step_in_flight_at_one_worker_is_undone_when_another_terminates_with_rollback(two):
+    takes, asks = two
+    instance = await takes.workflow(Pays).create(id="x")
+    await until(lambda: RAN == ["charged"])
+    await (await asks.workflow(Pays).get("x")).terminate(rollback=True)
+    await until(lambda: "refunded" in RAN)
+    async with asyncio.timeout(5):
+        while (status := await instance.status()).rollback is None:
+            await asyncio.sleep(0.01)
+    assert (status.status, status.rollback.outcome, RAN) == ("terminated", "complete", ["charged", "refunded"])
 
 
 async def test_who_was_slow_goes_on_from_where_another_has_brought_its_instance(two):
