@@ -51,9 +51,9 @@ class EverstepOnPostgres(EverstepPeer):
             return _proven(measured, url)
 
     def _workers(self, work: Work, given: dict[str, Any], folder: Path) -> Measured:
-        """One process creates and works, the others only work."""
+        """One process only creates, the others only work: who creates an instance would keep it."""
         with contextlib.ExitStack() as stack:
-            for _ in range(given["workers"] - 1):
+            for _ in range(given["workers"]):
                 stack.enter_context(self._worker(given, folder))
             time.sleep(2)  # until they are up: what is measured is work, not start-up
             measured = self._run({**given, "do": "create_and_wait"}, folder, work.seconds)

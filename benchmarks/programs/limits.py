@@ -23,15 +23,16 @@ pragma wal_autocheckpoint = 4000;
 create table step (
   rowid integer primary key, instance integer not null, seq integer not null, kind text not null, name text not null,
   count integer not null, state text not null, attempt integer not null, started_at integer not null,
-  ended_at integer, absolute integer not null, compensable integer not null, sensitive integer not null, result text,
-  position integer, ended_position integer
+  attempt_at integer, ended_at integer, absolute integer not null, compensable integer not null,
+  sensitive integer not null, result text, position integer, ended_position integer, asked_after integer,
+  settlement integer, sent_after integer
 );
 create unique index step_key on step (instance, seq);
-create index step_open on step (instance) where state in ('running', 'retrying', 'waiting');
+create index step_open on step (instance) where state = 'running' or state = 'retrying' or state = 'waiting';
 """
 COLUMNS = (
-    "instance, seq, kind, name, count, state, attempt, started_at, ended_at, absolute, compensable, sensitive,"
-    " result, position, ended_position"
+    "instance, seq, kind, name, count, state, attempt, started_at, attempt_at, ended_at, absolute, compensable,"
+    " sensitive, result, position, ended_position, asked_after, settlement, sent_after"
 )
 
 
@@ -55,14 +56,15 @@ def sqlite(rows: int) -> float:
     for statement in SCHEMA.split(";"):
         connection.execute(statement)
     _grow_wal(connection)
-    one = f"({', '.join('?' * 15)})"
+    one = f"({', '.join('?' * 19)})"
     insert = f"insert into step ({COLUMNS}) values {', '.join([one] * rows)}"
     result, written, began = json.dumps(STEP_RESULT), 0, time.perf_counter()
     while time.perf_counter() - began < SECONDS:
         values: list[object] = []
         now, seq = time.time_ns() // 1_000_000, written // rows
         for instance in range(rows):
-            values += (instance, seq, "do", f"charge {seq}", 1, "complete", 1, now, now, 0, 0, 0, result, 1, 2)
+            values += (instance, seq, "do", f"charge {seq}", 1, "complete", 1, now, now, now, 0, 0, 0, result, 1, 2)
+            values += (seq, seq + 1, seq)
         connection.execute(insert, values)
         written += rows
     return written / (time.perf_counter() - began)

@@ -10,11 +10,13 @@ from benchmarks.programs.drive import until
 from benchmarks.programs.everstep import engine
 from benchmarks.programs.everstep.sleeps import create_all
 from benchmarks.programs.everstep.workflows import Steps
+from everstep.engine.options import EngineOptions
 
 
 async def create_and_wait(given: dict[str, Any]) -> dict[str, Any]:
+    """Create instances from a process that runs none, and wait until the workers have ended them."""
     instances = given["instances"]
-    async with engine([Steps], given["database"]) as es:
+    async with engine([Steps], given["database"], options=EngineOptions(running=0)) as es:
 
         async def all_ended() -> bool:
             counts = await es.control.counts()
