@@ -663,3 +663,19 @@ async def test_the_task_of_a_step_that_is_over_at_once_is_done_for_those_who_kep
     await (await running(shop)).run(shop)
     assert kept[0] is not kept[1]
     await asyncio.wait_for(asyncio.wait(kept), 1)
+
+
+async def test_callbacks_of_a_step_s_task_are_called_once_it_is_over(running):
+    called = []
+
+    async def work(name):
+        asyncio.current_task().add_done_callback(lambda _: called.append(name))
+
+    @flow
+    async def shop(event, step):
+        await step.do("one", work, "one")
+        await step.do("other", work, "other")
+
+    await (await running(shop)).run(shop)
+    await asyncio.sleep(0)
+    assert called == ["one", "other"]

@@ -74,7 +74,8 @@ else:
         if awaited is not _NOTHING:
             task.wait_for(awaited)
             return task
-        if sys.getrefcount(task) == _OURS and task.__weakref__ is None and len(task.__dict__) == _PLAIN:
+        kept = sys.getrefcount(task) != _OURS or task.__weakref__ is not None
+        if not (kept or task._callbacks or len(task.__dict__) != _PLAIN):
             task._coro = task._context = None
             _unused.append(task)
         else:  # the function has told others which task runs it
