@@ -6,6 +6,7 @@ Translates the drivers' errors into ours; holds no statement and no policy but t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from everstep.core.errors import StoreError
@@ -72,6 +73,14 @@ def connect(path: str, *, read_only: bool = False) -> Connection:
     if read_only:
         connection.execute("pragma query_only = 1")
     return connection
+
+
+def is_open_here(path: Path) -> bool:
+    """Whether this process has a file open, as far as is known, with the very library that `connect` uses."""
+    if apsw is None:
+        return True  # the standard library's: what else there is in a process uses it as well
+    names = [connection.db_filename("main") for connection in apsw.connections()]
+    return any(name and Path(name).exists() and path.samefile(name) for name in names)
 
 
 class _ApswConnection:

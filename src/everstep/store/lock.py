@@ -7,10 +7,12 @@ import importlib
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from everstep.core.errors import DatabaseInUseError
+from everstep.store.descriptors import OwnDescriptor
 
 try:
     import fcntl
@@ -26,32 +28,45 @@ class FileLock:
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + ".lock")
         self._database = database
-        self._handle: int | None = None
+        self._descriptor: OwnDescriptor | None = None
 
     def acquire(self) -> None:
         """Take the lock, or raise `DatabaseInUseError` naming the process that has it."""
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        # A process that was just killed may take a moment to die.
-        deadline = time.monotonic() + _TAKEOVER_SECONDS
-        while not _try_lock(handle):
-            if time.monotonic() > deadline:
-                holder = _read_holder(handle)
-                os.close(handle)
-                raise DatabaseInUseError(
-                    f"{self._database} is in use by another everstep process{holder}; "
-                    "stop that one first, or give this one a state of its own"
-                )
-            time.sleep(0.02)
-        self._handle = handle
+        descriptor = OwnDescriptor(self._path, os.O_RDWR | os.O_CREAT)
+        handle = descriptor.number
+        if not within_takeover(lambda: _try_lock(handle)):
+            pid = _read_holder(handle).get("pid")
+            descriptor.close()
+            raise in_use(self._database, pid)
+        self._descriptor = descriptor
         with contextlib.suppress(OSError):  # the note is a courtesy: a full disk must not keep the engine from starting
             os.ftruncate(handle, 0)
             os.pwrite(handle, json.dumps({"pid": os.getpid()}).encode(), 0)
 
     def release(self) -> None:
         """Let go of the lock. The file stays: removing it could pull it from under the next holder."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        if self._descriptor is not None:
+            self._descriptor.close()
+            self._descriptor = None
+
+
+def within_takeover(attempt: Callable[[], bool]) -> bool:
+    """Try until it succeeds, for as long as a process that was just killed may take to die."""
+    deadline = time.monotonic() + _TAKEOVER_SECONDS
+    while not attempt():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def in_use(database: Path, pid: int | None) -> DatabaseInUseError:
+    """Say that another engine has the database."""
+    holder = f" (pid {pid})" if pid else ""
+    return DatabaseInUseError(
+        f"{database} is in use by another everstep process{holder}; "
+        "stop that one first, or give this one a state of its own"
+    )
 
 
 def _try_lock(handle: int) -> bool:
@@ -66,7 +81,8 @@ def _try_lock(handle: int) -> bool:
     return True
 
 
-def _read_holder(handle: int) -> str:
+def _read_holder(handle: int) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        return f" (pid {json.loads(os.pread(handle, 200, 0))['pid']})"
-    return ""
+        note = json.loads(os.pread(handle, 1000, 0))
+        return note if isinstance(note, dict) else {}
+    return {}

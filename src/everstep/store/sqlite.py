@@ -22,6 +22,7 @@ from everstep.store.batches import Batches, Rows, rows_of
 from everstep.store.creations import Creations
 from everstep.store.driver import Connection, StoreUnavailableError, connect
 from everstep.store.group import GroupCommit
+from everstep.store.guard import FileGuard
 from everstep.store.lock import FileLock
 from everstep.store.many import Statement
 from everstep.store.protocol import (
@@ -54,6 +55,7 @@ class SqliteStore:
         self._temporary = None if path is not None else tempfile.TemporaryDirectory(prefix="everstep-")
         self._path = path if path is not None else Path(self._temporary.name) / "state.db"  # type: ignore[union-attr]
         self._lock = FileLock(self._path)
+        self._guard = FileGuard(self._path)
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._group: GroupCommit | None = None
@@ -65,11 +67,7 @@ class SqliteStore:
     async def open(self) -> None:
         """Open the file, alone, and bring its schema up to date."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-        except OSError as error:
-            raise StoreError(f"cannot open {self._path}: {error.strerror}; give the database another place") from error
-        try:
+            self._take()
             self._writer = connect(str(self._path))
             migrate(self._writer, self._path)
             # A block of positions of its own for each opening: they rise for ever, and are not written down one by one.
@@ -79,6 +77,7 @@ class SqliteStore:
             if self._temporary is None:
                 reserve_log(self._path)
             self._reader = connect(str(self._path), read_only=True)
+            self._guard.arm()
         except BaseException:
             self._release()
             raise
@@ -237,6 +236,7 @@ class SqliteStore:
 
     def _commit(self, operations: Sequence[Any]) -> list[Any]:
         """Carry out a group in one transaction. One that cannot be carried out fails alone, not its group."""
+        self._guard.look()
         first = operations[0]
         if len(operations) == 1 and type(first) is Rows and (alone := self._batches.alone(first)) is not None:
             self._synchronise(relaxed=first.relaxed)
@@ -317,11 +317,22 @@ class SqliteStore:
             connection.execute("release operation")
         return answers
 
+    def _take(self) -> None:
+        """Have the file to ourselves, before SQLite opens it."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            self._guard.take()
+        except OSError as error:
+            raise StoreError(f"cannot open {self._path}: {error.strerror}; give the database another place") from error
+
     def _release(self) -> None:
+        self._guard.drop()
         for connection in (self._reader, self._writer):
             if connection is not None:
                 connection.close()
         self._reader = self._writer = None
+        self._guard.close()
         self._lock.release()
         if self._temporary is not None:
             self._temporary.cleanup()
