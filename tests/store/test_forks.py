@@ -22,16 +22,18 @@ from .factories import instance
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 
 PARENT = """
-import asyncio, os, sys, time
+import asyncio, ctypes, os, sys, time
 from pathlib import Path
 from everstep.store.protocol import NewInstance
 from everstep.store.sqlite import SqliteStore
+
+fork = {"Python": os.fork, "a library": ctypes.PyDLL(None).fork}[sys.argv[2]]  # the second runs no hook of Python's
 
 async def hold():
     store = SqliteStore(Path(sys.argv[1]))
     await store.open()
     await store.create(NewInstance("orders", "one", 10, None, True))
-    child = os.fork()
+    child = fork()
     if child == 0:
         time.sleep(120)
         os._exit(0)
@@ -41,12 +43,15 @@ async def hold():
 
 asyncio.run(hold())
 """
+BY_LIBRARY = pytest.param(
+    "a library", marks=pytest.mark.skipif(sys.platform != "linux", reason="no /proc that tells who is gone")
+)
 
 
 @contextmanager
-def parent(path: Path) -> Iterator[subprocess.Popen[str]]:
+def parent(path: Path, forked_by: str) -> Iterator[subprocess.Popen[str]]:
     """Have a process open the database and fork; its child outlives it."""
-    arguments = [sys.executable, "-c", PARENT, str(path)]
+    arguments = [sys.executable, "-c", PARENT, str(path), forked_by]
     child = 0
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -59,8 +64,9 @@ def parent(path: Path) -> Iterator[subprocess.Popen[str]]:
                     os.kill(child, signal.SIGKILL)
 
 
-async def test_the_forked_child_of_a_killed_process_keeps_nobody_out(tmp_path: Path):
-    with parent(tmp_path / "state.db") as process:
+@pytest.mark.parametrize("forked_by", ["Python", BY_LIBRARY])
+async def test_the_forked_child_of_a_killed_process_keeps_nobody_out(tmp_path: Path, forked_by: str):
+    with parent(tmp_path / "state.db", forked_by) as process:
         process.kill()
         process.wait()
         store = SqliteStore(tmp_path / "state.db")
@@ -69,8 +75,9 @@ async def test_the_forked_child_of_a_killed_process_keeps_nobody_out(tmp_path: P
         await store.close()
 
 
-async def test_a_forked_child_takes_nothing_from_its_living_parent(tmp_path: Path):
-    with parent(tmp_path / "state.db") as process:
+@pytest.mark.parametrize("forked_by", ["Python", BY_LIBRARY])
+async def test_a_forked_child_takes_nothing_from_its_living_parent(tmp_path: Path, forked_by: str):
+    with parent(tmp_path / "state.db", forked_by) as process:
         with pytest.raises(DatabaseInUseError, match=rf"\(pid {process.pid}\)"):
             await SqliteStore(tmp_path / "state.db").open()
         assert process.poll() is None
@@ -84,7 +91,7 @@ async def test_the_end_of_a_forked_child_leaves_the_store_as_it_is(tmp_path: Pat
     child.join()
     assert child.exitcode == 0
     refused = subprocess.run(
-        [sys.executable, "-c", PARENT, str(tmp_path / "state.db")],
+        [sys.executable, "-c", PARENT, str(tmp_path / "state.db"), "Python"],
         capture_output=True,
         text=True,
         check=False,

@@ -23,7 +23,11 @@ _TAKEOVER_SECONDS = 0.5
 
 
 class FileLock:
-    """An exclusive lock on `<database>.lock`, with a note of who holds it."""
+    """An exclusive lock on `<database>.lock`, with a note of who holds it.
+
+    A library that forks without Python's knowledge leaves its children the lock: then it is held although the process
+    in the note is gone, and the lock on the database's own byte (`guard.py`), which no child inherits, decides alone.
+    """
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + ".lock")
@@ -34,14 +38,14 @@ class FileLock:
         """Take the lock, or raise `DatabaseInUseError` naming the process that has it."""
         descriptor = OwnDescriptor(self._path, os.O_RDWR | os.O_CREAT)
         handle = descriptor.number
-        if not within_takeover(lambda: _try_lock(handle)):
+        if not within_takeover(lambda: _try_lock(handle) or _is_gone(_read_holder(handle))):
             pid = _read_holder(handle).get("pid")
             descriptor.close()
             raise in_use(self._database, pid)
         self._descriptor = descriptor
         with contextlib.suppress(OSError):  # the note is a courtesy: a full disk must not keep the engine from starting
             os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps({"pid": os.getpid()}).encode(), 0)
+            os.pwrite(handle, json.dumps(_this_process()).encode(), 0)
 
     def release(self) -> None:
         """Let go of the lock. The file stays: removing it could pull it from under the next holder."""
@@ -86,3 +90,32 @@ def _read_holder(handle: int) -> dict[str, Any]:
         note = json.loads(os.pread(handle, 1000, 0))
         return note if isinstance(note, dict) else {}
     return {}
+
+
+def _this_process() -> dict[str, Any]:
+    """What the note says: the process, when it began, and where its number means anything."""
+    pid = os.getpid()
+    return {"pid": pid, "began": _beginning(pid), **_where()}
+
+
+def _where() -> dict[str, str]:
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return {"boot": boot, "namespace": os.readlink("/proc/self/ns/pid")}  # noqa: PTH115  # it is no path
+    return {}
+
+
+def _beginning(pid: int) -> int | None:
+    """Return when a process began, in ticks since the system did; None if there is none, or if it is only unburied."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if fields[0] in (b"Z", b"X") else int(fields[19])
+    return None
+
+
+def _is_gone(holder: dict[str, Any]) -> bool:
+    """Whether it is certain that the process in the note has ended; never, where there is no /proc to ask."""
+    began, where = holder.get("began"), _where()
+    if not where or began is None or where != {key: holder.get(key) for key in where}:
+        return False
+    return bool(_beginning(holder["pid"]) != began)
