@@ -16,7 +16,7 @@ from everstep.core.errors import (
     StoreError,
 )
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.store import verbs
+from everstep.store import driver, reading_only, verbs
 from everstep.store.answer import Answer
 from everstep.store.batches import Batches, Rows, rows_of
 from everstep.store.creations import Creations
@@ -78,6 +78,8 @@ class SqliteStore:
                 reserve_log(self._path)
             self._reader = connect(str(self._path), read_only=True)
             self._guard.arm()
+            if driver.apsw is not None:  # else sqlite3 is the engine's own library, and sees its locks
+                reading_only.keep(self._path)
         except BaseException:
             self._release()
             raise
@@ -333,6 +335,7 @@ class SqliteStore:
                 connection.close()
         self._reader = self._writer = None
         self._guard.close()
+        reading_only.release(self._path)
         self._lock.release()
         if self._temporary is not None:
             self._temporary.cleanup()
