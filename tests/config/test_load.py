@@ -312,6 +312,7 @@ def test_describe_gives_each_value_with_its_source_and_masks_secrets(project: Pr
         ("engine.resident", "1000", "default"),
         ("engine.creating", "1000", "default"),
         ("engine.threads", "64", "default"),
+        ("engine.lost_threads", "256", "default"),
         ("compatibility_date", "", "default"),
         ("compatibility_flags", "", "default"),
     ]

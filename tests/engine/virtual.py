@@ -21,6 +21,7 @@ from everstep.engine.options import EngineOptions
 from everstep.engine.runtime.registry import define
 from everstep.store.postgres.link import Link
 from everstep.store.shared import SharedStore
+from everstep.threads import DaemonThreads
 
 START_MS = 1_700_000_000_000
 """Where virtual time begins: a whole second."""
@@ -96,7 +97,7 @@ class VirtualClock:
     def attach(self, engine: Engine) -> None:
         """Settle by this engine from now on."""
         engine.attempts.close()
-        self._threads = engine.attempts._pool = CountedThreads(engine.options.threads)
+        self._threads = engine.attempts._pool = CountedThreads(engine.options.threads + engine.options.lost_threads)
         self._engine = engine
         if self.auto and self._driver is None:
             self._driver = asyncio.create_task(self._drive())
@@ -183,11 +184,11 @@ class VirtualClock:
         return ""
 
 
-class CountedThreads(ThreadPoolExecutor):
-    """A thread pool that knows how many of its functions have not come back to the loop yet."""
+class CountedThreads(DaemonThreads):
+    """Threads that know how many of their functions have not come back to the loop yet."""
 
     def __init__(self, threads: int) -> None:
-        super().__init__(threads, thread_name_prefix="everstep-step")
+        super().__init__("everstep-step", most=threads)
         self.busy = 0
         self._loop = asyncio.get_running_loop()
 

@@ -14,7 +14,10 @@ FULL = "the database has no room left: the disk is full"
 async def test_an_engine_that_works_is_healthy(server: Server):
     answer = await server.http.get("/__workflows/-/health")
     assert answer.status_code == 200
-    assert answer.json() == {"ok": True, "trouble": None, "database": "sqlite", "in_memory": 0, "worker": None}
+    assert answer.json() == {
+        "ok": True, "trouble": None, "database": "sqlite", "in_memory": 0, "worker": None,
+        "lost_threads": 0, "warning": None,
+    }  # fmt: skip
     assert (await server.http.get("/__workflows?format=json")).json()["trouble"] is None
     assert "Nothing is written" not in (await server.http.get("/__workflows")).text
 

@@ -26,6 +26,7 @@ async def test_every_limit_is_shown_with_how_full_it_is(server: Server):
     assert lines["everstep_creating_waiting"] == "0"
     assert {name.removesuffix("_limit").removesuffix("_waiting") for name in lines} == {
         "everstep_running", "everstep_resident", "everstep_creating", "everstep_threads",
+        "everstep_threads_lost",
     }  # fmt: skip
     assert "everstep_resident_waiting" not in lines  # nothing waits to stay in memory
 

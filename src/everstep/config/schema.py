@@ -154,6 +154,10 @@ class EngineConfig(Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1)],
         _about("Steps in threads; further ones wait for a turn.", example=16),
     ] = 64
+    lost_threads: Annotated[
+        Annotated[int, Meta(ge=0)],
+        _about("Threads that hang in steps which timed out, and are replaced; further ones take turns.", example=32),
+    ] = 256
 
 
 class TriggersConfig(Struct, frozen=True, kw_only=True):

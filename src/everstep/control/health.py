@@ -29,6 +29,8 @@ class Health(Struct, frozen=True):
         database: `"sqlite"` or `"postgresql"`.
         in_memory: How many instances are in memory, at work or waiting a moment.
         worker: Where workers share a database, this one.
+        lost_threads: How many threads are in plain functions of steps whose attempts are over.
+        warning: What goes worse than it should, and what to do about it.
     """
 
     ok: bool
@@ -36,6 +38,8 @@ class Health(Struct, frozen=True):
     database: str
     in_memory: int
     worker: WorkerHealth | None = None
+    lost_threads: int = 0
+    warning: str | None = None
 
 
 def health_of(engine: Engine) -> Health:
@@ -50,4 +54,6 @@ def health_of(engine: Engine) -> Health:
         standing = WorkerHealth(store.worker, store.epoch or 0, lease_ms, left_ms, store.lanes or 0)
         if left_ms < 0 and trouble is None:
             trouble = "the beat stands still: others may take this worker's instances over"
-    return Health(trouble is None, trouble, store.kind, len(engine.cache.all()), standing)
+    turns = engine.attempts.turns
+    in_memory = len(engine.cache.all())
+    return Health(trouble is None, trouble, store.kind, in_memory, standing, turns.lost, turns.warning)

@@ -25,12 +25,14 @@ class Metrics(Struct, frozen=True):
         resident: Parked instances in memory; further ones are put away.
         creating: Creations under way; further ones wait for their turn.
         threads: Plain functions running; further ones wait for their turn.
+        threads_lost: Threads in plain functions whose attempts are over; as many as the limit are replaced.
     """
 
     running: Load
     resident: Load
     creating: Load
     threads: Load
+    threads_lost: Load
 
 
 async def metrics_of(engine: Engine) -> Metrics:
@@ -40,7 +42,8 @@ async def metrics_of(engine: Engine) -> Metrics:
         running=Load(options.running - engine.slots.free_total, options.running),
         resident=Load(engine.cache.parked, options.resident),
         creating=engine.creator.load,
-        threads=engine.attempts.load,
+        threads=engine.attempts.turns.load,
+        threads_lost=Load(engine.attempts.turns.lost, options.lost_threads),
     )
     return structs.replace(seen, running=structs.replace(seen.running, waiting=await _due(engine)))
 

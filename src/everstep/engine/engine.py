@@ -80,7 +80,8 @@ class Engine:
         self.telemetry = telemetry or Telemetry()
         self.options = options or EngineOptions()
         self.loop = asyncio.get_running_loop()
-        self.attempts = Attempts(Deadlines(self.clock), threads=self.options.threads)
+        options = self.options
+        self.attempts = Attempts(Deadlines(self.clock), threads=options.threads, lost_threads=options.lost_threads)
         self.cache = InstanceCache(self.options.resident)
         self.slots = Slots(self.cache, registry, self.options.running)
         self.dispatcher = Dispatcher(self)

@@ -13,6 +13,8 @@ class EngineOptions(Struct, frozen=True):
         running: Instances at work at the same time; further ones stay due in the store.
         creating: Creations under way at the same time; further ones wait for their turn.
         threads: Plain functions running at the same time.
+        lost_threads: Threads that are in plain functions whose attempts are over, and are replaced; each further one is
+            one thread less for the others.
         start_delay_ms: How long an attempt lasts before its start is written.
         drain_ms: How long a clean stop lets attempts finish.
     """
@@ -21,5 +23,6 @@ class EngineOptions(Struct, frozen=True):
     running: int = 10_000
     creating: int = 1_000
     threads: int = 64
+    lost_threads: int = 256
     start_delay_ms: int = 5
     drain_ms: int = 2_000

@@ -16,6 +16,7 @@ _HELP = {
     "resident": "Parked instances in memory",
     "creating": "Creations under way",
     "threads": "Plain functions running in threads",
+    "threads_lost": "Threads in plain functions whose attempts are over, and that are replaced",
 }
 _WAITING = {"running": "Instances due in the database, for any process that has a place"}
 
@@ -34,7 +35,7 @@ def prometheus_text(metrics: Metrics) -> str:
 
     Example:
         >>> X one = Load(1, 2)
-        >>> print(prometheus_text(Metrics(one, one, one, one)).splitlines()[2])
+        >>> print(prometheus_text(Metrics(one, one, one, one, one)).splitlines()[2])
         everstep_running 1
     """
     lines: list[str] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from types import CodeType
@@ -19,12 +18,13 @@ from everstep.core.journal import StepRecord
 from everstep.core.step_policy import StepPolicy
 from everstep.core.types import StepContext, StepIdentity
 from everstep.engine.execution.execution import Execution
-from everstep.engine.runtime.load import Load
 from everstep.engine.steps import streams
 from everstep.engine.steps.outcome import Failed
 from everstep.engine.steps.step_execution import StepExecution
+from everstep.engine.steps.thread_turns import ThreadTurns
 from everstep.engine.steps.timeouts import EXACT_BELOW_MS, Deadline, Deadlines
 from everstep.store.protocol import InstanceRecord
+from everstep.threads import DaemonThreads
 
 _COROUTINE = inspect.CO_COROUTINE
 PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
@@ -107,14 +107,16 @@ class Attempts:
     Args:
         deadlines: Where timeouts are kept.
         threads: How many plain functions run at once; further ones wait their turn before their time starts.
+        lost_threads: How many threads that are lost to functions which hang are replaced.
+
+    Attributes:
+        turns: The turns of plain functions at threads.
     """
 
-    def __init__(self, deadlines: Deadlines, *, threads: int) -> None:
+    def __init__(self, deadlines: Deadlines, *, threads: int, lost_threads: int) -> None:
         self._deadlines = deadlines
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="everstep-step")
-        self._slots = asyncio.Semaphore(threads)
-        self._threads = threads
-        self._in_threads = 0
+        self._pool = DaemonThreads("everstep-step", most=threads + lost_threads)
+        self.turns = ThreadTurns(most=threads, most_lost=lost_threads)
 
     def run_in_thread(self, attempt: Attempt) -> Coroutine[Any, Any, Any]:
         """Call the attempt's function in a thread, in its turn, and return what it returned."""
@@ -134,32 +136,25 @@ class Attempts:
         """Let go of the threads; those still busy end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    @property
-    def load(self) -> Load:
-        """How many run in threads, and wait for their turn."""
-        running = min(self._in_threads, self._threads)
-        return Load(running, self._threads, self._in_threads - running)
-
     def _begin_timeout(self, attempt: Attempt, began_at: int | None = None) -> None:
         attempt.deadline = self._deadlines.start(attempt.step.policy.timeout_ms, attempt.expire, began_at=began_at)
 
     async def _in_turn(self, attempt: Attempt) -> Any:
-        self._in_threads += 1
+        step = attempt.step
+        execution = step.execution
+        await self.turns.take()
         try:
-            async with self._slots:
-                execution = attempt.step.execution
-                if (lease := execution.host.lease) is not None:
-                    await lease.lease_confirmed()  # its turn may have come late
-                execution.check_open()
-                self._begin_timeout(attempt)
-                # A copy: what the function sets of context variables goes with its thread.
-                function, variables = _bound(attempt.step.call, attempt.context), copy_context()
-                result = await asyncio.get_running_loop().run_in_executor(
-                    self._pool, lambda: variables.run(_without_stop_iteration, function)
-                )
-                return await finished(attempt.step.execution, attempt.record, result)
+            if (lease := execution.host.lease) is not None:
+                await lease.lease_confirmed()  # its turn may have come late
+            execution.check_open()
+            self._begin_timeout(attempt)
+            # A copy: what the function sets of context variables goes with its thread.
+            function, variables = _bound(step.call, attempt.context), copy_context()
+            call = partial(variables.run, partial(_without_stop_iteration, function))
+            result = await self.turns.call(self._pool, call, step.name)
         finally:
-            self._in_threads -= 1
+            self.turns.give_back()
+        return await finished(execution, attempt.record, result)
 
 
 def call_function(attempt: Attempt) -> Any:
