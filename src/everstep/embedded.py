@@ -15,6 +15,7 @@ from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
 from everstep.api.env import Env, set_default_env
 from everstep.control.control import LocalControl
 from everstep.core.durations import lease_ms
+from everstep.core.several import several
 from everstep.engine.engine import Engine
 from everstep.engine.options import EngineOptions
 from everstep.engine.runtime.clock import Clock
@@ -43,6 +44,7 @@ class Everstep:
         direct: Another URL of the same PostgreSQL database, past a pooler in transaction mode, for notifications.
 
     Raises:
+        TypeError: for workflows that are no list, and for an env that is no dict; its values are never shown.
         ValueError: for a lease that is shorter or longer.
         ConfigError: on entering, if a declared member of an environment is missing; all are named.
         DatabaseInUseError: on entering, if another process runs an engine on this database.
@@ -69,7 +71,10 @@ class Everstep:
         direct: str | None = None,
         owns_process: bool = False,
     ) -> None:
-        definitions = [one if isinstance(one, WorkflowDefinition) else define(one) for one in workflows]
+        if not (env is None or isinstance(env, Mapping)):
+            raise TypeError(f"env is a dict of vars and secrets by name, got {type(env).__name__}")
+        given = several(workflows, "Everstep takes a list of workflow classes")
+        definitions = [one if isinstance(one, WorkflowDefinition) else define(one) for one in given]
         self.registry = WorkflowRegistry(definitions, version=version)
         self.telemetry = Telemetry()
         self._values = dict(env or {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Generic
 
 from msgspec import Struct
@@ -14,6 +14,7 @@ from everstep.core.durations import Duration, duration_ms
 from everstep.core.errors import DuplicateInBatchError, EverstepError
 from everstep.core.limits import BATCH
 from everstep.core.names import check_instance_id
+from everstep.core.several import several
 from everstep.core.suggest import did_you_mean
 from everstep.core.types import BatchError, InstanceStatus, Status, SubscriptionEvent
 
@@ -104,12 +105,13 @@ class WorkflowInstance:
         """
         await self._control.delete(self._workflow, self._id)
 
-    def subscribe(self, *, cursor: int = 0, filter: Collection[str] | None = None) -> AsyncIterator[SubscriptionEvent]:
+    def subscribe(self, *, cursor: int = 0, filter: Iterable[str] | None = None) -> AsyncIterator[SubscriptionEvent]:
         """Follow what happens to it: numbered events from the first above `cursor`, history first, then live.
 
-        Ends after the terminal event, also when `filter`, a collection of event types, leaves that one out.
+        Ends after the terminal event, also when `filter`, several event types, leaves that one out.
 
         Raises:
+            TypeError: for a filter that is text, a mapping or no collection.
             ValueError: for a negative cursor, and for event types that do not exist.
 
         Example:
@@ -163,10 +165,12 @@ class InstancePage(Struct, frozen=True):
 _OPTIONS = ("id", "params", "retention", "tags")
 
 
-def _checked_batch(batch: Sequence[T]) -> Sequence[T]:
-    if not 1 <= len(batch) <= BATCH:
-        raise ValueError(f"a batch has 1 to {BATCH} instances, this one has {len(batch)}")
-    return batch
+def _checked_batch(batch: Iterable[T], what: str) -> list[T]:
+    items = several(batch, what, most=BATCH + 1)
+    if not 1 <= len(items) <= BATCH:
+        size = len(batch) if isinstance(batch, Sized) else f"{BATCH} or more"
+        raise ValueError(f"a batch has 1 to {BATCH} instances, this one has {size if items else 'none'}")
+    return items
 
 
 def _checked_options(one: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -204,7 +208,7 @@ class Workflow(Generic[ParamsT]):
         id: str | None = None,
         params: ParamsT | None = None,
         retention: Retention | None = None,
-        tags: Sequence[str] = (),
+        tags: Iterable[str] = (),
     ) -> WorkflowInstance:
         """Create an instance; when this returns, it is on disk and will run.
 
@@ -244,10 +248,11 @@ class Workflow(Generic[ParamsT]):
         await self._control.check_exists(self._name, id)
         return self._handle(id)
 
-    async def create_batch(self, batch: Sequence[Mapping[str, Any]]) -> CreateBatchResult:
+    async def create_batch(self, batch: Iterable[Mapping[str, Any]]) -> CreateBatchResult:
         """Create up to 100 instances, each described as for `create`; what fails for one leaves the others alone.
 
         Raises:
+            TypeError: for a batch that is text, a mapping or no collection; nothing is created then.
             ValueError: for an empty batch, one of more than 100, and unknown keys; nothing is created then.
 
         Example:
@@ -255,7 +260,7 @@ class Workflow(Generic[ParamsT]):
             ...     result = await binding.create_batch([{"id": "a"}, {"id": "b", "params": {"n": 1}}])
             ...     return len(result.created)
         """
-        options = [_checked_options(one) for one in _checked_batch(batch)]
+        options = [_checked_options(one) for one in _checked_batch(batch, "create_batch takes a list of dicts")]
         for one in options:
             self._control.check_options(
                 self._name, id=one.get("id"), retention=one.get("retention"), tags=one.get("tags", ())
@@ -270,13 +275,14 @@ class Workflow(Generic[ParamsT]):
                 created.append(answer)
         return CreateBatchResult(created, errors)
 
-    async def delete_batch(self, ids: Sequence[str]) -> DeleteBatchResult:
+    async def delete_batch(self, ids: Iterable[str]) -> DeleteBatchResult:
         """Delete up to 100 instances; those that do not exist are reported, each at its place.
 
         Raises:
+            TypeError: for ids that are one text, a mapping or no collection; nothing is deleted then.
             ValueError: for an empty batch, one of more than 100, and ids that are not allowed; nothing is deleted then.
         """
-        checked = [check_instance_id(id) for id in _checked_batch(ids)]
+        checked = [check_instance_id(id) for id in _checked_batch(ids, "delete_batch takes a list of ids")]
         deleted: list[str] = []
         errors: list[BatchError] = []
         for index, id in enumerate(checked):
@@ -300,6 +306,9 @@ class Workflow(Generic[ParamsT]):
             tag: Only those with this tag.
             limit: At most so many.
             cursor: The `cursor` of the page before.
+
+        Raises:
+            TypeError: for an argument of the wrong kind, ValueError: for an impossible one.
         """
         ids, next_cursor = await self._control.page(self._name, status=status, tag=tag, limit=limit, cursor=cursor)
         return InstancePage([self._handle(id) for id in ids], next_cursor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from everstep.core.durations import Duration
@@ -22,7 +22,7 @@ class Control(Protocol):
         id: str | None,
         params: Any,
         retention: Retention | None = None,
-        tags: Sequence[str] = (),
+        tags: Iterable[str] = (),
         exist_ok: bool = False,
         trigger: str = "binding",
     ) -> str:
@@ -44,7 +44,7 @@ class Control(Protocol):
         ...
 
     def subscribe(
-        self, workflow: str, id: str, *, cursor: int, filter: Collection[str] | None
+        self, workflow: str, id: str, *, cursor: int, filter: Iterable[str] | None
     ) -> AsyncIterator[SubscriptionEvent]:
         """Follow what happens to the instance."""
         ...

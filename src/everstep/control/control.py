@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from everstep.control.health import Health, health_of
 from everstep.control.lifecycle import LifecycleOperations, asked_outside, shielded
 from everstep.control.metrics import Metrics, metrics_of
 from everstep.control.status import instance_status
-from everstep.control.subscription import check_subscription, follow
+from everstep.control.subscription import checked_subscription, follow
 from everstep.core import codec
 from everstep.core.durations import format_duration
 from everstep.core.errors import (
@@ -46,7 +46,7 @@ class LocalControl(LifecycleOperations):
         id: str | None,
         params: Any,
         retention: Retention | None = None,
-        tags: Sequence[str] = (),
+        tags: Iterable[str] = (),
         exist_ok: bool = False,
         trigger: str = "binding",
     ) -> str:
@@ -121,12 +121,7 @@ class LocalControl(LifecycleOperations):
     async def page(
         self, workflow: str, *, status: str | None, tag: str | None, limit: int, cursor: str | None
     ) -> tuple[list[str], str | None]:
-        if status is not None and status not in STATUSES:
-            raise ValueError(f"there is no status {status!r}{did_you_mean(status, STATUSES)}; one of {STATUSES}")
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, got {limit}")
-        if cursor is not None and not cursor.isdecimal():
-            raise ValueError(f"cursor {cursor!r} is not one that list() gave")
+        _check_list(status, tag, limit, cursor)
         self._engine.registry[workflow]
         found = await self._engine.store.page(
             workflow, status=status, tag=tag, limit=limit + 1, cursor=None if cursor is None else int(cursor)
@@ -174,16 +169,16 @@ class LocalControl(LifecycleOperations):
         return _outcome(ended, workflow, id, engine.registry[workflow].output)
 
     async def subscribe(
-        self, workflow: str, id: str, *, cursor: int = 0, filter: Collection[str] | None = None
+        self, workflow: str, id: str, *, cursor: int = 0, filter: Iterable[str] | None = None
     ) -> AsyncIterator[SubscriptionEvent]:
         if running_workflow_loop() is not None:
             raise WorkflowCodeError(
                 "subscribe() was called by a workflow's code outside of a step: what comes would not be recorded; call "
                 "it in the function of a step, or wait for an event"
             )
-        check_subscription(cursor, filter)
+        wanted = checked_subscription(cursor, filter)
         instance = await self._existing(workflow, id)
-        async for event in follow(self._engine, instance, cursor, filter):
+        async for event in follow(self._engine, instance, cursor, wanted):
             yield event
 
     @shielded
@@ -221,6 +216,21 @@ class LocalControl(LifecycleOperations):
             return await ended
         finally:
             alarm.clear()
+
+
+def _check_list(status: object, tag: object, limit: object, cursor: object) -> None:
+    """Raise TypeError and ValueError for what `list()` was asked for and cannot be."""
+    for what, given in (("status", status), ("tag", tag), ("cursor", cursor)):
+        if not (given is None or isinstance(given, str)):
+            raise TypeError(f"{what} of list() is one text, or None for all, got {given!r}")
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"limit of list() is a whole number, got {limit!r}")
+    if status is not None and status not in STATUSES:
+        raise ValueError(f"there is no status {status!r}{did_you_mean(str(status), STATUSES)}; one of {STATUSES}")
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    if cursor is not None and not str(cursor).isdecimal():
+        raise ValueError(f"cursor {cursor!r} is not one that list() gave")
 
 
 def _outcome(ended: InstanceRecord | InstanceChange, workflow: str, id: str, declared: Any) -> Any:

@@ -6,12 +6,13 @@ The numbers are ranks in the order in which things were written, so they never c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from everstep.control.status import REDACTED, config_of, plain_error
 from everstep.core import codec
 from everstep.core.journal import StepRecord
+from everstep.core.several import several
 from everstep.core.stored_error import error_info
 from everstep.core.suggest import did_you_mean
 from everstep.core.timestamps import utc
@@ -61,13 +62,17 @@ _TYPES = frozenset(
 )
 
 
-def check_subscription(cursor: int, wanted: Collection[str] | None) -> None:
-    """Raise `ValueError` for a cursor or a filter that means nothing."""
+def checked_subscription(cursor: int, filter: Iterable[str] | None) -> frozenset[str] | None:
+    """Return the wanted types. Raises `TypeError` and `ValueError` for a cursor or a filter that means nothing."""
     if not isinstance(cursor, int) or isinstance(cursor, bool) or cursor < 0:
         raise ValueError(f"cursor must be a whole number from 0, got {cursor!r}")
-    for type in wanted or ():
-        if type not in _TYPES:
+    if filter is None:
+        return None
+    wanted = several(filter, "filter is a list of event types")
+    for type in wanted:
+        if not isinstance(type, str) or type not in _TYPES:
             raise ValueError(f"there are no events of type {type!r}{did_you_mean(str(type), _TYPES)}")
+    return frozenset(wanted)
 
 
 class _History:

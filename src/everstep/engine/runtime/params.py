@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ from everstep.core.durations import Duration, bounded_ms
 from everstep.core.errors import EverstepError, InvalidOptionError
 from everstep.core.limits import LONGEST_RETENTION_MS
 from everstep.core.names import check_tag
+from everstep.core.several import several
 from everstep.core.suggest import did_you_mean
 from everstep.engine.runtime.registry import WorkflowDefinition
 from everstep.store.protocol import InstanceRecord, NewInstance
@@ -99,15 +100,11 @@ def _kept_ms(retention: Mapping[str, Duration], key: str, usual: int | None) -> 
     return usual if value is None else bounded_ms(value, LONGEST_RETENTION_MS, what=f"retention.{key}")
 
 
-def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
+def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Return tags without repetition. Raises InvalidOptionError and InvalidNameError for what is no tag."""
     return () if tags == () else _checked_tags(tags)
 
 
 @options_of_an_instance()
-def _checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(tags, str):
-        raise TypeError(f"tags is a list of words, got the text {tags!r}; write [{tags!r}]")
-    if isinstance(tags, Mapping) or not isinstance(tags, Iterable):
-        raise TypeError(f"tags is a list of words, got {tags!r}")
-    return tuple(dict.fromkeys(check_tag(tag) for tag in tags))
+def _checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(check_tag(tag) for tag in several(tags, "tags is a list of words")))

@@ -1,0 +1,101 @@
+"""Arguments that cannot be what was meant: refused before anything is done, in words that say what to give."""
+
+from __future__ import annotations
+
+import pytest
+
+from everstep import Everstep
+
+from .virtual import flow
+
+
+@flow
+async def quick(event, step):
+    return await step.do("answer", lambda: 42)
+
+
+@pytest.fixture
+async def binding(running):
+    machine = await running(quick)
+    found = machine.es.workflow(quick)
+    await found.create_batch([{"id": id, "tags": ["t"]} for id in ("abc", "a", "b", "c")])
+    await machine.settle()
+    return found
+
+
+async def ids(binding):
+    return sorted(one.id for one in await binding.list())
+
+
+NO_LISTS = ["abc", b"abc", {"abc": 1}, {"id": "abc"}, None, 5]
+
+
+@pytest.mark.parametrize("wrong", NO_LISTS, ids=repr)
+async def test_no_batch_of_ids_deletes_nothing(binding, wrong):
+    with pytest.raises(TypeError, match=r"^delete_batch takes a list of ids, got"):
+        await binding.delete_batch(wrong)
+    assert await ids(binding) == ["a", "abc", "b", "c"]
+
+
+@pytest.mark.parametrize("wrong", NO_LISTS, ids=repr)
+async def test_no_batch_of_instances_creates_nothing(binding, wrong):
+    with pytest.raises(TypeError, match=r"^create_batch takes a list of dicts, got"):
+        await binding.create_batch(wrong)
+    assert await ids(binding) == ["a", "abc", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", [tuple, dict.fromkeys, iter, set], ids=["tuple", "keys", "iterator", "set"])
+async def test_a_batch_may_be_anything_that_gives_ids_one_by_one(binding, kind):
+    batch = kind(["a", "b"])
+    result = await binding.delete_batch(batch.keys() if isinstance(batch, dict) else batch)
+    assert (sorted(result.deleted), result.errors) == (["a", "b"], [])
+    assert await ids(binding) == ["abc", "c"]
+
+
+async def test_a_generator_describes_a_batch_too(binding):
+    result = await binding.create_batch({"id": f"new-{n}"} for n in range(3))
+    assert [one.id for one in result.created] == ["new-0", "new-1", "new-2"]
+
+
+async def test_an_endless_batch_is_too_long(binding):
+    with pytest.raises(ValueError, match="1 to 100 instances"):
+        await binding.create_batch(iter(dict, 1))
+
+
+@pytest.mark.parametrize("wrong", ["blue", b"blue", {"blue": 1}, 5], ids=repr)
+async def test_tags_are_a_list(binding, wrong):
+    with pytest.raises(TypeError, match=r"^tags is a list of words, got"):
+        await binding.create(id="new", tags=wrong)
+    assert "new" not in await ids(binding)
+
+
+@pytest.mark.parametrize("wrong", ["step_completed", {"step_completed": 1}, 5], ids=repr)
+async def test_a_filter_of_events_is_a_list(binding, wrong):
+    with pytest.raises(TypeError, match=r"^filter is a list of event types, got"):
+        await anext((await binding.get("a")).subscribe(filter=wrong))
+
+
+async def test_a_filter_may_be_a_generator(binding):
+    wanted = (f"{what}_completed" for what in ("step", "workflow"))
+    followed = (await binding.get("a")).subscribe(filter=wanted)
+    assert [event.type async for event in followed] == ["step_completed", "workflow_completed"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"status": ["complete"]}, {"tag": ["t"]}, {"tag": 5}, {"limit": "5"}, {"limit": True}, {"cursor": 5}]
+)
+async def test_a_list_is_narrowed_by_single_words(binding, wrong):
+    with pytest.raises(TypeError, match=f"^{next(iter(wrong))} of list"):
+        await binding.list(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [quick, "quick", {"quick": quick}], ids=["class", "text", "dict"])
+def test_an_engine_takes_a_list_of_workflows(wrong):
+    with pytest.raises(TypeError, match=r"^Everstep takes a list of workflow classes, got"):
+        Everstep(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["KEY=secret", ["KEY"], 5], ids=["text", "list", "number"])
+def test_an_env_is_a_dict_and_what_else_it_is_is_not_shown(wrong):
+    with pytest.raises(TypeError, match=r"^env is a dict of vars and secrets by name, got (str|list|int)$"):
+        Everstep([quick], env=wrong)
