@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from everstep import Everstep
+from everstep import Everstep, InvalidOptionError
 
 from .virtual import flow
 
@@ -99,3 +99,20 @@ def test_an_engine_takes_a_list_of_workflows(wrong):
 def test_an_env_is_a_dict_and_what_else_it_is_is_not_shown(wrong):
     with pytest.raises(TypeError, match=r"^env is a dict of vars and secrets by name, got (str|list|int)$"):
         Everstep([quick], env=wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [({"count": 2}, "count"), ({"type": "sleep"}, "type"), ({"count": 2, "type": "do"}, "type")]
+)
+async def test_which_step_is_meant_says_nothing_without_its_name(binding, options, told):
+    instance = await binding.get("a")
+    before = await instance.status()
+    with pytest.raises(InvalidOptionError, match=rf"^{told} of restart\(\) .*from_step is missing"):
+        await instance.restart(**options)
+    assert (await instance.status()).started_at == before.started_at
+
+
+async def test_a_restart_from_the_beginning_may_spell_its_defaults_out(binding):
+    instance = await binding.get("a")
+    await instance.restart(from_step=None, count=1, type=None)
+    assert await instance.result() == 42

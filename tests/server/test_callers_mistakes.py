@@ -59,6 +59,24 @@ async def test_a_step_to_restart_from_that_cannot_be_changes_nothing(server: Ser
     assert (await server.result(url))["start"] == before["start"]
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"status": "pause", "rollback": True}, "rollback goes with the status 'terminate', not with 'pause'"),
+        ({"status": "restart", "rollback": True}, "rollback goes with the status 'terminate', not with 'restart'"),
+        ({"status": "terminate", "from": {"name": "nap"}}, "from goes with the status 'restart', not with 'terminate'"),
+    ],
+)
+async def test_what_only_another_action_understands_changes_nothing(server: Server, body: Any, message: str):
+    url = await server.create("nap", "n-1")
+    before = await server.reached("nap", "n-1", "waiting")
+    status, error = await server.refusal("PATCH", f"{url}/status", json=body)
+    assert (status, error["everstep_code"]) == (400, "request.invalid")
+    assert message in error["message"]
+    after = await server.result(url)
+    assert (after["start"], after["status"]) == (before["start"], "waiting")
+
+
 async def test_rollback_is_true_or_false(server: Server):
     url = await server.create("nap", "n-1")
     status, error = await server.refusal("PATCH", f"{url}/status", json={"status": "terminate", "rollback": "yes"})

@@ -417,6 +417,13 @@ def test_a_url_for_notifications_is_that_of_a_postgresql_database(database: str)
         open_store(database, direct="sqlite:///state.db")
 
 
+def test_a_direct_url_beside_a_sqlite_database_is_refused():
+    with pytest.raises(
+        StoreError, match=r"database_direct\) is for a PostgreSQL database, and the database is SQLite's"
+    ):
+        open_store("sqlite:///state.db", direct="postgresql://localhost/state")
+
+
 def test_a_url_says_where_the_tables_are():
     address = Address.parse("postgresql://a@h/d?schema=mine&statement_cache_size=0&sslmode=require")
     assert (address.dsn, address.schema, address.pooled) == ("postgresql://a@h/d?sslmode=require", "mine", True)

@@ -93,7 +93,7 @@ class WorkflowInstance:
         Raises:
             InstanceNotFoundError: if there is no such instance.
             InstanceStateError: with the code instance.cannot_restart, if its history has no such step.
-            InvalidOptionError: if no step can be of this type or count.
+            InvalidOptionError: if no step can be of this type or count, or if one of them is given without `from_step`.
         """
         await self._control.restart(self._workflow, self._id, from_step=from_step, count=count, type=type)
 

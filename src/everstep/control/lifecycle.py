@@ -267,7 +267,7 @@ class LifecycleOperations:
         self, workflow: str, id: str, *, from_step: str | None = None, count: int = 1, type: str | None = None
     ) -> None:
         engine = self._engine
-        key = None if from_step is None else _step_key(from_step, count, type)
+        key = _step_key(from_step, count, type)
         instance = await self._existing(workflow, id)
         if key is not None and not await self._has_step(instance, key):
             raise no_such_step(instance, key)  # before anything in flight is cut off for it
@@ -349,7 +349,13 @@ _KINDS = {"do": "do", "sleep": "sleep", "waitForEvent": "wait", "workflow": "chi
 
 
 @options_of_an_instance()
-def _step_key(name: str, count: int, type: str | None) -> StepKey:
+def _step_key(name: str | None, count: int, type: str | None) -> StepKey | None:
+    """Return which step to restart from, None for the beginning."""
+    if name is None:
+        if type is None and count == 1 and not isinstance(count, bool):
+            return None
+        option = "count" if type is None else "type"
+        raise ValueError(f"{option} of restart() says which step is meant, and from_step is missing; give its name")
     if type is not None and type not in _KINDS:
         raise ValueError(f"type {type!r} of a step is one of {', '.join(_KINDS)}")
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:

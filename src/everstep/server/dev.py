@@ -32,6 +32,7 @@ from everstep.server.listen import hand_on, listen, on_all_interfaces, url_of
 from everstep.server.loader import UserProgram, load_program
 from everstep.server.user import AsgiApp, user_app
 from everstep.server.watchdog import watch_loop
+from everstep.store.location import is_postgres
 
 Ending: TypeAlias = Literal["stop", "reload"]
 
@@ -118,7 +119,7 @@ class DevServer:
             root=project.root,
             version=program.version,
             lease=project.config.lease,
-            direct=project.config.database_direct,
+            direct=project.config.database_direct if is_postgres(database) else None,  # which --state overrides
             options=EngineOptions(**structs.asdict(project.config.engine)),
             owns_process=True,
         )

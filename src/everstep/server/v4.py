@@ -266,6 +266,8 @@ class _Api:
         body = object_body(await json_body(request, empty={}), ("status", "rollback", "from"))
         action = one_of(body.get("status"), _ACTIONS, "status")
         rollback, step = flag(body.get("rollback"), "rollback"), _step_to_restart_from(body.get("from"))
+        _refuse_option_of_another(action, "terminate" if rollback else None, "rollback")
+        _refuse_option_of_another(action, "restart" if step else None, "from")
         match action:
             case "pause":
                 await self._control.pause(*address)
@@ -333,6 +335,12 @@ def _problem(error: Exception) -> dict[str, Any]:
 
 def _addressed(request: Request) -> tuple[str, str]:
     return request.path_params["name"], instance_id(request.path_params["id"])
+
+
+def _refuse_option_of_another(action: str, needed: str | None, option: str) -> None:
+    """Refuse what only another action understands: the caller would take it for done."""
+    if needed is not None and action != needed:
+        raise BadRequestError(f"{option} goes with the status {needed!r}, not with {action!r}; leave one of them out")
 
 
 def _step_to_restart_from(given: Any) -> dict[str, Any]:

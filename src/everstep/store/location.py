@@ -28,6 +28,11 @@ def open_store(
     if direct is not None and not is_postgres(direct):
         raise StoreError("the direct URL for notifications (database_direct) is not that of a PostgreSQL database")
     if not is_postgres(url):
+        if direct is not None:
+            raise StoreError(
+                "the direct URL for notifications (database_direct) is for a PostgreSQL database, and the database is "
+                "SQLite's; leave it out"
+            )
         return sqlite.open_store(url, root)
     try:
         from everstep.store.postgres.store import PostgresStore  # an extra, loaded only where it is asked for
