@@ -10,6 +10,7 @@ import pytest
 
 from everstep import InstanceNotFoundError, InstanceStateError
 from everstep.engine.options import EngineOptions
+from everstep.engine.scheduling.retention import Retention
 
 from .virtual import flow
 
@@ -479,6 +480,32 @@ async def test_retention_is_kept_over_a_reboot(running):
     await machine.reboot()
     await machine.advance("1 hour")
     assert await machine.engine.retention.expire() == 1
+
+
+async def test_what_expired_while_nothing_ran_goes_at_the_start(running):
+    machine = await running(quick)
+    binding = machine.es.workflow(quick)
+    await asyncio.gather(*(binding.create(retention="1 hour") for _ in range(150)))
+    await binding.create(id="kept", retention="3 hours")
+    await machine.settle()
+    await machine.stop()
+    await machine.advance("2 hours")
+    await machine.boot()
+    await machine.settle()
+    assert [one.id for one in await machine.es.workflow(quick).list()] == ["kept"]
+
+
+async def test_a_process_that_stops_at_once_has_deleted_some(running, monkeypatch):
+    machine = await running(quick)
+    await machine.es.workflow(quick).create(id="one", retention="1 hour")
+    await machine.settle()
+    await machine.stop()
+    await machine.advance("2 hours")
+    await machine.boot()
+    await machine.stop()
+    monkeypatch.setattr(Retention, "start", lambda _: None)  # what is there now is what that process left
+    await machine.boot()
+    assert rows(machine) == {}
 
 
 async def test_live_instances_never_expire(running):

@@ -20,7 +20,7 @@ BATCH = 100
 
 
 class Retention:
-    """Deletes what has expired, every minute, and sooner when something expires sooner."""
+    """Deletes what has expired: at the start, every minute, and sooner when something expires sooner."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -29,8 +29,8 @@ class Retention:
         self._stopped = False
 
     def start(self) -> None:
-        """Begin."""
-        self._schedule(EVERY_SECONDS)
+        """Begin, without waiting for it: a process that lives for a moment deletes at least one batch."""
+        self._begin()
 
     def expires(self, at: int | None) -> None:
         """Look at `at`, if that is sooner than the next time."""
@@ -52,12 +52,11 @@ class Retention:
     async def expire(self) -> int:
         """Delete everything that has expired; return how many instances that were."""
         deleted = 0
-        while not self._stopped:
+        while True:
             piece = await self._engine.store.expire(now=self._engine.clock.now(), limit=BATCH)
             deleted += piece
-            if piece < BATCH:
-                break
-        return deleted
+            if piece < BATCH or self._stopped:
+                return deleted
 
     def _schedule(self, seconds: float) -> None:
         if self._timer is not None:
