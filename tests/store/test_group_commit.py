@@ -17,6 +17,7 @@ from everstep.store.group import (
     EARLY_GROUP,
     INLINE_GROUP,
     INLINE_SECONDS,
+    LAST_TRY_SECONDS,
     LONE_GROUPS,
     MAX_GROUP,
     TURN_SECONDS,
@@ -527,6 +528,22 @@ async def test_what_was_asked_from_outside_hears_of_lasting_trouble_and_is_not_c
         await group.close()
     assert "kept" in disk.written
     assert "asked" not in disk.written
+
+
+async def test_who_asks_of_a_disk_in_trouble_hears_of_it_before_five_seconds_are_over():
+    disk, writer = FakeDisk(), FakeWriter()
+    disk.failures = [DiskFullError("full")] * 100
+    group = GroupCommit(
+        disk.commit, retryable=DiskFullError, kept=lambda _: False, writer=writer, clock=lambda: sum(writer.delays)
+    )
+    asked = group.submit("asked")
+    while not asked.done():
+        await asyncio.sleep(0)
+    assert isinstance(asked.exception(), DiskFullError)
+    *before_the_last_try, _ = writer.delays  # then the writer rests, with nothing in its hands
+    assert sum(before_the_last_try) == pytest.approx(5.0 - LAST_TRY_SECONDS)
+    disk.failures = []
+    await group.close()
 
 
 async def test_trouble_that_lasts_is_told_once_and_its_end_too(caplog: pytest.LogCaptureFixture):

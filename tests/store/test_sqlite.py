@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -374,6 +375,48 @@ async def test_what_a_full_disk_held_up_is_written_once_there_is_room(path: Path
         assert store._writer.failures == 0
         assert await store.steps(pk) == [do(1)]
         assert (await instance(store, "two")).status == "queued"
+
+
+@contextmanager
+def locked_by_another_process(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Have another process hold the database's write lock, until it is told to let go."""
+    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('begin immediate'); "
+    code += "print('locked', flush=True); sys.stdin.read(); c.execute('commit')"
+    arguments = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "locked\n"
+            yield process
+        finally:
+            process.kill()
+
+
+async def test_who_asks_of_a_locked_file_hears_of_it_within_five_seconds(path: Path):
+    async with opened(path) as store:
+        pk = await owned_instance(store)
+        with locked_by_another_process(path) as process:
+            began = time.monotonic()
+            kept = store.write(Change(pk, [do(1)]))
+            with pytest.raises(StoreUnavailableError, match="the database is locked: another connection is writing"):
+                await store.create(new_instance("two"))
+            assert time.monotonic() - began < 5
+            process.stdin.close()
+            await kept
+        assert await store.find(WORKFLOW, "two") is None
+        assert await store.steps(pk) == [do(1)]
+
+
+async def test_a_locked_file_holds_the_event_loop_up_for_no_more_than_a_moment(path: Path):
+    async with opened(path) as store:
+        for n in range(10):  # alone: committed where it is asked for
+            await store.create(new_instance(f"i{n}"))
+        with locked_by_another_process(path) as process:
+            began = time.monotonic()
+            created = store.create(new_instance("late"))
+            await asyncio.sleep(0)
+            assert time.monotonic() - began < 1
+            process.stdin.close()
+            await created
 
 
 async def test_a_child_is_created_in_the_end_however_long_the_disk_is_full(path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -18,7 +18,7 @@ except ImportError:  # no wheel for this platform
 apsw: Any = _apsw
 
 _UNAVAILABLE = {
-    5: "is locked",
+    5: "is locked: another connection is writing, and has to end its transaction",
     6: "is locked",
     7: "is out of memory",
     8: "is read-only",
@@ -32,6 +32,12 @@ _UNUSABLE = {
 
 PAGES_PER_CHECKPOINT = 4000
 """16 MiB between checkpoints: fewer of them, each in the writer's own time."""
+
+
+OPENING_BUSY_MS = 5000
+WRITING_BUSY_MS = 50
+"""How long a statement waits for a lock of somebody else. The writer's may be carried out on the event loop, and is
+tried again for as long as the group commit has patience: the two waits must not add up."""
 
 
 class StoreUnavailableError(StoreError):
@@ -63,7 +69,7 @@ def connect(path: str, *, read_only: bool = False) -> Connection:
     corrupt a WAL database when two do (sqlite.org/wal.html, "the WAL-reset bug").
     """
     connection: Connection = _ApswConnection(path) if apsw is not None else _StandardConnection(path)
-    connection.execute("pragma busy_timeout = 5000")
+    connection.execute(f"pragma busy_timeout = {OPENING_BUSY_MS}")
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
     connection.execute("pragma fullfsync = 1")  # macOS: a plain fsync there does not reach the disk

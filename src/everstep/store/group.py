@@ -28,6 +28,8 @@ Commit: TypeAlias = Callable[[Sequence[Any]], list[Any]]
 MAX_GROUP = 512
 PATIENCE_SECONDS = 5.0
 """How long whoever asks from outside waits for a disk in trouble before they hear of it."""
+LAST_TRY_SECONDS = 0.2
+"""How long before that it is tried for the last time: what is tried takes a moment, too."""
 CLOSING_SECONDS = 0.01
 """Between what is tried at the end in vain: the writer answers before it is idle, and is asked again until it is."""
 INLINE_GROUP = 16
@@ -262,15 +264,18 @@ class GroupCommit:
     def _commit_persistently(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> Generator[float, None, list[Any]]:
         delay = 0.05
         while group:
+            began = self._clock()
             try:
                 answers = self._timed_commit(group)
             except self._retryable as error:
                 self.trouble = str(error)
+                self._trouble_since = began if self._trouble_since is None else self._trouble_since
                 if self._reminders.due(self._clock()):
                     log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again until it is", error)
                 if self._gives_up(group, error):
                     return [error] * len(group)
-                yield delay
+                left = self._patience_left()
+                yield min(delay, left) if left > 0 else delay
                 delay = min(delay * 2, 2.0)
             except Exception as error:  # noqa: BLE001  # every waiter hears of it
                 return [error] * len(group)
@@ -284,9 +289,7 @@ class GroupCommit:
 
     def _gives_up(self, group: list[tuple[Any, asyncio.Future[Any]]], error: Exception) -> bool:
         """Withdraw what need not be carried out once the trouble lasts; return whether to give up altogether."""
-        now = self._clock()
-        self._trouble_since = self._trouble_since or now
-        if now - self._trouble_since < PATIENCE_SECONDS:
+        if self._patience_left() > 0:
             return False
         waiting = [self._pending.popleft() for _ in range(len(self._pending))]
         withdrawn = [entry for entry in (*group, *waiting) if not self._kept(entry[0])]
@@ -294,6 +297,11 @@ class GroupCommit:
         self._pending.extendleft(entry for entry in reversed(waiting) if self._kept(entry[0]))
         self._writer.tell(self._answer, withdrawn, [error] * len(withdrawn))
         return self._leaving
+
+    def _patience_left(self) -> float:
+        """Return for how many seconds what was asked from outside may wait for its last try."""
+        since = self._trouble_since
+        return PATIENCE_SECONDS - LAST_TRY_SECONDS - (0.0 if since is None else self._clock() - since)
 
     def _timed_commit(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:
         began = self._clock()

@@ -76,6 +76,7 @@ class SqliteStore:
             self._batches = Batches(_SQL, self._positions)
             if self._temporary is None:
                 reserve_log(self._path)
+            self._writer.execute(f"pragma busy_timeout = {driver.WRITING_BUSY_MS}")
             self._reader = connect(str(self._path), read_only=True)
             self._guard.arm()
             if driver.apsw is not None:  # else sqlite3 is the engine's own library, and sees its locks
