@@ -20,6 +20,7 @@ from everstep.store import driver, reading_only, verbs
 from everstep.store.answer import Answer
 from everstep.store.batches import Batches, Rows, rows_of
 from everstep.store.creations import Creations
+from everstep.store.directory import make_directory
 from everstep.store.driver import Connection, StoreUnavailableError, connect
 from everstep.store.group import GroupCommit
 from everstep.store.guard import FileGuard
@@ -323,7 +324,8 @@ class SqliteStore:
     def _take(self) -> None:
         """Have the file to ourselves, before SQLite opens it."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._temporary is None:
+                make_directory(self._path)
             self._lock.acquire()
             self._guard.take()
         except OSError as error:
