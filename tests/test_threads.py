@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 
 import pytest
 
 from everstep import threads
-from everstep.threads import DaemonThreads
+from everstep.threads import DaemonThreads, run_beside_loop
 
 PATIENCE = 10.0
 
@@ -97,14 +100,30 @@ def test_an_error_is_the_callers(gate):
 
 def test_no_process_waits_for_a_thread_that_hangs():
     program = """
-import asyncio, time
-from everstep.threads import DaemonThreads
+import asyncio, threading, time
+from everstep.threads import DaemonThreads, run_beside_loop
 
 async def main():
-    DaemonThreads("other", most=1).submit(time.sleep, 60)
+    begun = threading.Event()
+    asyncio.ensure_future(run_beside_loop(lambda: (begun.set(), time.sleep(60))))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
     asyncio.get_running_loop().set_default_executor(DaemonThreads("app", most=1))
     asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
 
 asyncio.run(main())
 """
     subprocess.run([sys.executable, "-c", program], timeout=20, check=True)
+
+
+async def test_the_loops_default_executor_is_left_to_the_application(gate):
+    """However busy that is, what the engine does beside the loop goes on."""
+    tenant = ContextVar("tenant", default=None)
+    tenant.set("ada")
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    hangs = loop.run_in_executor(None, gate.wait, PATIENCE)
+    name = await run_beside_loop(lambda: (threading.current_thread().name.partition("-")[0], tenant.get()))
+    assert name == ("everstep", "ada")
+    gate.set()
+    await hangs

@@ -6,17 +6,22 @@ loop's default executor, which is the application's: nothing of Everstep's is pu
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 IDLE_SECONDS = 10.0
 """A thread that had nothing to do for so long ends."""
+_SIDE_THREADS = 32
+"""As many of the engine's own calls go on beside a loop at once: reads, pages, names of hosts."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -138,3 +143,19 @@ def _carry_out(future: Future[Any], function: Callable[[], Any]) -> None:
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+_side_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, DaemonThreads] = WeakKeyDictionary()
+
+
+async def run_beside_loop(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function beside the running loop, as `asyncio.to_thread` does, in a thread that is not the application's.
+
+    However busy the loop's default executor is, the function is called; and however long it takes, the loop ends.
+    """
+    loop = asyncio.get_running_loop()
+    threads = _side_threads.get(loop)
+    if threads is None:
+        threads = _side_threads[loop] = DaemonThreads("everstep-side", most=_SIDE_THREADS)
+    call = partial(copy_context().run, function, *args, **kwargs)
+    return await loop.run_in_executor(threads, call)

@@ -33,6 +33,7 @@ from everstep.engine.runtime.params import checked_tags, encoded_params, retenti
 from everstep.engine.runtime.registry import WorkflowRegistry
 from everstep.store.protocol import InstanceChange, InstanceRecord, NewInstance
 from everstep.telemetry import events
+from everstep.threads import run_beside_loop
 
 
 class LocalControl(LifecycleOperations):
@@ -102,7 +103,7 @@ class LocalControl(LifecycleOperations):
             return described(recorded, None)
         # Every value of every step is decoded: ten thousand would keep the loop from everything else. Copies, because
         # the steps of an instance in memory go on changing.
-        return await asyncio.to_thread(described, [copy.copy(step) for step in recorded], attempts)
+        return await run_beside_loop(described, [copy.copy(step) for step in recorded], attempts)
 
     @asked_outside
     async def describe(self, workflow: str, id: str) -> tuple[InstanceRecord, InstanceStatus]:

@@ -5,7 +5,6 @@ What is shown is put into shape and written in a thread: of an instance with ten
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any, TypeAlias
@@ -22,6 +21,7 @@ from everstep.server import pages, shapes
 from everstep.server.bodies import instance_id
 from everstep.server.problems import problem_response, status_of
 from everstep.server.v4 import PER_PAGE, page_of, status_filter
+from everstep.threads import run_beside_loop
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -81,7 +81,7 @@ class _Views:
     async def instance(self, request: Request) -> tuple[dict[str, Any], Callable[[], str]]:
         name, id = request.path_params["name"], instance_id(request.path_params["id"])
         instance, status = await self._control.describe(name, id)
-        data = await asyncio.to_thread(shapes.instance_shape, instance, status)
+        data = await run_beside_loop(shapes.instance_shape, instance, status)
         every_step = request.query_params.get("steps") == "all"
         return data, lambda: pages.instance_page(instance, status, data, every_step=every_step)
 
@@ -104,8 +104,8 @@ def _page(show: Show) -> Callable[[Request], Awaitable[HtmlResponse]]:
                 return _with_headers(problem_response(error))
             return _html(pages.problem_page(str(error)), status_of(error))
         if as_json:
-            return await asyncio.to_thread(Response.json, data, headers=HEADERS)
-        return await asyncio.to_thread(lambda: _html(write()))
+            return await run_beside_loop(Response.json, data, headers=HEADERS)
+        return await run_beside_loop(lambda: _html(write()))
 
     return endpoint
 

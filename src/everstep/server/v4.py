@@ -5,7 +5,6 @@ The shapes are in `shapes.py`, the checks of bodies and queries in `bodies.py`. 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -37,6 +36,7 @@ from everstep.server.bodies import (
 from everstep.server.new_instance import IGNORED, read_new_instance
 from everstep.server.problems import BadRequestError, NoRouteError, StepNotFoundError, WrongMethodError, status_of
 from everstep.store.protocol import InstanceRecord
+from everstep.threads import run_beside_loop
 
 log = logging.getLogger("everstep.server")
 
@@ -112,7 +112,7 @@ class _Resource:
             return self._no_handler(request)
         try:
             answer = await handler(request)
-            return await asyncio.to_thread(_success, answer) if answer.large else _success(answer)
+            return await run_beside_loop(_success, answer) if answer.large else _success(answer)
         except EverstepError as error:
             if (status := status_of(error)) >= 500:
                 log.exception("%s %s failed", request.method, request.url.path)
@@ -244,7 +244,7 @@ class _Api:
         newest_first = one_of(request.query_params.get("order", "asc"), ("asc", "desc"), "order") == "desc"
         with_steps = one_of(request.query_params.get("simple", "false"), ("true", "false"), "simple") == "false"
         shape = partial(shapes.instance_shape, with_steps=with_steps, newest_first=newest_first)
-        return Answer(await asyncio.to_thread(shape, instance, status), large=True)
+        return Answer(await run_beside_loop(shape, instance, status), large=True)
 
     async def step(self, request: Request) -> Answer:
         query = request.query_params

@@ -39,6 +39,7 @@ from everstep.store.protocol import (
 )
 from everstep.store.sqlite_schema import migrate
 from everstep.store.wal import reserve_log
+from everstep.threads import run_beside_loop
 
 T = TypeVar("T")
 
@@ -211,7 +212,7 @@ class SqliteStore:
             with contextlib.closing(connect(str(self._path), read_only=True)) as reader:
                 return reader.execute(_SQL[query], arguments)
 
-        return await asyncio.to_thread(read)
+        return await run_beside_loop(read)
 
     @property
     def _writing(self) -> Connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -43,6 +44,7 @@ class WriterThread:
         self._loop = asyncio.get_running_loop()
         self._handover: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._ended: asyncio.Future[None] = self._loop.create_future()
 
     def start(self, work: Work) -> None:
         self._thread = threading.Thread(target=self._run, args=(work,), name="everstep-writer", daemon=True)
@@ -57,10 +59,15 @@ class WriterThread:
     async def stop(self) -> None:
         if self._thread is not None:
             self._handover.put(False)
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.shield(self._ended)
+            self._thread.join()  # it has nothing left to do
 
     def _run(self, work: Work) -> None:
-        while self._handover.get():
-            for seconds in work():
-                if seconds:
-                    time.sleep(seconds)
+        try:
+            while self._handover.get():
+                for seconds in work():
+                    if seconds:
+                        time.sleep(seconds)
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop was closed without a stop
+                self.tell(self._ended.set_result, None)

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from everstep.core.errors import StoreError
 from everstep.store.driver import StoreUnavailableError
+from everstep.store.postgres.resolving_loop import ResolvingLoop
 
 HANG_SECONDS = 30.0
 """A statement that takes longer hangs with its server: the connection is given up, and what became of it is asked."""
@@ -235,7 +236,8 @@ class Link:
         for turn in range(len(hosts)):
             at = (first + turn) % len(hosts)
             try:
-                connection = await asyncpg.connect(hosts[at], **options)
+                loop = ResolvingLoop(asyncio.get_running_loop())
+                connection = await asyncpg.connect(hosts[at], loop=loop, **options)
             except _UNREACHABLE as error:
                 said.append(_not_let_in(error))
             else:
