@@ -14,6 +14,7 @@ from everstep.api.step import WorkflowStep
 from everstep.core.errors import ConfigError
 from everstep.core.names import kebab_case
 from everstep.core.types import Durability, WorkflowEvent
+from everstep.own_loop import run_on_own_loop
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -103,7 +104,7 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
             raise RuntimeError(
                 f"{cls.__name__}.run_once() blocks, and an event loop is running: use async with Everstep(…)"
             )
-        return asyncio.run(run())  # here, or what the instance ended with would be shown after the error above
+        return run_on_own_loop(run())  # here, or what the instance ended with would be shown after the error above
 
 
 class WorkerEntrypoint(_Entrypoint[EnvT], Generic[EnvT]):

@@ -25,9 +25,11 @@ from everstep.config.redact import redact_url
 from everstep.core.errors import ConfigError
 from everstep.embedded import Everstep
 from everstep.engine.options import EngineOptions
+from everstep.own_loop import run_on_own_loop
 from everstep.server.app import build_app, check_environments, with_access_log
 from everstep.server.console import Console, show_warnings
 from everstep.server.hotkeys import hotkeys
+from everstep.server.last_resort import LastResort
 from everstep.server.listen import hand_on, listen, on_all_interfaces, url_of
 from everstep.server.loader import UserProgram, load_program
 from everstep.server.user import AsgiApp, user_app
@@ -71,7 +73,7 @@ def run_dev(load: Callable[[], Project], options: DevOptions) -> None:
     show_warnings(console)
     listener = listen(options.host, options.port)
     try:
-        ending = asyncio.run(_serve_or_wait(load, options, listener, console))
+        ending = run_on_own_loop(_serve_or_wait(load, options, listener, console))
         if ending == "reload":
             _replace_process(listener)
     finally:
@@ -104,6 +106,7 @@ class DevServer:
         self._console = console
         self._root = Path.cwd()
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._last_resort = LastResort(console.warn)
 
     async def serve(self, project: Project, program: UserProgram) -> Ending:
         """Run the program until it is stopped or changes."""
@@ -167,6 +170,8 @@ class DevServer:
         return self._ending.result() if self._ending.done() else "stop"
 
     def _end(self, ending: Ending) -> None:
+        if ending == "stop":
+            self._last_resort.asked_to_stop()
         if not self._ending.done():
             self._ending.set_result(ending)
 
@@ -195,14 +200,17 @@ class DevServer:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        for number in numbers:
-            loop.add_signal_handler(number, self._end, "stop")
+
+        def stop(*_: object) -> None:  # not a handler of the loop's, which is not called while the loop is blocked
+            self._last_resort.asked_to_stop()
+            loop.call_soon_threadsafe(self._end, "stop")
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     @contextlib.contextmanager
     def _keys(self) -> Iterator[None]:
