@@ -36,6 +36,12 @@ class Follower:
             self.events.append(event)
 
 
+async def ended(*followers):
+    for follower in followers:
+        follower.task.cancel()
+    await asyncio.wait([follower.task for follower in followers])
+
+
 def shop(ran=None):
     tries = [] if ran is None else ran
 
@@ -299,3 +305,130 @@ async def test_a_child_is_a_step_of_its_parents_events(running):
     await machine.settle()
     events = [(event.type, event.output) for event in await read(instance) if event.step_name == "child-1"]
     assert events == [("step_started", None), ("step_completed", 7)]
+
+
+@flow
+async def two_steps(event, step):
+    await step.do("a", lambda: 1)
+    await step.do("b", lambda: 2)
+
+
+async def lives(running, **restart):
+    """Return an instance that was restarted, and its events before and after."""
+    machine = await running(two_steps)
+    instance = await machine.create(two_steps)
+    await machine.settle()
+    before = await read(instance)
+    await instance.restart(**restart)
+    await machine.settle()
+    return instance, before, await read(instance)
+
+
+@pytest.mark.parametrize("restart", [{}, {"from_step": "b"}, {"from_step": "a"}], ids=["whole", "from b", "from a"])
+async def test_a_cursor_of_the_life_before_brings_every_event_of_this_one_once(running, restart):
+    instance, before, after = await lives(running, **restart)
+    assert types(after)[0] == "workflow_queued"
+    assert types(after)[-1] == "workflow_completed"
+    numbers = [event.event_id for event in after]
+    assert numbers == list(range(numbers[0], numbers[0] + len(after)))
+    assert numbers[0] > before[-1].event_id
+    assert await read(instance, cursor=before[-1].event_id) == after
+    assert await read(instance, cursor=after[3].event_id) == after[4:]
+
+
+async def test_numbers_rise_over_many_restarts_and_a_reboot(running):
+    machine = await running(two_steps)
+    instance = await machine.create(two_steps)
+    await machine.settle()
+    last = (await read(instance))[-1].event_id
+    for restart in ({}, {"from_step": "b"}, {}, {"from_step": "a"}, {"from_step": "b"}):
+        await instance.restart(**restart)
+        await machine.reboot()
+        await machine.settle()
+        instance = await machine.es.workflow(two_steps).get(instance.id)
+        events = await read(instance, cursor=last)
+        assert types(events)[0] == "workflow_queued"
+        assert await read(instance) == events
+        last = events[-1].event_id
+
+
+@pytest.mark.parametrize("restart", [{}, {"from_step": "wait", "type": "waitForEvent"}], ids=["whole", "from a step"])
+async def test_who_follows_a_running_instance_hears_of_its_restart(running, restart):
+    @flow
+    async def waits(event, step):
+        await step.do("before", lambda: 1)
+        await step.wait_for_event("wait", "go")
+
+    machine = await running(waits)
+    instance = await machine.create(waits)
+    await machine.settle()
+    follower = Follower(instance)
+    await machine.settle()
+    before = list(follower.events)
+    await instance.restart(**restart)
+    await machine.settle()
+    await instance.send_event(type="go")
+    await machine.settle()
+    await follower.task
+    assert follower.events[: len(before)] == before
+    assert follower.events[len(before) :] == await read(instance)
+    assert len({event.event_id for event in follower.events}) == len(follower.events)
+
+
+async def test_who_follows_from_before_the_first_row_hears_of_a_restart(running):
+    machine = await running(two_steps, options=EngineOptions(running=0, drain_ms=0))
+    instance = await machine.create(two_steps)
+    follower = Follower(instance)
+    await machine.settle()
+    await instance.restart()
+    await machine.settle()
+    later = Follower(instance, cursor=1)
+    await machine.settle()
+    assert types(follower.events) == ["workflow_queued", "workflow_queued"]
+    assert follower.events[1:] == later.events
+    await ended(follower, later)
+
+
+async def test_an_end_that_is_taken_back_moves_no_number(running):
+    names = ["first"]
+
+    @flow
+    async def changes(event, step):
+        await step.do(names[0], lambda: 1)
+        await step.sleep("nap", "1 hour")
+
+    machine = await running(changes, options=EngineOptions(resident=0, drain_ms=0))
+    instance = await machine.create(changes)
+    await machine.settle()
+    names[0] = "second"
+    await machine.advance("1 hour")
+    stopped = await read(instance)
+    assert types(stopped)[-1] == "workflow_errored"
+    names[0] = "first"
+    await instance.resume()
+    await machine.settle()
+    events = await read(instance)
+    assert told(events)[: len(stopped)] == told(stopped)
+    assert await read(instance, cursor=stopped[-1].event_id) == events[len(stopped) :]
+    assert types(events)[-1] == "workflow_completed"
+
+
+async def test_a_pause_before_the_start_has_the_same_number_whenever_it_is_read(running):
+    machine = await running(two_steps)
+    await machine.stop()
+    machine.options = EngineOptions(running=0, drain_ms=0)
+    await machine.boot()
+    instance = await machine.create(two_steps)
+    follower = Follower(instance)
+    await machine.settle()
+    await instance.pause()
+    await machine.settle()
+    await instance.resume()
+    await ended(follower)
+    await machine.stop()
+    machine.options = None
+    await machine.boot()
+    await machine.settle()
+    events = await read(await machine.es.workflow(two_steps).get(instance.id))
+    assert types(events)[:3] == ["workflow_queued", "workflow_paused", "workflow_started"]
+    assert told(events)[: len(follower.events)] == told(follower.events)

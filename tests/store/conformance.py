@@ -817,7 +817,7 @@ class Restarting:
         await store.write(Change(pk, instance=ended("errored", error=BOOM, rollback="{}", expires_at=60)))
         await store.restart(WORKFLOW, "one", now=200, version=None)
         assert await store.chunks(pk, 1, 1, after=0, limit=9) == []
-        assert await store.happenings(pk, after=0) == []
+        assert await said(store, pk) == ["restarted"]
         assert (await instance(store)).rollback is None
         assert await store.expire(now=1_000, limit=9) == 0
 
@@ -1335,9 +1335,31 @@ class Telling:
         before = await store.happenings(pk, after=0)
         await store.write(Change(pk, [do(2)], instance=ended()))
         await _restart_from(store, do(2))
-        assert await store.happenings(pk, after=0) == before
+        *kept, _ = await store.happenings(pk, after=0)
+        assert kept == before
         await store.write(Change(pk, [do(2)]))
-        assert await said(store, pk, after=before[-1].position) == ["step 2", "step_ended 2"]
+        assert await said(store, pk, after=before[-1].position) == ["restarted", "step 2", "step_ended 2"]
+
+    async def test_a_restart_is_told_alone_with_a_number_above_all_before(self, store: Store):
+        pk = await owned_instance(store)
+        last = 0
+        for steps in (3, 0, 5):
+            await store.write(Change(pk, [do(n) for n in range(1, steps + 1)], instance=ended()))
+            await store.restart(WORKFLOW, "one", now=200, version=None)
+            [restart] = await store.happenings(pk, after=0)
+            assert (restart.what, restart.at) == ("restarted", 200)
+            assert restart.number >= last + 4 + 5 * steps
+            last = restart.number
+            await store.claim([WORKFLOW], now=201, limit=1)
+
+    async def test_an_end_that_is_taken_back_stays_told_at_its_place(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1)], instance=ended("errored", error=CONTRADICTION)))
+        before = [(one.position, one.at) for one in await store.happenings(pk, after=0)][:2]
+        await store.resume(WORKFLOW, "one", now=200)
+        after = await store.happenings(pk, after=0)
+        assert [(one.position, one.at) for one in after[:2]] == before
+        assert after[-1].what == "workflow_errored"
 
 
 class Viewing:

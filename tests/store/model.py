@@ -63,6 +63,7 @@ class ModelStore:
         self.tags: dict[int, Sequence[str]] = {}
         self.pieces: dict[tuple[int, int, int, int], bytes] = {}
         self.milestones: list[tuple[int, int, str, int]] = []
+        self.numbers: dict[int, int] = {}  # by the position of a restart
         self.ends: dict[int, int] = {}
         self.step_places: dict[tuple[int, int], tuple[int, int | None]] = {}
         self.attempt_places: dict[tuple[int, int, int], int] = {}
@@ -217,6 +218,8 @@ class ModelStore:
             promised = before == "waitingForPause"
             if not promised:
                 self.mine.discard(row["pk"])
+            if row["pk"] in self.ends:
+                self.milestones.append((self.ends[row["pk"]], row["pk"], f"workflow_{before}", row["ended_at"]))
             row.update(status="running" if promised else "queued", due_at=None if promised else now)
             row.update(dict.fromkeys(("paused_at", "ended_at", "error")))
             self._take_back_the_end(row["pk"])
@@ -254,10 +257,13 @@ class ModelStore:
     ) -> Transition:
         row = self._existing(workflow, id)
         pk, before = row["pk"], row["status"]
+        position, number = self._next_position(), self._highest_number(pk)
         if from_step is None:
             self._forget(pk)
         else:
             self._forget_from(pk, from_step)
+        self.milestones.append((position, pk, "restarted", now))
+        self.numbers[position] = number
         row.update(status="queued", due_at=now, version=version, recoveries=0, recovered_position=-1)
         self.mine.discard(pk)
         row.update(dict.fromkeys(("started_at", "ended_at", "paused_at", "output", "error", "rollback")))
@@ -295,7 +301,11 @@ class ModelStore:
         return found[:limit]
 
     async def happenings(self, pk: int, *, after: int) -> list[Happening]:
-        found = [Happening(position, at, what) for position, owner, what, at in self.milestones if owner == pk]
+        found = [
+            Happening(position, at, what, number=self.numbers.get(position, 0))
+            for position, owner, what, at in self.milestones
+            if owner == pk
+        ]
         for step in self._steps_of(pk):
             start, end = self.step_places[pk, step.seq]
             found.append(Happening(start, step.started_at, "step", step))
@@ -428,6 +438,13 @@ class ModelStore:
         if row is not None and to.status == row["status"] and to.status not in ENDED:
             self.milestones.append((self._next_position(), pk, f"workflow_{to.status}", to.at))
         self._wake(to.parent)
+
+    def _highest_number(self, pk: int) -> int:
+        """Return a number that no event of the instance's present life is above."""
+        told = [position for position, owner, *_ in self.milestones if owner == pk]
+        before = max((self.numbers.get(position, 0) for position in told), default=0)
+        attempts = sum(key[0] == pk for key in self.attempt_rows)
+        return 4 + before + len(told) + 5 * len(self._rows_of(pk)) + 2 * attempts
 
     def _take_back_the_end(self, pk: int) -> None:
         self.expiries.pop(pk, None)

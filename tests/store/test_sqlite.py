@@ -549,7 +549,9 @@ class MeddlingConnection:
         if "from milestone" in sql:
             columns = "instance, seq, kind, name, count, state, attempt, started_at, absolute, compensable, sensitive"
             step = f"({self.pk}, 1, 'do', 'x', 1, 'running', 1, 0, 0, 0, 0, 1000002)"
-            self.writer.execute(f"insert into milestone values (1000001 + (1 << 40), {self.pk}, 'workflow_running', 0)")
+            self.writer.execute(
+                f"insert into milestone values (1000001 + (1 << 40), {self.pk}, 'workflow_running', 0, null)"
+            )
             self.writer.execute(f"insert into step ({columns}, position) values {step}")
             self.writer.execute("update step set position = position + (1 << 40)")
         return rows

@@ -108,7 +108,8 @@ class WorkflowInstance:
     def subscribe(self, *, cursor: int = 0, filter: Iterable[str] | None = None) -> AsyncIterator[SubscriptionEvent]:
         """Follow what happens to it: numbered events from the first above `cursor`, history first, then live.
 
-        Ends after the terminal event, also when `filter`, several event types, leaves that one out.
+        Ends after the terminal event, also when `filter`, several event types, leaves that one out. Numbers rise over
+        restarts: with the last number of one run as `cursor`, every event of the next one comes.
 
         Raises:
             TypeError: for a filter that is text, a mapping or no collection.

@@ -1,6 +1,7 @@
 """What happened to an instance as numbered events: history first, then live, until the terminal one.
 
-The numbers are ranks in the order in which things were written, so they never change and have no gaps.
+The numbers are ranks in the order in which things were written, so they never change and have no gaps. The events of a
+life that a restart began are numbered above all that came before it, the kept ones of steps before `from_step` too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.5
 """How often to look without having been told: what another process writes is seen this late."""
+_BEFORE_THE_START = ("restarted", "workflow_paused")
 _ENDS = {"complete": "workflow_completed", "errored": "workflow_errored", "terminated": "workflow_terminated"}
 
 
@@ -38,6 +40,9 @@ async def follow(
         changed = engine.watchers.changed(instance.pk)
         found = await engine.store.happenings(instance.pk, after=history.position)
         current = await engine.store.by_pk(instance.pk)
+        if history.told and any(happening.what == "restarted" for happening in found):
+            history = _History(instance)  # the life that was followed is over, and this one is told from its beginning
+            continue
         for event in history.extend(found, current):
             if event.event_id > cursor and (wanted is None or event.type in wanted):
                 yield event
@@ -80,7 +85,7 @@ class _History:
 
     def __init__(self, instance: InstanceRecord) -> None:
         self._instance = instance
-        self._number = 0
+        self._number: int | None = None
         self._attempts: dict[int, int] = {}
         self._names: dict[int, str] = {}
         self._limits: dict[int, StepRecord] = {}
@@ -88,20 +93,42 @@ class _History:
         self.position = 0
         self.ended = False
 
+    @property
+    def told(self) -> bool:
+        """Whether anything has been told of it."""
+        return self._number is not None
+
     def extend(self, found: list[Happening], current: InstanceRecord | None) -> list[SubscriptionEvent]:
         events: list[SubscriptionEvent] = []
-        if self._number == 0:
+        if self._number is None:
+            self._number = max((one.number for one in found), default=0)
             events.append(self._event("workflow_queued", self._instance.created_at))
-        if current is not None and current.started_at is not None and not self._begun:
-            self._begun = True
-            params = None if current.params is None else codec.plain(codec.decode(current.params))
-            events.append(self._event("workflow_started", current.started_at, params=params))
         for happening in found:
             self.position = max(self.position, happening.position)
+            if happening.what not in _BEFORE_THE_START:
+                events += self._start(current, happening)
             events += self._told(happening, current)
-        return events
+        return events + self._start(current)
+
+    def _start(self, current: InstanceRecord | None, first: Happening | None = None) -> list[SubscriptionEvent]:
+        """Return the event of the start, once. It has no row, and comes before the `first` that is of no earlier time.
+
+        After a restart from a step that is a kept one, whether the instance has begun again yet or not.
+        """
+        if self._begun or current is None:
+            return []
+        moments = [] if current.started_at is None else [current.started_at]
+        if first is not None and first.what != "ended":
+            moments.append(first.at)
+        if not moments:
+            return []
+        self._begun = True
+        params = None if current.params is None else codec.plain(codec.decode(current.params))
+        return [self._event("workflow_started", min(moments), params=params)]
 
     def _told(self, happening: Happening, current: InstanceRecord | None) -> list[SubscriptionEvent]:
+        if happening.what == "restarted":
+            return []
         if happening.what == "ended":
             return self._end(current)
         if happening.step is not None:
@@ -196,7 +223,7 @@ class _History:
         return self._event(f"{prefix}attempt_started", at, step_name=self._names.get(seq), attempt=number)
 
     def _event(self, type: str, at: int, **facts: Any) -> SubscriptionEvent:
-        self._number += 1
+        self._number = (self._number or 0) + 1
         given = {name: value for name, value in facts.items() if value is not None}
         return SubscriptionEvent(self._number, type, utc(at), self._instance.id, **given)
 

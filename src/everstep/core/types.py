@@ -175,7 +175,7 @@ class SubscriptionEvent(View, frozen=True, omit_defaults=True):
     """One numbered event of an instance, as `subscribe` gives it; types and facts are the original's (inventory §2.7).
 
     Attributes:
-        event_id: Its number: 1 for the first event of the instance, without gaps.
+        event_id: Its number: 1 for the first event of the instance, without gaps. After a restart they go on higher up.
         type: e.g. `"step_completed"`.
         timestamp: When it happened.
         instance_id: The instance.

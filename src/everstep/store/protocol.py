@@ -159,13 +159,17 @@ class StepKey(Struct, frozen=True):
 
 
 class Happening(Struct, frozen=True):
-    """A row of what happened to an instance: a milestone, or a step or attempt as it is now, at its position."""
+    """A row of what happened to an instance: a milestone, or a step or attempt as it is now, at its position.
+
+    A `what` of `"restarted"` is for no subscriber: the events of the life it began are numbered above its `number`.
+    """
 
     position: int
     at: int
     what: str
     step: StepRecord | None = None
     attempt: AttemptRecord | None = None
+    number: int = 0
 
 
 class Transition(Struct, frozen=True):

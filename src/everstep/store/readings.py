@@ -31,7 +31,7 @@ def told(
 
     Steps come with the positions where they began and ended, attempts with theirs.
     """
-    found = [Happening(*row) for row in milestones]
+    found = [Happening(place, at, what, number=number or 0) for place, at, what, number in milestones]
     for position, ended_position, step in steps:
         if position is not None and position > after:
             found.append(Happening(position, step.started_at, "step", step))

@@ -137,7 +137,9 @@ class SqliteStore:
     async def restart(
         self, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None = None
     ) -> Transition:
-        return await self._do(verbs.restart, workflow, id, now=now, version=version, from_step=from_step)
+        return await self._do(
+            verbs.restart, self._positions, workflow, id, now=now, version=version, from_step=from_step
+        )
 
     async def delete(self, workflow: str, id: str) -> int:
         return await self._do(verbs.delete, workflow, id)

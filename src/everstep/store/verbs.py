@@ -55,6 +55,7 @@ def resume(connection: Connection, positions: Iterator[int], workflow: str, id: 
     if before.paused_at is not None and not before.ended:
         paused_ms = max(0, now - before.paused_at)
         connection.execute(SQL["shift_timers"], (before.pk, paused_ms, before.paused_at))
+    connection.execute(SQL["tell_end"], (before.pk,))
     connection.execute(SQL["resume_instance"], (before.pk, now))
     if before.status == "waitingForPause":
         _tell(connection, positions, before.pk, "workflow_running", now)
@@ -85,14 +86,23 @@ def begin_rollback(
 
 
 def restart(
-    connection: Connection, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None
+    connection: Connection,
+    positions: Iterator[int],
+    workflow: str,
+    id: str,
+    *,
+    now: int,
+    version: str | None,
+    from_step: StepKey | None,
 ) -> Transition:
     before = _existing(connection, workflow, id)
-    if from_step is None:
-        forget = ("forget_steps", "forget_attempts", "forget_events", "forget_milestones", "forget_chunks")
+    first = None if from_step is None else _seq_of(connection, before, from_step)  # before anything is written
+    connection.execute(SQL["tell_restart"], (before.pk, next(positions), now))
+    if first is None:
+        forget = ("forget_steps", "forget_attempts", "forget_events", "forget_chunks", _OF_LIVES_BEFORE)
         _run(connection, forget, before.pk)
     else:
-        _forget_from(connection, before, from_step)
+        _forget_from(connection, before.pk, first)
     connection.execute(SQL["restart_instance"], (before.pk, now, version))
     return _transition(connection, before)
 
@@ -188,16 +198,21 @@ def _run(connection: Connection, statements: Sequence[str], pk: int) -> None:
         connection.execute(SQL[statement], (pk,))
 
 
-def _forget_from(connection: Connection, instance: InstanceRecord, step: StepKey) -> None:
-    """Forget a step, everything that started after it, and whatever waits."""
+def _seq_of(connection: Connection, instance: InstanceRecord, step: StepKey) -> int:
     found = connection.execute(SQL["find_step"], (instance.pk, step.kind, step.name, step.count))
     if not found:
         raise no_such_step(instance, step)
-    connection.execute(SQL["forget_steps_from"], (instance.pk, found[0][0]))
+    return int(found[0][0])
+
+
+def _forget_from(connection: Connection, pk: int, seq: int) -> None:
+    """Forget a step, everything that started after it, and whatever waits."""
+    connection.execute(SQL["forget_steps_from"], (pk, seq))
     gone = ("forget_inner_steps", "forget_order", "forget_attempts_from", "forget_chunks_from", "forget_events")
-    _run(connection, gone, instance.pk)
+    _run(connection, gone, pk)
 
 
+_OF_LIVES_BEFORE = "forget_milestones_before_restart"
 _EVERYTHING = (
     "forget_steps",
     "forget_attempts",

@@ -61,6 +61,7 @@ class Verbs:
         if before.paused_at is not None and not before.ended:
             paused_ms = max(0, now - before.paused_at)
             await self._fetch("shift_timers", before.pk, paused_ms, before.paused_at)
+        await self._fetch("tell_end", before.pk)
         await self._fetch("resume_instance", before.pk, now)
         if before.status == "waitingForPause":
             await self._fetch("tell", before.pk, "workflow_running", now)
@@ -83,10 +84,13 @@ class Verbs:
         self, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None
     ) -> Transition:
         before = await self._existing(workflow, id)
-        if from_step is None:
+        first = None if from_step is None else await self._seq_of(before, from_step)
+        await self._fetch("tell_restart", before.pk, now)
+        if first is None:
             await self._forget(_JOURNAL, [before.pk])
+            await self._fetch("forget_milestones_before_restart", before.pk)
         else:
-            await self._forget_from(before, from_step)
+            await self._forget_from(before.pk, first)
         await self._fetch("restart_instance", before.pk, now, version)
         return await self._transition(before)
 
@@ -176,19 +180,22 @@ class Verbs:
         for statement in what:
             await self._fetch(statement, pks)
 
-    async def _forget_from(self, instance: InstanceRecord, step: StepKey) -> None:
-        """Forget a step, everything that started after it, and whatever waits."""
+    async def _seq_of(self, instance: InstanceRecord, step: StepKey) -> int:
         found = await self._fetch("find_step", instance.pk, step.kind, step.name, step.count)
         if not found:
             raise no_such_step(instance, step)
-        await self._fetch("forget_steps_from", instance.pk, found[0][0])
+        return int(found[0][0])
+
+    async def _forget_from(self, pk: int, seq: int) -> None:
+        """Forget a step, everything that started after it, and whatever waits."""
+        await self._fetch("forget_steps_from", pk, seq)
         for query in ("forget_inner_steps", "forget_order", "forget_attempts_from", "forget_chunks_from"):
-            await self._fetch(query, instance.pk)
-        await self._fetch("forget_events", [instance.pk])
+            await self._fetch(query, pk)
+        await self._fetch("forget_events", [pk])
 
 
-_JOURNAL = ("forget_steps", "forget_attempts", "forget_events", "forget_milestones", "forget_chunks")
-_EVERYTHING = (*_JOURNAL, "forget_tags", "forget_instances")
+_JOURNAL = ("forget_steps", "forget_attempts", "forget_events", "forget_chunks")
+_EVERYTHING = (*_JOURNAL, "forget_milestones", "forget_tags", "forget_instances")
 
 
 async def happenings(queries: dict[str, str], link: Link, pk: int, after: int) -> list[Happening]:

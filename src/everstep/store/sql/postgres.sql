@@ -487,7 +487,7 @@ select bytes
  limit $5
 
 -- name: milestones_after
-select position, at, type from everstep.milestone where instance = $1 and position > $2 order by position
+select position, at, type, number from everstep.milestone where instance = $1 and position > $2 order by position
 
 -- name: steps_after
 select position, ended_position, {step}
@@ -582,6 +582,27 @@ update everstep.instance
 -- Write a milestone for subscribers.
 insert into everstep.milestone (instance, position, type, at)
 values ($1, nextval('everstep.position') << 20, $2, $3)
+
+-- name: tell_restart
+-- Events of the next life are numbered above this: a step makes at most five, an attempt two, an instance four.
+insert into everstep.milestone (instance, position, type, at, number)
+select $1, nextval('everstep.position') << 20, 'restarted', $2,
+       4 + coalesce((select max(number) from everstep.milestone where instance = $1), 0)
+       + (select count(*) from everstep.milestone where instance = $1)
+       + 5 * (select count(*) from everstep.step where instance = $1)
+       + 2 * (select count(*) from everstep.attempt where instance = $1)
+
+-- name: forget_milestones_before_restart
+delete from everstep.milestone
+ where instance = $1
+   and position < (select max(position) from everstep.milestone where instance = $1 and type = 'restarted')
+
+-- name: tell_end
+-- An end that is taken back stays among the events, or the numbers of all that follow would move.
+insert into everstep.milestone (instance, position, type, at)
+select pk, ended_position, 'workflow_' || status, ended_at
+  from everstep.instance
+ where pk = $1 and status = 'errored' and ended_position is not null
 
 -- name: find_step
 select seq from everstep.step where instance = $1 and kind = $2 and name = $3 and count = $4 and parent is null

@@ -165,7 +165,7 @@ delete from chunk where instance = ?1 and seq = ?2 and attempt <> ?3
 delete from chunk where instance = ?1 and seq = ?2 and attempt = ?3
 
 -- name: milestones_after
-select position, at, type from milestone where instance = ?1 and position > ?2 order by position
+select position, at, type, number from milestone where instance = ?1 and position > ?2 order by position
 
 -- name: steps_after
 select position, ended_position, {step}
@@ -355,6 +355,26 @@ update instance
 
 -- name: forget_milestones
 delete from milestone where instance = ?
+
+-- name: tell_restart
+-- Events of the next life are numbered above this: a step makes at most five, an attempt two, an instance four.
+insert into milestone (position, instance, type, at, number)
+select ?2, ?1, 'restarted', ?3,
+       4 + coalesce((select max(number) from milestone where instance = ?1), 0)
+       + (select count(*) from milestone where instance = ?1)
+       + 5 * (select count(*) from step where instance = ?1)
+       + 2 * (select count(*) from attempt where instance = ?1)
+
+-- name: forget_milestones_before_restart
+delete from milestone
+ where instance = ?1 and position < (select max(position) from milestone where instance = ?1 and type = 'restarted')
+
+-- name: tell_end
+-- An end that is taken back stays among the events, or the numbers of all that follow would move.
+insert into milestone (position, instance, type, at)
+select ended_position, pk, 'workflow_' || status, ended_at
+  from instance
+ where pk = ?1 and status = 'errored' and ended_position is not null
 
 -- name: forget_chunks
 delete from chunk where instance = ?

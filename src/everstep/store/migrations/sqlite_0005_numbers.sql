@@ -1,0 +1,2 @@
+-- Where the numbers of an instance's events go on after a restart: above all that were given before it.
+alter table milestone add column number integer;
