@@ -29,4 +29,8 @@ KEPT_SEEDS = [
     (219, "a claim committed at once overtook the move of an instance put away in doubt: nobody ran it"),
     (3732, "what was committed at once overtook the pause before it: parked in memory, paused on disk"),
     (7894, "what was committed at once overtook the beginning of a rollback: the code ran on, and nobody woke it"),
+    (
+        57021,
+        "an instance made due while a claim brought it was turned away and made due again, at full speed without end",
+    ),
 ]

@@ -196,12 +196,16 @@ class Engine:
         return written
 
     def _is_due(self, pk: int, _: asyncio.Future[None]) -> None:
-        self._unbar(pk)
-        self.dispatcher.claim_soon()
+        # A claim that goes with the write of one that is due anew would be turned away as well, again and again.
+        if not self._unbar(pk):
+            self.dispatcher.claim_soon()
 
-    def _unbar(self, *pks: int) -> None:
-        for pk in self.cache.unbar(*pks):  # a claim that came after the write was answered before it: nobody has these
+    def _unbar(self, *pks: int) -> bool:
+        """Take a bar back; return whether an instance is due anew that was turned away meanwhile: nobody has it."""
+        turned_away = self.cache.unbar(*pks)
+        for pk in turned_away:
             self.make_due(pk)
+        return bool(turned_away)
 
     async def reload_uncertain(self, workflow: str, id: str) -> None:
         """Have an instance and its children leave memory and be due: what is on disk may not be what is in memory.
