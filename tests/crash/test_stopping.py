@@ -76,3 +76,16 @@ def test_dev_ends_in_the_end_though_the_loop_or_a_thread_of_the_app_hangs(tmp_pa
         until_it_hangs(tmp_path)
         assert dev.stop() == 1
         assert "was asked to stop and has not ended in 10 seconds" in dev.log.read_text()
+
+
+@pytest.mark.parametrize("way", ["hang", "in_default_executor", "uncancellable"])
+def test_dev_reloads_while_a_step_hangs(tmp_path: Path, way: str):
+    with DevProcess(tmp_path, PROGRAM) as dev:
+        dev.start()
+        dev.http.post("/", json={"id": "one", "way": way}).raise_for_status()
+        until_it_hangs(tmp_path)
+        (tmp_path / "hangs").unlink()
+        (tmp_path / "shop.py").write_text(PROGRAM.read_text() + "\n# changed\n")
+        until_it_hangs(tmp_path)  # in the next life
+        assert "Ready again" in dev.log.read_text()
+        assert dev.stop() == 0
