@@ -169,7 +169,7 @@ class Witness:
         for one in self.instances():
             run = engine.cache.get(one.pk)
             owned = one.status in {"running", "waitingForPause"} and one.due_at is None
-            if owned and run is None:
+            if owned and run is None and not engine.cache.is_barred(one.pk):  # else a restart, say, is under way
                 raise ViolationError(f"at work, and nobody is at it: {one}")
             if run is not None and run.waits.parked and one.status != "waiting":
                 raise ViolationError(f"parked in memory, and its row says otherwise: {one}")
