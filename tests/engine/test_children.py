@@ -11,6 +11,7 @@ import pytest
 from everstep import InstanceExistsError, InstanceStateError, InstanceTerminatedError, WorkflowEntrypoint
 from everstep.core.types import InstanceLink, WaitingFor
 from everstep.engine.options import EngineOptions
+from everstep.store.protocol import Change, InstanceChange
 
 from .virtual import flow
 
@@ -437,17 +438,139 @@ async def test_a_child_that_nobody_waited_for_goes_on_when_its_parent_is_deleted
     assert (await machine.handle(Ship, "c").status()).status == "complete"
 
 
-async def test_terminating_once_more_ends_the_children_that_were_left(running):
+@pytest.mark.parametrize("verb", ["pause", "terminate", "restart", "delete"])
+async def test_a_child_that_reaches_the_disk_after_its_parent_was_moved_does_not_run(running, monkeypatch, verb):
+    machine, instance = await _order_about_to_begin_its_child(running)
+    store, create, now = machine.engine.store, machine.engine.store.create, machine.clock.now()
+    more = {"version": None} if verb == "restart" else {}
+    asked = []
+
+    async def create_afterwards(new):
+        if not asked:
+            asked.append(new)
+            await getattr(store, verb)("order", instance.id, now=now, **more)  # as another worker does
+        return await create(new)
+
+    monkeypatch.setattr(store, "create", create_afterwards)
+    await instance.send_event(type="go")
+    await machine.settle()
+    assert asked
+    children = [(await one.status()).status for one in await machine.es.workflow(Ship).list()]
+    assert (children, Ship.lives) == (["paused"] if verb == "pause" else [], [])
+
+
+async def test_a_child_begun_while_its_parent_is_being_paused_goes_on_with_it(running, monkeypatch, options):
+    machine, instance = await _order_about_to_begin_its_child(running, options)
+    create, paused = machine.engine.store.create, []
+
+    async def create_afterwards(new):
+        if not paused:
+            paused.append(new)
+            await instance.pause()
+        return await create(new)
+
+    monkeypatch.setattr(machine.engine.store, "create", create_afterwards)
+    await instance.send_event(type="go")
+    await machine.settle()
+    child = machine.handle(Ship, "c")
+    assert [(await one.status()).status for one in (instance, child)] == ["paused", "paused"]
+    await machine.advance("1 day")
+    assert Ship.lives == []
+    await instance.resume()
+    await machine.settle()
+    assert [(await one.status()).status for one in (instance, child)] == ["waiting", "waiting"]
+    await machine.advance("1 hour")
+    assert await machine.output(instance) == 1
+
+
+async def _order_about_to_begin_its_child(running, options=None):
+    @flow
+    async def order(event, step):
+        await step.wait_for_event("go", type="go")
+        return (await step.run_workflow("ship", Ship, id="c")).number
+
+    machine = await running(order, Ship, options=options)
+    instance = await machine.create(order)
+    await machine.settle()
+    return machine, instance
+
+
+@pytest.mark.parametrize("after", ["at once", "when it had failed"])
+async def test_restarting_a_parent_ends_every_child_it_had(running, after):
+    @flow
+    async def order(event, step):
+        broken = step.run_workflow("broken", Ship, {"fail": True})
+        return await asyncio.gather(broken, step.run_workflow("whole", Ship, id="c"), step.sleep("wait", "2 hours"))
+
+    machine = await running(order, Ship)
+    instance = await machine.create(order)
+    await machine.settle()
+    if after == "when it had failed":
+        await machine.advance("59 minutes")
+        await machine.handle(Ship, "c").pause()
+        await machine.advance("1 minute")
+        assert (await instance.status()).status == "errored"
+    old = await machine.engine.store.find("ship", "c")
+    await instance.restart()
+    await machine.settle()
+    new = await machine.engine.store.find("ship", "c")
+    assert (new.status, new.pk > old.pk) == ("waiting", True)
+    live = [one.id for one in await machine.es.workflow(Ship).list(status="waiting")]
+    assert len(live) == 2
+
+
+async def test_the_store_ends_a_family_in_the_transaction_that_ends_the_parent(running):
     order = parent_of("c")
     machine = await running(order, Ship)
     instance = await machine.create(order)
-    # As whoever asked leaves it that dies between the two.
+    # All that happens if whoever asked dies before it hears the answer.
     await machine.engine.store.terminate("order", instance.id, now=machine.clock.now())
-    assert (await machine.handle(Ship, "c").status()).status == "waiting"
-    await instance.terminate()
+    await machine.reboot()
     assert (await machine.handle(Ship, "c").status()).status == "terminated"
+    await machine.advance("1 day")
     with pytest.raises(InstanceStateError):
         await instance.terminate()
+
+
+@pytest.mark.parametrize("verb", ["terminate", "restart", "delete"])
+async def test_what_the_store_refuses_leaves_parent_and_child_at_work(running, monkeypatch, verb):
+    order = parent_of("c")
+    machine = await running(order, Ship)
+    instance = await machine.create(order)
+    await machine.settle()
+
+    async def refuse(*_, **__):
+        raise InstanceStateError("not now", "instance.refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(machine.engine.store, verb, refuse)
+        with pytest.raises(InstanceStateError, match="not now"):
+            await getattr(instance, verb)()
+    await machine.advance("1 hour")
+    assert (await machine.output(instance))[1] == 7
+
+
+async def test_deleting_a_parent_that_ends_meanwhile_leaves_the_child_nobody_waited_for_at_work(running, monkeypatch):
+    @flow
+    async def order(event, step):
+        begun = asyncio.ensure_future(step.run_workflow("ship", Ship, id="c"))
+        await step.wait_for_event("go", type="go")
+        return begun.done()
+
+    machine = await running(order, Ship)
+    instance = await machine.create(order)
+    await machine.settle()
+    store, delete = machine.engine.store, machine.engine.store.delete
+
+    async def delete_once_ended(workflow, id, *, now):
+        pk = (await store.find(workflow, id)).pk
+        await store.write(Change(pk, instance=InstanceChange("complete", ended_at=now)))
+        return await delete(workflow, id, now=now)
+
+    monkeypatch.setattr(store, "delete", delete_once_ended)
+    await instance.delete()
+    await machine.advance("1 hour")
+    assert (await machine.handle(Ship, "c").status()).status == "complete"
 
 
 def _slow_family(machine, monkeypatch, *, meanwhile):

@@ -6,14 +6,15 @@ import asyncio
 
 import pytest
 
-from everstep.core.errors import InstanceExistsError, InstanceNotFoundError, InstanceStateError
+from everstep.core.errors import InstanceExistsError, InstanceLostError, InstanceNotFoundError, InstanceStateError
 from everstep.core.journal import StepRecord
-from everstep.store.protocol import Change, EventRecord, InstanceChange, StepKey, Store, Transition
+from everstep.store.protocol import Change, Deletion, EventRecord, InstanceChange, StepKey, Store, Transition
 
 from .factories import (
     BOOM,
     CONTRADICTION,
     WORKFLOW,
+    bring_to,
     child,
     claimed_ids,
     compensation,
@@ -66,7 +67,7 @@ class Creating:
         assert await instance(store) == before
 
     async def test_parent_tags_and_retention_are_kept(self, store: Store):
-        parent = await store.create(new_instance("parent"))
+        parent = await owned_instance(store, "parent")
         await store.create(new_instance(parent=parent, tags=["a", "ü"], keep_success=5, keep_errors=7))
         found = await instance(store)
         assert (found.parent, found.tags, found.keep_success, found.keep_errors) == (parent, '["a","ü"]', 5, 7)
@@ -822,7 +823,7 @@ class Restarting:
         assert await store.expire(now=1_000, limit=9) == 0
 
     async def test_parent_tags_and_retention_stay(self, store: Store):
-        parent = await store.create(new_instance("parent"))
+        parent = await owned_instance(store, "parent")
         await store.create(new_instance(parent=parent, tags=["red"], keep_success=5, keep_errors=7))
         await store.restart(WORKFLOW, "one", now=200, version=None)
         found = await instance(store)
@@ -1008,7 +1009,7 @@ class Deleting:
     async def test_an_instance_is_deleted_from_every_status_with_all_it_had(self, store: Store, status: str):
         pk = await instance_in(store, status)
         await _fill(store, pk)
-        assert await store.delete(WORKFLOW, "one") == pk
+        assert await store.delete(WORKFLOW, "one", now=200) == Deletion(pk)
         await _assert_gone(store, pk)
 
     async def test_nothing_of_other_instances_is_deleted(self, store: Store):
@@ -1017,7 +1018,7 @@ class Deleting:
         await _fill(store, other)
         sent = await store.send_event(WORKFLOW, "other", type="t", payload=None, now=20)
         happened = await store.happenings(other, after=0)
-        await store.delete(WORKFLOW, "one")
+        await store.delete(WORKFLOW, "one", now=200)
         assert await store.steps(other) == [do(1)]
         assert await store.attempts(other) == [failed_attempt()]
         assert await store.chunks(other, 1, 2, after=0, limit=9) == [b"piece"]
@@ -1030,7 +1031,7 @@ class Deleting:
     async def test_the_id_may_be_used_again_and_nothing_comes_back(self, store: Store):
         pk = await store.create(new_instance(owned=True, tags=["red"]))
         await _fill(store, pk)
-        await store.delete(WORKFLOW, "one")
+        await store.delete(WORKFLOW, "one", now=200)
         again = await store.create(new_instance(at=10))
         await _assert_gone(store, pk, id="another")
         [claimed] = (await store.claim([WORKFLOW], now=10, limit=1)).claimed
@@ -1042,15 +1043,15 @@ class Deleting:
         await store.create(new_instance("child", parent=parent))
         for _ in range(3):
             last = await store.create(new_instance())
-            await store.delete(WORKFLOW, "one")
-        await store.delete(WORKFLOW, "child")
-        await store.delete(WORKFLOW, "parent")
+            await store.delete(WORKFLOW, "one", now=200)
+        await store.delete(WORKFLOW, "child", now=200)
+        await store.delete(WORKFLOW, "parent", now=200)
         assert await store.create(new_instance()) > last
 
     async def test_children_are_nobody_elses_once_their_parent_is_deleted(self, store: Store):
         parent = await owned_instance(store, "parent")
         await store.create(new_instance("child", parent=parent))
-        await store.delete(WORKFLOW, "parent")
+        await store.delete(WORKFLOW, "parent", now=200)
         stranger = await store.create(new_instance("stranger"))
         assert (await instance(store, "child")).parent == parent
         assert await store.family(stranger) == []
@@ -1060,12 +1061,12 @@ class Deleting:
         parent = await owned_instance(store, "parent")
         await store.create(new_instance("child", parent=parent if status == "parent" else None))
         await store.write(Change(parent, [child()], instance=waiting(1_000_000)))
-        await store.delete(WORKFLOW, "child")
+        await store.delete(WORKFLOW, "child", now=200)
         assert (await instance(store, "parent")).due_at == (0 if status == "parent" else 1_000_000)
 
     async def test_an_unknown_instance_cannot_be_deleted(self, store: Store):
         with pytest.raises(InstanceNotFoundError, match="nobody") as refusal:
-            await store.delete(WORKFLOW, "nobody")
+            await store.delete(WORKFLOW, "nobody", now=200)
         assert refusal.value.code == "instance.not_found"
 
 
@@ -1178,17 +1179,18 @@ class Parenting:
 
     @pytest.mark.parametrize("status", ["queued", "running", "released", "waitingForPause", "paused", *ENDED])
     async def test_a_parent_that_does_not_wait_stays_as_it_is(self, store: Store, status: str):
-        parent = await instance_in(store, status)
+        parent = await owned_instance(store)
         one = await store.create(new_instance("child", owned=True, parent=parent))
+        await bring_to(store, status, parent)
         before = await instance(store)
         await store.write(Change(one, instance=ended(parent=parent)))
         assert await instance(store) == before
 
     async def test_a_family_is_everybody_below_parents_before_their_children(self, store: Store):
-        root = await store.create(new_instance("root"))
-        first = await store.create(new_instance("first", parent=root))
+        root = await owned_instance(store, "root")
+        first = await store.create(new_instance("first", owned=True, parent=root))
         await store.create(new_instance("stranger"))
-        second = await store.create(new_instance("second", workflow="other", parent=root))
+        second = await store.create(new_instance("second", workflow="other", owned=True, parent=root))
         await store.create(new_instance("grandchild", parent=second))
         last = await store.create(new_instance("cousin", parent=first))
         assert [one.id for one in await store.family(root)] == ["first", "second", "grandchild", "cousin"]
@@ -1200,6 +1202,177 @@ class Parenting:
         parent, one = await _parent_and_child(store)
         await store.write(Change(one, instance=ended()))
         assert await store.family(parent) == [await instance(store, "child")]
+
+
+class CreatingChildren:
+    @pytest.mark.parametrize("status", ["running", "waiting"])
+    @pytest.mark.parametrize("owned", [True, False], ids=["owned", "due"])
+    async def test_a_parent_at_work_gets_its_child(self, store: Store, status: str, owned: bool):
+        parent = await instance_in(store, status, "parent")
+        await store.create(new_instance(at=50, owned=owned, parent=parent))
+        one = await instance(store)
+        assert (one.status, one.due_at) == (("running", None) if owned else ("queued", 50))
+        assert (one.parent, one.started_at, one.paused_at) == (parent, 50 if owned else None, None)
+
+    @pytest.mark.parametrize("owned", [True, False], ids=["owned", "due"])
+    async def test_a_child_of_one_that_is_being_paused_is_paused_and_nobodys(self, store: Store, owned: bool):
+        parent = await instance_in(store, "waitingForPause", "parent")
+        creating = store.create(new_instance(at=150, owned=owned, parent=parent, tags=["red"]))
+        if owned:
+            with pytest.raises(InstanceLostError) as lost:
+                await creating
+        pk = lost.value.pk if owned else await creating
+        one = await instance(store)
+        assert (one.pk, one.status, one.due_at, one.started_at, one.paused_at) == (pk, "paused", None, None, 150)
+        assert [page.id for page in await store.page(WORKFLOW, status=None, limit=9, cursor=None, tag="red")] == ["one"]
+
+    async def test_it_goes_on_with_its_parent(self, store: Store):
+        parent = await instance_in(store, "waitingForPause", "parent")
+        pk = await store.create(new_instance(at=150, parent=parent))
+        done = await store.resume(WORKFLOW, "parent", now=200)
+        assert [(one.instance.pk, one.instance.status, one.after) for one in done.children] == [
+            (pk, "paused", "queued")
+        ]
+        assert await claimed_ids(store, now=200) == ["one"]
+
+    @pytest.mark.parametrize("status", ["queued", "paused", *ENDED])
+    async def test_a_parent_that_was_moved_gets_none(self, store: Store, status: str):
+        parent = await owned_instance(store, "parent")
+        await bring_to(store, status, parent, "parent")
+        for owned in (True, False):
+            with pytest.raises(InstanceLostError) as lost:
+                await store.create(new_instance(owned=owned, parent=parent))
+            assert lost.value.pk == parent
+        assert await store.find(WORKFLOW, "one") is None
+
+    async def test_a_parent_that_was_deleted_gets_none(self, store: Store):
+        parent = await owned_instance(store, "parent")
+        await store.delete(WORKFLOW, "parent", now=50)
+        with pytest.raises(InstanceLostError):
+            await store.create(new_instance(parent=parent))
+        assert await store.find(WORKFLOW, "one") is None
+
+    async def test_an_id_that_is_taken_is_refused_as_ever(self, store: Store):
+        parent = await owned_instance(store, "parent")
+        await store.create(new_instance())
+        with pytest.raises(InstanceExistsError, match="one"):
+            await store.create(new_instance(parent=parent))
+        assert (await instance(store)).parent is None
+
+    async def test_children_and_others_share_a_group_and_are_numbered_in_their_order(self, store: Store):
+        at_work = await owned_instance(store, "parent")
+        over = await instance_in(store, "complete", "over")
+        parents = [None, at_work, over, None, at_work, at_work, over]
+        answers = await asyncio.gather(
+            *(store.create(new_instance(f"i{number}", parent=parent)) for number, parent in enumerate(parents)),
+            return_exceptions=True,
+        )
+        made = [answer for answer in answers if isinstance(answer, int)]
+        assert made == sorted(made)
+        lost = [number for number, answer in enumerate(answers) if isinstance(answer, InstanceLostError)]
+        assert lost == [number for number, parent in enumerate(parents) if parent == over]
+
+    @pytest.mark.parametrize("verb", ["pause", "terminate", "begin_rollback", "restart", "delete"])
+    async def test_no_child_asked_for_beside_a_verb_is_left_at_work(self, store: Store, verb: str):
+        parent = await owned_instance(store, "parent")
+
+        async def create(id: str) -> int:
+            return await store.create(new_instance(id, owned=True, parent=parent))
+
+        asked = (create("a"), create("b"), _ask(store, verb, "parent"), create("c"), create("d"))
+        *_, done, _, _ = await asyncio.gather(*asked, return_exceptions=True)
+        assert [one.instance.id for one in done.children] == ["a", "b"]
+        left = {one.status for one in await store.family(parent)}
+        assert left <= ({"waitingForPause", "paused"} if verb == "pause" else {"terminated"})
+
+
+class Families:
+    """What is done to an instance reaches its children that have not ended, and theirs, in the same transaction."""
+
+    @pytest.mark.parametrize("verb", ["terminate", "begin_rollback", "restart", "delete"])
+    async def test_everybody_below_is_ended(self, store: Store, verb: str):
+        await _family(store)
+        done = await _ask(store, verb, "top")
+        assert [(one.instance.id, one.instance.status, one.after) for one in done.children] == [
+            ("middle", "running", "terminated"),
+            ("low", "queued", "terminated"),
+            ("below over", "waiting", "terminated"),
+        ]
+        for id in ("middle", "low", "below over"):
+            one = await instance(store, id)
+            assert (one.status, one.due_at, one.ended_at) == ("terminated", None, 200)
+        assert (await instance(store, "over")).status == "complete"
+        assert (await instance(store, "stranger")).status == "queued"
+        assert await claimed_ids(store, now=100) == ["stranger"]
+
+    async def test_their_open_steps_are_cancelled_and_they_expire(self, store: Store):
+        parent = await owned_instance(store, "parent")
+        pk = await store.create(new_instance(owned=True, parent=parent, keep_success=50))
+        await store.write(Change(pk, [do(1), wait(2)], instance=waiting(None)))
+        await store.terminate(WORKFLOW, "parent", now=200)
+        assert [step.state for step in await store.steps(pk)] == ["complete", "cancelled"]
+        assert "ended" in await said(store, pk)
+        assert (await store.expire(now=249, limit=9), await store.expire(now=250, limit=9)) == (0, 1)
+
+    async def test_everybody_below_is_paused_and_goes_on(self, store: Store):
+        pks = await _family(store)
+        await store.write(Change(pks["below over"], [sleep(until=1_000)]))
+        done = await store.pause(WORKFLOW, "top", now=200)
+        assert (done.after, [(one.instance.id, one.after) for one in done.children]) == (
+            "waitingForPause",
+            [("middle", "waitingForPause"), ("low", "paused"), ("below over", "paused")],
+        )
+        assert (await said(store, pks["low"]))[-1] == "workflow_paused"
+        assert (await said(store, pks["middle"]))[-1] == "workflow_waiting_for_pause"
+        done = await store.resume(WORKFLOW, "top", now=300)
+        assert (done.after, [(one.instance.id, one.after) for one in done.children]) == (
+            "running",
+            [("middle", "running"), ("low", "queued"), ("below over", "queued")],
+        )
+        assert (await said(store, pks["middle"]))[-1] == "workflow_running"
+        assert [step.wake_at for step in await store.steps(pks["below over"])] == [1_100]
+        assert (await instance(store, "over")).status == "complete"
+
+    async def test_one_that_goes_on_after_a_contradiction_leaves_its_children_as_they_are(self, store: Store):
+        parent = await owned_instance(store, "parent")
+        pk = await store.create(new_instance(owned=True, parent=parent))
+        await store.write(Change(pk, instance=waiting(1_000_000)))
+        await store.pause(WORKFLOW, "one", now=50)
+        await store.write(Change(parent, instance=ended("errored", error=CONTRADICTION)))
+        assert (await store.resume(WORKFLOW, "parent", now=100)).children == ()
+        assert (await instance(store)).status == "paused"
+
+    async def test_deleting_one_that_has_ended_leaves_its_children_at_work(self, store: Store):
+        parent = await owned_instance(store, "parent")
+        await store.create(new_instance(owned=True, parent=parent))
+        await store.write(Change(parent, instance=ended()))
+        assert (await store.delete(WORKFLOW, "parent", now=100)).children == ()
+        assert (await instance(store)).status == "running"
+
+    async def test_restarting_one_that_has_ended_ends_the_children_it_had(self, store: Store):
+        parent = await owned_instance(store, "parent")
+        await store.create(new_instance(owned=True, parent=parent))
+        await store.write(Change(parent, instance=ended("errored", error=BOOM)))
+        await store.restart(WORKFLOW, "parent", now=100, version=None)
+        assert (await instance(store)).status == "terminated"
+
+    async def test_a_restart_that_is_refused_ends_nobody(self, store: Store):
+        parent = await owned_instance(store, "parent")
+        await store.create(new_instance(owned=True, parent=parent))
+        with pytest.raises(InstanceStateError):
+            await store.restart(WORKFLOW, "parent", now=100, version=None, from_step=StepKey("do", "no", 1))
+        assert (await instance(store)).status == "running"
+
+    async def test_a_parent_parked_after_its_child_was_deleted_is_due(self, store: Store):
+        parent, _ = await _parent_and_child(store)
+        await store.delete(WORKFLOW, "child", now=50)
+        await store.write(Change(parent, [child(attempt=1)], instance=waiting(1_000_000)))
+        assert (await instance(store, "parent")).due_at == 0
+
+    async def test_a_parent_parked_before_its_child_was_created_is_not(self, store: Store):
+        parent = await owned_instance(store, "parent")
+        await store.write(Change(parent, [child()], instance=waiting(1_000_000)))
+        assert (await instance(store, "parent")).due_at == 1_000_000
 
 
 class Streaming:
@@ -1481,6 +1654,8 @@ class StoreConformance(
     Deleting,
     Expiring,
     Parenting,
+    CreatingChildren,
+    Families,
     Streaming,
     Telling,
     Viewing,
@@ -1503,6 +1678,22 @@ async def _restart_from(store: Store, step: StepRecord) -> Transition:
 async def _parent_and_child(store: Store) -> tuple[int, int]:
     parent = await owned_instance(store, "parent")
     return parent, await store.create(new_instance("child", owned=True, parent=parent))
+
+
+async def _family(store: Store) -> dict[str, int]:
+    """A family of three generations, a stranger beside it, and one that has ended in the middle of it."""
+    pks = {"top": await owned_instance(store, "top")}
+    for id, parent in (("middle", "top"), ("over", "top"), ("low", "middle"), ("below over", "over")):
+        pks[id] = await store.create(new_instance(id, owned=id != "low", parent=pks[parent]))
+    await store.create(new_instance("stranger"))
+    await store.write(Change(pks["over"], instance=ended()))
+    await store.write(Change(pks["below over"], instance=waiting(1_000_000)))
+    return pks
+
+
+def _ask(store: Store, verb: str, id: str):
+    more = {"begin_rollback": {"error": BOOM}, "restart": {"version": None}}.get(verb, {})
+    return getattr(store, verb)(WORKFLOW, id, now=200, **more)
 
 
 async def _fill(store: Store, pk: int) -> None:

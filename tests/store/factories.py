@@ -32,8 +32,10 @@ def wait(seq: int = 1, *, type: str = "approval", until: int | None = 1_000_000,
     return StepRecord(seq, "wait", f"wait-{seq}", 1, state, started_at=10, wake_at=until, event_type=type)
 
 
-def child(seq: int = 1, *, of: str = WORKFLOW, id: str = "child", state: Any = "waiting") -> StepRecord:
-    return StepRecord(seq, "child", f"child-{seq}", 1, state, started_at=10, child=f"{of}/{id}")
+def child(
+    seq: int = 1, *, of: str = WORKFLOW, id: str = "child", state: Any = "waiting", attempt: int = 0
+) -> StepRecord:
+    return StepRecord(seq, "child", f"child-{seq}", 1, state, attempt=attempt, started_at=10, child=f"{of}/{id}")
 
 
 def compensation(seq: int, name: str, state: Any = "complete") -> StepRecord:
@@ -81,7 +83,15 @@ async def instance_in(store: Store, status: str, id: str = "one") -> int:
     if status == "queued":
         return await store.create(new_instance(id, at=10))
     pk = await owned_instance(store, id, at=10)
+    await bring_to(store, status, pk, id)
+    return pk
+
+
+async def bring_to(store: Store, status: str, pk: int, id: str = "one") -> None:
+    """Bring an instance at work to a status. Uses times up to 100."""
     match status:
+        case "queued":
+            await store.restart(WORKFLOW, id, now=100, version=None)
         case "running":
             pass
         case "waiting":
@@ -101,4 +111,3 @@ async def instance_in(store: Store, status: str, id: str = "one") -> int:
             await store.terminate(WORKFLOW, id, now=100)
         case _:
             raise ValueError(status)
-    return pk

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -24,8 +24,10 @@ from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.stored_error import error_info
 from everstep.store.protocol import (
     Change,
+    ChildTransition,
     Claim,
     Claimed,
+    Deletion,
     EventRecord,
     Happening,
     InstanceChange,
@@ -104,6 +106,24 @@ class ModelStore:
                 self.mine.discard(row["pk"])
 
     async def create(self, new: NewInstance) -> int:
+        parent = None if new.parent is None else self.instances.get(new.parent)
+        if new.parent is not None and not self._may_have_children(parent):
+            raise InstanceLostError(new.parent)
+        pk = self._create(new)
+        if parent is not None and parent["status"] == "waitingForPause":
+            row = self.instances[pk]
+            row.update(status="paused", due_at=None, started_at=None, paused_at=new.created_at)
+            if new.owned:
+                self.mine.discard(pk)
+                raise InstanceLostError(pk)
+        return pk
+
+    def _may_have_children(self, row: dict[str, Any] | None) -> bool:
+        if row is None or row["status"] not in ("running", "waiting", "waitingForPause"):
+            return False
+        return not self.fenced or row["pk"] in self.mine
+
+    def _create(self, new: NewInstance) -> int:
         self.last_pk += 1  # a key is never used again, not even one that nobody got
         if self._pk_of(new.workflow, new.id) is not None:
             raise InstanceExistsError(new.id)
@@ -197,19 +217,26 @@ class ModelStore:
 
     async def pause(self, workflow: str, id: str, *, now: int) -> Transition:
         row = self._live(workflow, id, "instance.cannot_pause")
-        before = row["status"]
-        if before in ("queued", "running", "waiting"):
+        return self._for_family(row, lambda one: self._pause(one, now))
+
+    def _pause(self, row: dict[str, Any], now: int) -> None:
+        if row["status"] in ("queued", "running", "waiting"):
             row.update(status="waitingForPause" if _owned(row) else "paused", due_at=None, paused_at=now)
             if row["status"] == "paused":
                 self.mine.discard(row["pk"])
             what = "workflow_paused" if row["status"] == "paused" else "workflow_waiting_for_pause"
             self.milestones.append((self._next_position(), row["pk"], what, now))
-        return Transition(row["pk"], before, row["status"])
 
     async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
         row = self._existing(workflow, id)
-        if not _contradicted(row):
-            self._live(workflow, id, "instance.cannot_resume")
+        if _contradicted(row):
+            before = row["status"]
+            self._resume(row, now)
+            return Transition(row["pk"], before, row["status"])
+        row = self._live(workflow, id, "instance.cannot_resume")
+        return self._for_family(row, lambda one: self._resume(one, now))
+
+    def _resume(self, row: dict[str, Any], now: int) -> None:
         before, paused_at = row["status"], row["paused_at"]
         if before in ("paused", "waitingForPause", "errored"):
             for step in self._open_steps(row["pk"]) if paused_at is not None and before != "errored" else ():
@@ -225,11 +252,14 @@ class ModelStore:
             self._take_back_the_end(row["pk"])
             if promised:
                 self.milestones.append((self._next_position(), row["pk"], "workflow_running", now))
-        return Transition(row["pk"], before, row["status"])
 
     async def terminate(self, workflow: str, id: str, *, now: int) -> Transition:
         row = self._live(workflow, id, "instance.cannot_terminate")
-        before = row["status"]
+        done = self._for_family(row, lambda one: self._end(one, now))
+        self._wake(row["parent"])
+        return done
+
+    def _end(self, row: dict[str, Any], now: int) -> None:
         row.update(status="terminated", due_at=None, ended_at=now)
         self.mine.discard(row["pk"])
         for step in self._open_steps(row["pk"]):
@@ -237,12 +267,11 @@ class ModelStore:
         self.ends[row["pk"]] = self._next_position()
         if row["keep_success"] is not None:
             self.expiries[row["pk"]] = now + row["keep_success"]
-        self._wake(row["parent"])
-        return Transition(row["pk"], before, "terminated")
 
     async def begin_rollback(self, workflow: str, id: str, *, now: int, error: str) -> Transition:
         row = self._live(workflow, id, "instance.cannot_terminate")
         pk, before = row["pk"], row["status"]
+        children = self._end_family(pk, now)
         markers = [step for step in self._rows_of(pk) if (step.kind, step.name) == ("rollback", "")]
         if not markers:
             seq = max((step.seq for step in self._rows_of(pk)), default=0) + 1
@@ -250,7 +279,7 @@ class ModelStore:
             self.step_places[pk, seq] = (self._next_position(), None)
         row.update(status="queued", due_at=now, paused_at=None)
         self.mine.discard(pk)
-        return Transition(pk, before, "queued")
+        return Transition(pk, before, "queued", children)
 
     async def restart(
         self, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None = None
@@ -264,18 +293,39 @@ class ModelStore:
             self._forget_from(pk, from_step)
         self.milestones.append((position, pk, "restarted", now))
         self.numbers[position] = number
+        children = self._end_family(pk, now)
         row.update(status="queued", due_at=now, version=version, recoveries=0, recovered_position=-1)
         self.mine.discard(pk)
         row.update(dict.fromkeys(("started_at", "ended_at", "paused_at", "output", "error", "rollback")))
         self._take_back_the_end(pk)
-        return Transition(pk, before, "queued")
+        return Transition(pk, before, "queued", children)
 
-    async def delete(self, workflow: str, id: str) -> int:
+    async def delete(self, workflow: str, id: str, *, now: int) -> Deletion:
         row = self._existing(workflow, id)
-        self._delete(row["pk"])
-        if row["status"] not in ENDED:
+        pk, ended = row["pk"], row["status"] in ENDED
+        children = () if ended else self._end_family(pk, now)
+        self._delete(pk)
+        if not ended:
             self._wake(row["parent"])
-        return row["pk"]  # type: ignore[no-any-return]  # a row is a plain dict
+        return Deletion(pk, children)
+
+    def _live_family(self, pk: int) -> list[dict[str, Any]]:
+        return [row for row in self._family(pk) if row["status"] not in ENDED]
+
+    def _end_family(self, pk: int, now: int) -> tuple[ChildTransition, ...]:
+        family = self._live_family(pk)
+        befores = [InstanceRecord(**row) for row in family]
+        for row in family:
+            self._end(row, now)
+        return tuple(ChildTransition(before, "terminated") for before in befores)
+
+    def _for_family(self, row: dict[str, Any], do: Callable[[dict[str, Any]], None]) -> Transition:
+        family = self._live_family(row["pk"])
+        before, befores = row["status"], [InstanceRecord(**one) for one in family]
+        for one in (*family, row):
+            do(one)
+        children = tuple(ChildTransition(old, new["status"]) for old, new in zip(befores, family, strict=True))
+        return Transition(row["pk"], before, row["status"], children)
 
     async def expire(self, *, now: int, limit: int) -> int:
         expired = sorted((at, pk) for pk, at in self.expiries.items() if at <= now and not self._wanted(pk))[:limit]
@@ -319,11 +369,14 @@ class ModelStore:
         return sorted((one for one in found if one.position > after), key=lambda one: one.position)
 
     async def family(self, pk: int) -> list[InstanceRecord]:
+        return [InstanceRecord(**row) for row in self._family(pk)]
+
+    def _family(self, pk: int) -> list[dict[str, Any]]:
         members = {pk}
         for one, row in sorted(self.instances.items()):  # parents come before their children
             if row["parent"] in members:
                 members.add(one)
-        return [InstanceRecord(**row) for one, row in sorted(self.instances.items()) if one in members - {pk}]
+        return [row for one, row in sorted(self.instances.items()) if one in members - {pk}]
 
     async def by_pk(self, pk: int) -> InstanceRecord | None:
         row = self.instances.get(pk)
@@ -407,12 +460,15 @@ class ModelStore:
     def _hears_something(self, pk: int) -> bool:
         return any(event.type in self._awaited(pk) for event in self._events_of(pk))
 
-    def _child_has_ended(self, pk: int) -> bool:
-        awaited = {step.child for step in self._open_steps(pk) if step.kind == "child"}
-        return any(
-            row["parent"] == pk and row["status"] in ENDED and f"{row['workflow']}/{row['id']}" in awaited
-            for row in self.instances.values()
-        )
+    def _child_is_over(self, pk: int) -> bool:
+        """Whether a child has ended that is waited for, or was deleted after it was begun."""
+        return any(self._is_over(pk, step) for step in self._open_steps(pk) if step.kind == "child")
+
+    def _is_over(self, parent: int, step: StepRecord) -> bool:
+        for row in self.instances.values():
+            if row["parent"] == parent and f"{row['workflow']}/{row['id']}" == step.child:
+                return row["status"] in ENDED
+        return step.attempt > 0
 
     def _next_position(self) -> int:
         self.last_position += 1
@@ -429,7 +485,7 @@ class ModelStore:
         if row is not None and _moved(row, to):
             if row["status"] == "paused":
                 self.mine.discard(pk)
-            if to.status == row["status"] == "waiting" and (self._hears_something(pk) or self._child_has_ended(pk)):
+            if to.status == row["status"] == "waiting" and (self._hears_something(pk) or self._child_is_over(pk)):
                 row["due_at"] = 0
             if to.status in ENDED:
                 self.ends[pk] = self._next_position()

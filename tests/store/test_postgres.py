@@ -187,10 +187,8 @@ async def test_a_verb_whose_outcome_is_unknown_is_not_done_again_by_the_next_lif
 async def test_what_another_worker_moved_is_not_written_over_and_its_owner_is_told(opened: Open, verb: str):
     one, other = await opened(), await opened()
     pk = await owned_instance(one)
-    more: dict[str, Any] = {"terminate": {"now": 9}, "restart": {"now": 9, "version": None}, "delete": {}}.get(
-        verb, {"now": 9, "error": "{}"}
-    )
-    await getattr(other, verb)(WORKFLOW, "one", **more)
+    more: dict[str, Any] = {"restart": {"version": None}, "begin_rollback": {"error": "{}"}}.get(verb, {})
+    await getattr(other, verb)(WORKFLOW, "one", now=9, **more)
     steps = await other.steps(pk)
     with pytest.raises(InstanceLostError) as lost:
         await one.write(Change(pk, [do(5)], instance=ended()))
@@ -230,7 +228,8 @@ async def test_a_child_that_ends_while_its_parent_parks_wakes_it(opened: Open):
     one, other = await opened(), await opened()
     for number in range(40):
         parent = await owned_instance(one, f"p{number}")
-        pk = await other.create(new_instance(f"c{number}", owned=True, parent=parent))
+        pk = await one.create(new_instance(f"c{number}", parent=parent))
+        assert f"c{number}" in await claimed_ids(other, now=100)
         parked = one.write(Change(parent, [child(id=f"c{number}")], instance=waiting(None)))
         await asyncio.sleep(0.000_1 * (number % 20))
         await asyncio.gather(parked, other.write(Change(pk, instance=ended(parent=parent))))

@@ -23,13 +23,10 @@ from .test_store_model import compare
 
 
 class ComparedPostgresStore(PostgresStore):
-    async def send_event(self, workflow: str, id: str, **named: Any) -> Any:
-        # One after another: the model numbers events across instances.
-        return await self._do(None, "send_event", workflow, id, **named)
-
-    async def delete(self, workflow: str, id: str) -> Any:
-        # It may wake the parent, whose own change may travel beside it: either order would be right.
-        return await self._do(None, "delete", workflow, id)
+    def _named(self, verb: str, workflow: str, id: str, **named: Any) -> Any:
+        # One after another. The model numbers events across instances; and what is done to an instance reaches its
+        # family, whose own changes may travel beside it: either order would be right.
+        return self._do(None, verb, workflow, id, **named)
 
     async def claim(self, *arguments: Any, **named: Any) -> Claim:
         # Whose an instance was before, the model does not know.

@@ -19,6 +19,8 @@ ACROSS = {
     "hand_over": "a parent and its children",
     "expired": "a child and its parent",
     "family_of": "children, and theirs",
+    "lock_family": "children, and theirs",
+    "lock_with_parent": "a child and its parent",
     "adopt_running": "many, each with its own steps",
     "list_tagged": "a list",
 }

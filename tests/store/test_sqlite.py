@@ -497,7 +497,7 @@ async def test_what_is_deleted_leaves_no_row_in_any_table(path: Path, each_drive
         await store.write(Change(pk, [do(1)], [failed_attempt()], instance=waiting(20)))
         await store.write(Change(pk, instance=InstanceChange("complete", ended_at=30, expires_at=40)))
         assert all((await rows_by_table(store)).values()), "nothing would be proved"
-        await (store.expire(now=40, limit=9) if verb == "expire" else store.delete(WORKFLOW, "one"))
+        await (store.expire(now=40, limit=9) if verb == "expire" else store.delete(WORKFLOW, "one", now=200))
         assert not any((await rows_by_table(store)).values())
 
 
@@ -521,7 +521,7 @@ async def test_positions_rise_from_one_process_to_the_next(path: Path):
 async def test_keys_of_deleted_instances_are_not_used_by_the_next_process(path: Path, each_driver: str):
     async with opened(path) as store:
         pk = await owned_instance(store)
-        await store.delete(WORKFLOW, "one")
+        await store.delete(WORKFLOW, "one", now=200)
     async with opened(path) as store:
         assert await owned_instance(store) > pk
 
@@ -560,7 +560,10 @@ class MeddlingConnection:
 # Speed that tests can see
 
 
-WIDTHS = {"create_instances": 13, "write_steps": 26, "write_attempts": 8, "write_milestones": 4, "write_instances": 9}
+WIDTHS = {
+    "create_instances": 13, "create_children": 13,
+    "write_steps": 26, "write_attempts": 8, "write_milestones": 4, "write_instances": 9,
+}  # fmt: skip
 """How many columns the rows of a statement have that takes many."""
 WHOLE = {"count_instances": "SCAN instance", "next_block": "SCAN counter"}
 """What reads a whole table, and which."""

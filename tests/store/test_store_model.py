@@ -163,8 +163,6 @@ def operation(random: Random, now: int, model: ModelStore) -> Operation:
                 arguments["from_step"] = StepKey(IDENTITIES[seq]["kind"], f"step-{seq}", 1)
         case "begin_rollback":
             arguments["error"] = random.choice((BOOM, CONTRADICTION))
-        case "delete":
-            arguments = which
         case "expire":
             arguments = {"now": now, "limit": random.randint(1, 2)}
     return verb, arguments

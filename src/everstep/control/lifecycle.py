@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 from everstep.core.errors import (
     EverstepError,
     InstanceLostError,
-    InstanceNotFoundError,
-    InstanceStateError,
     StoreError,
     Suspended,
 )
@@ -25,6 +23,8 @@ from everstep.engine.runtime.params import options_of_an_instance
 from everstep.engine.steps.rollback import TERMINATED
 from everstep.store.protocol import (
     Change,
+    ChildTransition,
+    Deletion,
     InstanceChange,
     InstanceRecord,
     StepKey,
@@ -102,14 +102,14 @@ class LifecycleOperations:
     @shielded
     async def pause(self, workflow: str, id: str) -> None:
         now = self._engine.clock.now()
-        members = await self._members(workflow, id)
-
-        async def pause(name: str, member: str) -> Transition:
-            done = await self._engine.store.pause(name, member, now=now)
-            self._paused(done, name, member, now)  # at once: whatever is asked next finds memory as the disk is
-            return done
-
-        await self._for_all(members, pause)
+        await self._existing(workflow, id)
+        done = await self._engine.store.pause(workflow, id, now=now)
+        # At once: whatever is asked next finds memory as the disk is.
+        self._paused(done, workflow, id, now)
+        for one in done.children:
+            child = one.instance
+            self._paused(Transition(child.pk, child.status, one.after), child.workflow, child.id, now)
+        await self._keep_out(one.instance for one in done.children)
 
     def _paused(self, done: Transition, workflow: str, id: str, now: int) -> None:
         engine = self._engine
@@ -124,17 +124,23 @@ class LifecycleOperations:
 
     @shielded
     async def resume(self, workflow: str, id: str) -> None:
-        now = self._engine.clock.now()
-        members = await self._members(workflow, id)
+        engine, now = self._engine, self._engine.clock.now()
+        await self._existing(workflow, id)
+        done = await engine.store.resume(workflow, id, now=now)
+        nobodys = [done.pk] if self._resumed(done, workflow, id, now) else []
+        for one in done.children:
+            child = one.instance
+            if self._resumed(Transition(child.pk, child.status, one.after), child.workflow, child.id, now):
+                nobodys.append(child.pk)
+        for pk in nobodys:
+            with contextlib.suppress(InstanceLostError):  # somebody else has moved it since
+                await engine.make_due(pk)
 
-        async def resume(name: str, member: str) -> Transition:
-            done = await self._engine.store.resume(name, member, now=now)
-            await self._resumed(done, name, member, now)
-            return done
+    def _resumed(self, done: Transition, workflow: str, id: str, now: int) -> bool:
+        """Let an instance go on; return whether nobody has it, and it has to be made due.
 
-        await self._for_all(members, resume)
-
-    async def _resumed(self, done: Transition, workflow: str, id: str, now: int) -> None:
+        It was put away for the pause then, while the resume was on its way to disk.
+        """
         engine = self._engine
         if done.before in ("paused", "errored"):
             self._notify(events.InstanceResumed, workflow, id, done.pk)
@@ -142,12 +148,10 @@ class LifecycleOperations:
         elif done.before == "waitingForPause":
             self._notify(events.InstanceResumed, workflow, id, done.pk)
             execution = engine.cache.get(done.pk)
-            if execution is not None:
-                execution.pause.take_back(now)
-            else:
-                # It was put away for the pause while the resume was on its way to disk: nobody has it, so it is due.
-                with contextlib.suppress(InstanceLostError):  # somebody else has moved it since
-                    await engine.make_due(done.pk)
+            if execution is None:
+                return True
+            execution.pause.take_back(now)
+        return False
 
     @shielded
     async def terminate(self, workflow: str, id: str, *, rollback: bool = False) -> None:
@@ -157,51 +161,62 @@ class LifecycleOperations:
         if handlers and await self._rolls_back(instance):
             _suspend_if_self(instance.pk)
             return
-        if instance.status == "terminated" and await self._children(instance):
-            await self._terminate_new_descendants(instance, now)  # whoever terminated it did not come that far
-            return
-        try:
-            with engine.activation_barred(instance.pk):  # first: no child begins then, and nothing is recorded any more
-                members = await self._members(workflow, id)
-            if handlers:
-                await self._begin_rollback(instance, now)
-                members = members[1:]
-            await self._end_all(members, now, children_only=handlers)
-            await self._terminate_new_descendants(instance, now)
-        except EverstepError:
-            self._reactivate(instance)
-            raise
+        if handlers:
+            children = await self._end_family(instance, lambda: self._begin_rollback(instance, now))
+            engine.dispatcher.claim_soon()
+        else:
+            children = await self._end_family(instance, lambda: engine.store.terminate(workflow, id, now=now))
+            engine.ended(instance, "terminated")
+        await self._children_ended(children)
         engine.dispatcher.on_slot_freed()
         _suspend_if_self(instance.pk)
 
-    async def _begin_rollback(self, instance: InstanceRecord, now: int) -> None:
-        engine = self._engine
+    async def _begin_rollback(self, instance: InstanceRecord, now: int) -> Transition:
         self._beginning_rollback.add(instance.pk)
         try:
             why = encode_error(TERMINATED)
-            with engine.activation_barred(instance.pk):
-                await engine.store.begin_rollback(instance.workflow, instance.id, now=now, error=why)
+            return await self._engine.store.begin_rollback(instance.workflow, instance.id, now=now, error=why)
         finally:
             self._beginning_rollback.discard(instance.pk)
-        engine.evict(instance.pk)
-        engine.dispatcher.claim_soon()
 
-    async def _end_all(self, members: Sequence[tuple[str, str]], now: int, *, children_only: bool = False) -> None:
+    async def _end_family(
+        self, instance: InstanceRecord, verb: Callable[[], Awaitable[Transition | Deletion]]
+    ) -> Sequence[ChildTransition]:
+        """Carry out a verb that ends the children of an instance; return those it ended.
+
+        All are out of memory meanwhile: nothing is recorded any more. Those it does not end go on.
+        """
         engine = self._engine
-        found = [await engine.store.find(*member) for member in members]
-        with engine.activation_barred(*(one.pk for one in found if one is not None)):
-            done = await self._for_all(
-                members, lambda w, i: engine.store.terminate(w, i, now=now), children_only=children_only
-            )
-        for (name, member), transition in zip(members, done, strict=True):
-            if transition is not None:
-                engine.evict(transition.pk)
-                engine.ended(await self._existing(name, member), "terminated")
+        with engine.activation_barred(instance.pk):  # first: it begins no child then
+            family = [one for one in await engine.store.family(instance.pk) if not one.ended]
+            try:
+                with engine.activation_barred(*(one.pk for one in family)):
+                    children = (await verb()).children
+            except EverstepError:
+                self._reactivate(instance, *family)
+                raise
+        engine.evict(instance.pk)
+        ended = {one.instance.pk for one in children}
+        self._reactivate(*(one for one in family if one.pk not in ended))
+        return children
 
-    async def _terminate_new_descendants(self, instance: InstanceRecord, now: int) -> None:
-        """End what the children of an instance that is over began before they were ended themselves."""
-        while late := await self._children(instance):
-            await self._end_all(late, now, children_only=True)
+    async def _children_ended(self, children: Sequence[ChildTransition]) -> None:
+        """Tell everybody that children have ended with their parent."""
+        for one in children:
+            self._engine.evict(one.instance.pk)
+            self._engine.ended(one.instance, one.after)
+        await self._keep_out(one.instance for one in children)
+
+    async def _keep_out(self, children: Iterable[InstanceRecord]) -> None:
+        """Have children that were moved while they were created go on from what is on disk.
+
+        Their creator has yet to hear of them: they would begin as they were created.
+        """
+        engine = self._engine
+        unheard = [one for one in children if engine.creator.is_creating(one.workflow, one.id)]
+        with engine.activation_barred(*(one.pk for one in unheard)):
+            for one in unheard:
+                await engine.creator.wait_created(one.workflow, one.id)
 
     async def _has_rollbacks(self, instance: InstanceRecord) -> bool:
         execution = self._engine.cache.get(instance.pk)
@@ -220,48 +235,6 @@ class LifecycleOperations:
         steps = await self._engine.store.steps(instance.pk) if execution is None else execution.journal.steps()
         return any(step.kind == "rollback" for step in steps)
 
-    async def _members(self, workflow: str, id: str) -> list[tuple[str, str]]:
-        """Return an instance and its children that have not ended, and theirs: what is done to it reaches them."""
-        instance = await self._existing(workflow, id)
-        return [(workflow, id), *([] if instance.ended else await self._children(instance))]
-
-    async def _children(self, instance: InstanceRecord) -> list[tuple[str, str]]:
-        """Return the children of an instance that have not ended, and theirs."""
-        await self._engine.creator.wait_children_created(instance.pk)
-        family = await self._engine.store.family(instance.pk)
-        for one in family:
-            await self._engine.creator.wait_created(one.workflow, one.id)
-        return [(one.workflow, one.id) for one in family if not one.ended]
-
-    async def _for_all(
-        self,
-        members: Sequence[tuple[str, str]],
-        operation: Callable[[str, str], Awaitable[Transition]],
-        *,
-        children_only: bool = False,
-    ) -> list[Transition | None]:
-        """Do the same to an instance and its children, asked for together and so written together.
-
-        The first is the instance, unless there are only children: what is refused for it is raised, and it is awaited
-        directly, as what follows here must come before what follows on whatever is asked of it next. A child that has
-        ended or was deleted meanwhile is left alone.
-        """
-        at = 0 if children_only else 1
-        children = asyncio.gather(*(operation(*member) for member in members[at:]), return_exceptions=True)
-        try:
-            done: list[Transition | None] = [await operation(*member) for member in members[:at]]
-        except EverstepError:
-            await children
-            for member in members[1:]:  # what was done to them, nobody has told them
-                await self._engine.reload_uncertain(*member)
-            raise
-        for answer in await children:
-            gone = isinstance(answer, (InstanceStateError, InstanceNotFoundError))
-            if isinstance(answer, BaseException) and not gone:
-                raise answer
-            done.append(None if isinstance(answer, BaseException) else answer)
-        return done
-
     @shielded
     async def restart(
         self, workflow: str, id: str, *, from_step: str | None = None, count: int = 1, type: str | None = None
@@ -271,49 +244,32 @@ class LifecycleOperations:
         instance = await self._existing(workflow, id)
         if key is not None and not await self._has_step(instance, key):
             raise no_such_step(instance, key)  # before anything in flight is cut off for it
-        try:
-            with engine.activation_barred(instance.pk):
-                children = (await self._members(workflow, id))[1:]
-                await engine.store.restart(
-                    workflow, id, now=engine.clock.now(), version=engine.registry.version, from_step=key
-                )
-        except EverstepError:
-            self._reactivate(instance)
-            raise
-        engine.evict(instance.pk)
-        await self._end_all(children, engine.clock.now(), children_only=True)  # nobody waits for them any more
+        now, version = engine.clock.now(), engine.registry.version
+        children = await self._end_family(
+            instance, lambda: engine.store.restart(workflow, id, now=now, version=version, from_step=key)
+        )
         self._notify(events.InstanceRestarted, workflow, id, instance.pk)
         engine.dispatcher.claim_soon()
+        await self._children_ended(children)
         _suspend_if_self(instance.pk)
 
     async def _has_step(self, instance: InstanceRecord, key: StepKey) -> bool:
         steps = await self._engine.store.steps(instance.pk)
         return any((step.kind, step.name, step.count) == (key.kind, key.name, key.count) for step in steps)
 
-    def _reactivate(self, instance: InstanceRecord) -> None:
-        """Let an instance go on that was put away for something the store then refused."""
-        if not instance.ended and instance.status != "paused":
-            self._engine.make_due(instance.pk)
+    def _reactivate(self, *instances: InstanceRecord) -> None:
+        """Let instances go on that were put away for something the store then did not do."""
+        for one in instances:
+            if not one.ended and one.status != "paused":
+                self._engine.make_due(one.pk)
 
     @shielded
     async def delete(self, workflow: str, id: str) -> None:
         engine, now = self._engine, self._engine.clock.now()
         instance = await self._existing(workflow, id)
-        try:
-            with engine.activation_barred(instance.pk):
-                children = (await self._members(workflow, id))[1:]
-            await self._end_all(children, now, children_only=True)
-            if not instance.ended:  # else nobody waited for them, and they are left alone
-                await self._terminate_new_descendants(instance, now)
-            if instance.parent is not None and not instance.ended:  # its end is what wakes a parent that waits
-                with contextlib.suppress(InstanceStateError):
-                    await engine.store.terminate(workflow, id, now=now)
-            with engine.activation_barred(instance.pk):
-                engine.evict(await engine.store.delete(workflow, id))
-        except EverstepError:
-            self._reactivate(instance)
-            raise
+        children = await self._end_family(instance, lambda: engine.store.delete(workflow, id, now=now))
         engine.ended(instance, "terminated", emit=False)
+        await self._children_ended(children)
         _suspend_if_self(instance.pk)
 
     def _finish_pause(self, asked: Transition, workflow: str, id: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from everstep.core.errors import InstanceExistsError
+from everstep.core.errors import EverstepError, InstanceLostError
 from everstep.store.driver import Connection
 from everstep.store.many import ManyRows
 from everstep.store.protocol import NewInstance
@@ -17,6 +18,8 @@ from everstep.store.refusals import already_exists
 class Creations:
     """Inserts instances whose ids are free and says which were not; of several with one id, the first is created.
 
+    Children are inserted by a statement of their own, which looks at their parents.
+
     Args:
         queries: The statements by name.
     """
@@ -25,20 +28,39 @@ class Creations:
         self._queries = queries
         self._many = ManyRows(queries)
 
-    def insert(self, connection: Connection, instances: Sequence[NewInstance]) -> list[int | InstanceExistsError]:
+    def insert(self, connection: Connection, instances: Sequence[NewInstance]) -> list[int | EverstepError]:
         """Create instances; the answers are in their order."""
-        created: dict[tuple[str, str], int] = {}
-        for statement in self._many.statements("create_instances", [_row(new) for new in instances]):
-            for pk, workflow, id in connection.execute(*statement):
-                created[workflow, id] = pk
+        answers: list[int | EverstepError] = []
+        for children, run in itertools.groupby(instances, _is_child):
+            query = "create_children" if children else "create_instances"
+            answers += self._insert(connection, query, list(run))
+        return answers
+
+    def _insert(
+        self, connection: Connection, query: str, instances: Sequence[NewInstance]
+    ) -> list[int | EverstepError]:
+        created: dict[tuple[str, str], Sequence[Any]] = {}
+        for statement in self._many.statements(query, [_row(new) for new in instances]):
+            for pk, workflow, id, *status in connection.execute(*statement):
+                created[workflow, id] = (pk, *status)
         return [self._answer(connection, new, created.pop((new.workflow, new.id), None)) for new in instances]
 
-    def _answer(self, connection: Connection, new: NewInstance, pk: int | None) -> int | InstanceExistsError:
-        if pk is None:
-            return already_exists(new)
+    def _answer(self, connection: Connection, new: NewInstance, created: Sequence[Any] | None) -> int | EverstepError:
+        if created is None:
+            return self._refusal(connection, new)
+        pk, *status = created
         for tag in new.tags:
             connection.execute(self._queries["add_tag"], (new.workflow, tag, pk))
-        return pk
+        return InstanceLostError(pk) if new.owned and status == ["paused"] else pk
+
+    def _refusal(self, connection: Connection, new: NewInstance) -> EverstepError:
+        if new.parent is not None and not connection.execute(self._queries["may_have_children"], (new.parent,)):
+            return InstanceLostError(new.parent)
+        return already_exists(new)
+
+
+def _is_child(new: NewInstance) -> bool:
+    return new.parent is not None
 
 
 def _row(new: NewInstance) -> tuple[Any, ...]:

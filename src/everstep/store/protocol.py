@@ -172,12 +172,44 @@ class Happening(Struct, frozen=True):
     number: int = 0
 
 
+class ChildTransition(Struct, frozen=True):
+    """What a verb did to a child of its instance, or to a child of one of those.
+
+    Attributes:
+        instance: The child as it was before.
+        after: Its status now.
+    """
+
+    instance: InstanceRecord
+    after: Status
+
+
 class Transition(Struct, frozen=True):
-    """A change of status that is on disk now."""
+    """A change of status that is on disk now.
+
+    Attributes:
+        pk: The instance.
+        before: Its status before.
+        after: Its status now.
+        children: What the same transaction did to its children that had not ended, and to theirs.
+    """
 
     pk: int
     before: Status
     after: Status
+    children: tuple[ChildTransition, ...] = ()
+
+
+class Deletion(Struct, frozen=True):
+    """An instance that is gone.
+
+    Attributes:
+        pk: What its key was.
+        children: How its children ended, and theirs.
+    """
+
+    pk: int
+    children: tuple[ChildTransition, ...] = ()
 
 
 class StoreHealth(Struct, frozen=True):
@@ -227,7 +259,15 @@ class Store(Protocol):
         ...
 
     def create(self, new: NewInstance) -> Awaitable[int]:
-        """Create an instance and return its pk. Raises InstanceExistsError; of all racing callers one succeeds."""
+        """Create an instance and return its pk; of all racing callers one succeeds.
+
+        A child whose parent is being paused is created paused.
+
+        Raises:
+            InstanceExistsError: if the id is taken.
+            InstanceLostError: with the parent's pk, if a child's parent is not at work any more; nothing was created.
+                With the instance's own pk, if it was created and is not the caller's.
+        """
         ...
 
     def write(self, change: Change, *, awaited: bool = False, answer: Answer | None = None) -> Future[None]:
@@ -259,31 +299,34 @@ class Store(Protocol):
         ...
 
     async def pause(self, workflow: str, id: str, *, now: int) -> Transition:
-        """Pause at once, or promise to when the owner is at work. Raises InstanceStateError if it has ended."""
+        """Pause at once, or promise to when the owner is at work, and the same for the children that have not ended.
+
+        Raises InstanceStateError if it has ended.
+        """
         ...
 
     async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
-        """Make a paused instance due, its timers moved; take a promised pause back.
+        """Make a paused instance due, its timers moved; take a promised pause back. The same for its children.
 
         One that was stopped because its code contradicted its history is due again, too.
         """
         ...
 
     async def terminate(self, workflow: str, id: str, *, now: int) -> Transition:
-        """End the instance. Raises InstanceStateError if it has ended."""
+        """End the instance and its children. Raises InstanceStateError if it has ended."""
         ...
 
     async def restart(
         self, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None = None
     ) -> Transition:
-        """Forget the instance's journal and events and make it due.
+        """Forget the instance's journal and events, end the children it had and make it due.
 
         With `from_step`, what started before that step is kept. Raises InstanceStateError if there is no such step.
         """
         ...
 
-    async def delete(self, workflow: str, id: str) -> int:
-        """Forget the instance altogether and return its pk. Raises InstanceNotFoundError."""
+    async def delete(self, workflow: str, id: str, *, now: int) -> Deletion:
+        """Forget the instance altogether; if it had not ended, end its children. Raises InstanceNotFoundError."""
         ...
 
     async def expire(self, *, now: int, limit: int) -> int:
@@ -291,7 +334,10 @@ class Store(Protocol):
         ...
 
     async def begin_rollback(self, workflow: str, id: str, *, now: int, error: str) -> Transition:
-        """Make the instance due to roll back and end as terminated. Raises InstanceStateError if it has ended."""
+        """Make the instance due to roll back and end as terminated, and end its children.
+
+        Raises InstanceStateError if it has ended.
+        """
         ...
 
     async def write_chunk(self, pk: int, seq: int, attempt: int, number: int, data: bytes) -> None:

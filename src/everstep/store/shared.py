@@ -63,7 +63,7 @@ class SharedStore(Store, Protocol):
         ...
 
     def withdraw(self, pk: int) -> None:
-        """Forget what is yet to be written of an instance that others moved: it would pass for what comes after."""
+        """Forget what an instance that others moved has yet to write or create: it would pass for what comes after."""
         ...
 
     async def look(self, pk: int) -> Seen | None:

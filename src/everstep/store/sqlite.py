@@ -29,6 +29,7 @@ from everstep.store.many import Statement
 from everstep.store.protocol import (
     Change,
     Claim,
+    Deletion,
     Happening,
     InstanceRecord,
     NewInstance,
@@ -141,8 +142,8 @@ class SqliteStore:
             verbs.restart, self._positions, workflow, id, now=now, version=version, from_step=from_step
         )
 
-    async def delete(self, workflow: str, id: str) -> int:
-        return await self._do(verbs.delete, workflow, id)
+    async def delete(self, workflow: str, id: str, *, now: int) -> Deletion:
+        return await self._do(verbs.delete, self._positions, workflow, id, now=now)
 
     async def expire(self, *, now: int, limit: int) -> int:
         return await self._do(verbs.expire, now=now, limit=limit)

@@ -8,10 +8,13 @@ from typing import Any
 import orjson
 
 from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.core.types import Status
 from everstep.store.driver import Connection
 from everstep.store.protocol import (
+    ChildTransition,
     Claim,
     Claimed,
+    Deletion,
     EventRecord,
     Happening,
     InstanceRecord,
@@ -40,26 +43,43 @@ def send_event(
 
 def pause(connection: Connection, positions: Iterator[int], workflow: str, id: str, *, now: int) -> Transition:
     before = _live(connection, workflow, id, "be paused", "instance.cannot_pause")
-    connection.execute(SQL["pause_instance"], (before.pk, now))
-    done = _transition(connection, before)
-    if done.after != done.before:
-        what = "workflow_paused" if done.after == "paused" else "workflow_waiting_for_pause"
-        _tell(connection, positions, before.pk, what, now)
-    return done
+    children = [
+        ChildTransition(one, _pause(connection, positions, one, now)) for one in _live_family(connection, before)
+    ]
+    return Transition(before.pk, before.status, _pause(connection, positions, before, now), tuple(children))
+
+
+def _pause(connection: Connection, positions: Iterator[int], before: InstanceRecord, now: int) -> Status:
+    moved = connection.execute(SQL["pause_instance"], (before.pk, now))
+    if not moved:
+        return before.status
+    [(after,)] = moved
+    _tell(
+        connection, positions, before.pk, "workflow_paused" if after == "paused" else "workflow_waiting_for_pause", now
+    )
+    return after  # type: ignore[no-any-return]  # a column
 
 
 def resume(connection: Connection, positions: Iterator[int], workflow: str, id: str, *, now: int) -> Transition:
     before = _existing(connection, workflow, id)
     if not stopped_by_contradiction(before):
-        before = _live(connection, workflow, id, "be resumed", "instance.cannot_resume")
+        check_live(before, "be resumed", "instance.cannot_resume")
+    family = () if before.ended else _live_family(connection, before)
+    children = [ChildTransition(one, _resume(connection, positions, one, now)) for one in family]
+    return Transition(before.pk, before.status, _resume(connection, positions, before, now), tuple(children))
+
+
+def _resume(connection: Connection, positions: Iterator[int], before: InstanceRecord, now: int) -> Status:
     if before.paused_at is not None and not before.ended:
         paused_ms = max(0, now - before.paused_at)
         connection.execute(SQL["shift_timers"], (before.pk, paused_ms, before.paused_at))
     connection.execute(SQL["tell_end"], (before.pk,))
-    connection.execute(SQL["resume_instance"], (before.pk, now))
+    moved = connection.execute(SQL["resume_instance"], (before.pk, now))
+    if not moved:
+        return before.status
     if before.status == "waitingForPause":
         _tell(connection, positions, before.pk, "workflow_running", now)
-    return _transition(connection, before)
+    return moved[0][0]  # type: ignore[no-any-return]  # a column
 
 
 def _tell(connection: Connection, positions: Iterator[int], pk: int, what: str, now: int) -> None:
@@ -69,20 +89,21 @@ def _tell(connection: Connection, positions: Iterator[int], pk: int, what: str, 
 
 def terminate(connection: Connection, positions: Iterator[int], workflow: str, id: str, *, now: int) -> Transition:
     before = _live(connection, workflow, id, "be terminated", "instance.cannot_terminate")
-    connection.execute(SQL["terminate_instance"], (before.pk, now, next(positions)))
-    connection.execute(SQL["cancel_open_steps"], (before.pk, now))
+    children = _end_family(connection, positions, before, now)
+    _end(connection, positions, before.pk, now)
     if before.parent is not None:
         connection.execute(SQL["wake_parents"], (array([before.parent]),))
-    return _transition(connection, before)
+    return Transition(before.pk, before.status, "terminated", children)
 
 
 def begin_rollback(
     connection: Connection, positions: Iterator[int], workflow: str, id: str, *, now: int, error: str
 ) -> Transition:
     before = _live(connection, workflow, id, "be terminated", "instance.cannot_terminate")
+    children = _end_family(connection, positions, before, now)
     connection.execute(SQL["begin_rollback"], (before.pk, now, error, next(positions)))
     connection.execute(SQL["make_due"], (before.pk, now))
-    return _transition(connection, before)
+    return Transition(before.pk, before.status, "queued", children)
 
 
 def restart(
@@ -103,16 +124,37 @@ def restart(
         _run(connection, forget, before.pk)
     else:
         _forget_from(connection, before.pk, first)
+    children = _end_family(connection, positions, before, now)
     connection.execute(SQL["restart_instance"], (before.pk, now, version))
-    return _transition(connection, before)
+    return Transition(before.pk, before.status, "queued", children)
 
 
-def delete(connection: Connection, workflow: str, id: str) -> int:
+def delete(connection: Connection, positions: Iterator[int], workflow: str, id: str, *, now: int) -> Deletion:
     instance = _existing(connection, workflow, id)
+    children = () if instance.ended else _end_family(connection, positions, instance, now)
     _run(connection, _EVERYTHING, instance.pk)
     if instance.parent is not None and not instance.ended:  # nothing else will tell it
         connection.execute(SQL["wake_parents"], (array([instance.parent]),))
-    return instance.pk
+    return Deletion(instance.pk, children)
+
+
+def _live_family(connection: Connection, instance: InstanceRecord) -> list[InstanceRecord]:
+    return [InstanceRecord(*row) for row in connection.execute(SQL["live_family_of"], (instance.pk,))]
+
+
+def _end_family(
+    connection: Connection, positions: Iterator[int], instance: InstanceRecord, now: int
+) -> tuple[ChildTransition, ...]:
+    """End the children of an instance that have not ended, and theirs: nobody waits for them any more."""
+    family = _live_family(connection, instance)
+    for one in family:
+        _end(connection, positions, one.pk, now)
+    return tuple(ChildTransition(one, "terminated") for one in family)
+
+
+def _end(connection: Connection, positions: Iterator[int], pk: int, now: int) -> None:
+    connection.execute(SQL["terminate_instance"], (pk, now, next(positions)))
+    connection.execute(SQL["cancel_open_steps"], (pk, now))
 
 
 def expire(connection: Connection, *, now: int, limit: int) -> int:
@@ -222,11 +264,6 @@ _EVERYTHING = (
     "forget_tags",
     "forget_instance",
 )
-
-
-def _transition(connection: Connection, before: InstanceRecord) -> Transition:
-    after = _existing(connection, before.workflow, before.id)
-    return Transition(before.pk, before.status, after.status)
 
 
 def array(values: Sequence[Any]) -> str:

@@ -32,7 +32,7 @@ class InstanceCreator:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._reloading: set[asyncio.Task[None]] = set()
-        self._in_flight: dict[tuple[str, str] | int, list[asyncio.Future[int]]] = {}  # by name, and by parent
+        self._in_flight: dict[tuple[str, str], list[asyncio.Future[int]]] = {}
         self._limit = engine.options.creating
         self._admission = AdmissionLimiter(self._limit, low_watermark=LOW_WATERMARK)
 
@@ -41,7 +41,7 @@ class InstanceCreator:
         """How many are under way, and wait for their turn."""
         return Load(self._admission.taken, self._limit, self._admission.waiting)
 
-    async def create(self, new: NewInstance) -> None:
+    async def create(self, new: NewInstance, *, parent: Execution | None = None) -> None:
         """Create an instance and start it, now if there is room. Raises InstanceExistsError.
 
         So many at a time: those who ask for a hundred thousand at once wait, in their order, and the steps of instances
@@ -49,7 +49,7 @@ class InstanceCreator:
         """
         engine = self._engine
         await self._admission.acquire()
-        if new.parent is not None and engine.cache.get(new.parent) is None:  # put away while this was in line
+        if parent is not None and engine.cache.get(parent.pk) is not parent:  # put away while this was in line
             self._admission.release()
             raise Suspended
         new = msgspec.structs.replace(new, owned=engine.slots.acquire(new.workflow))
@@ -61,8 +61,7 @@ class InstanceCreator:
             if new.owned:
                 engine.slots.release(new.workflow)
             raise
-        for key in _keys_of(new):
-            self._in_flight.setdefault(key, []).append(creating)
+        self._in_flight.setdefault((new.workflow, new.id), []).append(creating)
         creating.add_done_callback(partial(self._created, new, answered))
         await answered
 
@@ -71,24 +70,24 @@ class InstanceCreator:
 
         What is asked of it would otherwise be done before it begins, and be forgotten when it does.
         """
-        await self._wait_created((workflow, id))
-
-    async def wait_children_created(self, parent: int) -> None:
-        """Wait until the children that an instance is beginning are on disk, and in memory."""
-        await self._wait_created(parent)
-
-    async def _wait_created(self, key: tuple[str, str] | int) -> None:
-        while creating := self._in_flight.get(key):
+        while creating := self._in_flight.get((workflow, id)):
             await asyncio.wait(creating)
 
+    def is_creating(self, workflow: str, id: str) -> bool:
+        """Whether an instance is on its way to disk, or its creator has yet to hear that it is there."""
+        return (workflow, id) in self._in_flight
+
     async def create_child(self, run: Execution, workflow: str, id: str, params: str | None) -> None:
-        """Create an instance whose parent is `run`. Raises InstanceExistsError."""
-        registry = self._engine.registry
+        """Create an instance whose parent is `run`. Raises InstanceExistsError.
+
+        Raises Suspended where somebody has moved the parent: it goes on from what is on disk, if it does.
+        """
+        engine, registry = self._engine, self._engine.registry
         definition = registry[workflow]
         new = NewInstance(
             workflow,
             id,
-            self._engine.clock.now(),
+            engine.clock.now(),
             params,
             owned=False,
             trigger="workflow",
@@ -97,22 +96,30 @@ class InstanceCreator:
             keep_success=definition.keep_success,
             keep_errors=definition.keep_errors,
         )
-        await self.create(new)
+        try:
+            await self.create(new, parent=run)
+        except InstanceLostError:
+            if engine.cache.get(run.pk) is run:
+                engine.evict(run.pk)
+            raise Suspended from None
 
     def _created(self, new: NewInstance, answered: asyncio.Future[None], creating: asyncio.Future[int]) -> None:
         engine = self._engine
         self._admission.release()
-        for key in _keys_of(new):
-            self._in_flight[key].remove(creating)
-            if not self._in_flight[key]:
-                del self._in_flight[key]
+        name = (new.workflow, new.id)
+        self._in_flight[name].remove(creating)
+        if not self._in_flight[name]:
+            del self._in_flight[name]
         if new.owned:
             engine.slots.release(new.workflow)
-        if creating.cancelled():  # with the loop itself
+        if creating.cancelled():  # withdrawn with its parent, or with the loop itself
             answered.cancel()
+            if new.owned:
+                engine.dispatcher.on_slot_freed()
             return
         error = creating.exception()
-        taken = isinstance(error, InstanceLostError)  # it is on disk, but by now it is somebody else's
+        # It is on disk, and somebody else's by now, or paused with its parent.
+        taken = isinstance(error, InstanceLostError) and error.pk != new.parent
         if error is not None and not taken:
             self._failed(new, answered, error)
             return
@@ -130,15 +137,10 @@ class InstanceCreator:
         engine = self._engine
         if new.owned:  # its place was kept from others meanwhile
             engine.dispatcher.on_slot_freed()
-        if isinstance(error, StoreError):  # it may be on disk all the same
+        if isinstance(error, StoreError) and not isinstance(error, InstanceLostError):  # it may be on disk all the same
             reloading = engine.loop.create_task(engine.reload_uncertain(new.workflow, new.id))
             self._reloading.add(reloading)
             reloading.add_done_callback(self._reloading.discard)
             reloading.add_done_callback(engine.check_write)
         if not answered.done():
             answered.set_exception(error)
-
-
-def _keys_of(new: NewInstance) -> tuple[tuple[str, str] | int, ...]:
-    name = (new.workflow, new.id)
-    return (name,) if new.parent is None else (name, new.parent)

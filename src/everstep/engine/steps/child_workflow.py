@@ -7,7 +7,13 @@ import contextlib
 from typing import Any, ClassVar
 
 from everstep.core import codec, transitions
-from everstep.core.errors import EverstepError, InstanceExistsError, InstanceNotFoundError, InstanceTerminatedError
+from everstep.core.errors import (
+    EverstepError,
+    InstanceExistsError,
+    InstanceNotFoundError,
+    InstanceTerminatedError,
+    Suspended,
+)
 from everstep.core.journal import Kind, StepRecord
 from everstep.core.names import check_instance_id
 from everstep.core.stored_error import decode_error, encode_error
@@ -91,6 +97,8 @@ class ChildCall(Call):
                 self._fail(failure)
                 return
             self._look_at(await child_of(execution, record))
+        except Suspended:
+            pass  # its parent has left memory: what there is to do is done in its next life
         except EverstepError as error:
             execution.host.fail(execution, error)
         finally:
@@ -155,11 +163,15 @@ async def ensure_created(
             return error
         if new and child.ended:  # from before this instance was restarted
             with contextlib.suppress(InstanceNotFoundError):  # deleted already, and the answer was lost
-                await retry_while_unavailable(lambda: execution.host.store.delete(workflow, id))
+                await retry_while_unavailable(lambda: _delete(execution, workflow, id))
             await _create(execution, workflow, id, params)
     record.attempt = 1  # there is a child: should it be deleted, another one is not what was asked for
     execution.journal.record_soon(record)
     return None
+
+
+async def _delete(execution: Execution, workflow: str, id: str) -> None:
+    await execution.host.store.delete(workflow, id, now=execution.host.clock.now())
 
 
 async def _create(execution: Execution, workflow: str, id: str, params: str | None) -> InstanceExistsError | None:

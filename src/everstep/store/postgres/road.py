@@ -98,8 +98,8 @@ class Road:
         return future
 
     def withdraw(self, pk: int) -> None:
-        """Forget what is queued for an instance."""
-        for entry in [entry for entry in self._pending if type(entry.operation) is Rows and entry.operation.pk == pk]:
+        """Forget what an instance has queued: its changes, and its children to create."""
+        for entry in [entry for entry in self._pending if _asked_by(entry.operation) == pk]:
             self._pending.remove(entry)
             entry.future.cancel()
 
@@ -253,6 +253,13 @@ class Road:
         gone = [entry for entry in entries if not keep(entry.operation)]
         _answer(gone, [error] * len(gone))
         return [entry for entry in entries if keep(entry.operation)]
+
+
+def _asked_by(operation: Any) -> int | None:
+    """The instance whose code leads to an operation; None for what is asked from outside."""
+    if type(operation) is Birth:
+        return operation.new.parent
+    return operation.pk if type(operation) is Rows else None
 
 
 def _is_harmless_twice(operation: Any) -> bool:

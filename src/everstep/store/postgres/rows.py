@@ -87,7 +87,7 @@ class Group:
         if not (parks or self._restored or self._parents or any(not birth.new.owned for birth in self._births)):
             return await self._write(link, shown)
         await link.script(link.begin)
-        await link.fetch(self._queries["lock_in_order"], sorted({move[0] for move in self._moves} | self._parents))
+        await link.fetch(self._queries["lock_in_order"], sorted({*self._pks(), *self._parents}))
         answers = await self._write(link, shown)
         await self._tell(
             link, shown, [one for one, answer in zip(self._operations, answers, strict=True) if answer is None]
@@ -104,7 +104,7 @@ class Group:
         parents = sorted({one.parent for one in rows if one.parent is not None})
         if parents:
             await link.fetch(self._queries["wake_parents"], parents)
-            await link.fetch(self._queries["note_parents"], parents, shown.worker)
+            await link.fetch(self._queries["note_owners"], parents, shown.worker)
         parked = [one.pk for one in rows if one.move is not None and one.move[1] == "waiting"]
         if parked:
             await link.fetch(self._queries["hand_over"], parked)
@@ -114,17 +114,19 @@ class Group:
     async def recall(self, link: Link, shown: Pass) -> list[Any]:
         """Read back what was answered to a group that was committed."""
         mine = await link.fetch(self._queries["recall_mine"], self._pks(), shown.worker)
-        return self._answers([row["pk"] for row in mine], await self._recall_created(link, shown))
+        ours = [row["pk"] for row in mine]
+        return self._answers(ours, await self._recall_created(link, shown), at_work=ours)
 
     async def _recall_created(self, link: Link, shown: Pass) -> dict[int, int | InstanceLostError]:
         """Look which births were written before; of those that were to be ours, others may have some by now."""
         names = _columns([(birth.new.workflow, birth.new.id, birth.nonce) for birth in self._births], 3)
         rows = await link.fetch(self._queries["recall_created"], *names, shown.worker)
+        return self._given((row["nonce"], row["pk"], row["mine"]) for row in rows)
+
+    def _given(self, rows: Iterable[tuple[int, int, bool]]) -> dict[int, int | InstanceLostError]:
+        """Return what is answered to births: one that was to be ours and is not is lost, though it is there."""
         owned = {birth.nonce for birth in self._births if birth.new.owned}
-        return {
-            row["nonce"]: InstanceLostError(row["pk"]) if row["nonce"] in owned and not row["mine"] else row["pk"]
-            for row in rows
-        }
+        return {nonce: InstanceLostError(pk) if nonce in owned and not mine else pk for nonce, pk, mine in rows}
 
     def _add(self, rows: Rows) -> None:
         self._gathered.add(rows.steps, rows.attempts)
@@ -137,31 +139,38 @@ class Group:
             self._parents.add(rows.parent)
 
     def _pks(self) -> list[int]:
-        # Sorted: whoever locks several rows locks them in this order.
-        return sorted({operation.pk for operation in self._operations if type(operation) is Rows})
+        """Return the instances that have to be this worker's: those that are written, and the parents of births."""
+        written = {operation.pk for operation in self._operations if type(operation) is Rows}
+        return sorted(written | {birth.new.parent for birth in self._births if birth.new.parent is not None})
 
     async def _write(self, link: Link, shown: Pass) -> list[Any]:
         arguments = [*shown.arguments, self._pks(), *_step_columns(self._gathered.steps.values())]
         if not (self._gathered.attempts or self._consumed or self._moves or self._births):
             [row] = await link.fetch(self._queries["write_steps"], *arguments)
             created: dict[int, int | InstanceLostError] = {}
+            at_work: Sequence[int] = ()
         else:
             arguments += _columns(self._gathered.attempts.values(), _ATTEMPT_COLUMNS)
             arguments += _columns(self._consumed, 2)
             arguments += _columns(self._moves, _MOVE_COLUMNS)
             arguments += _columns([birth.row for birth in self._births], _NEW_COLUMNS)
             [row] = await link.fetch(self._queries["write_group"], *arguments)
-            created = dict(zip(row["nonces"], row["pks"], strict=True))
+            at_work, paused = row["at_work"], set(row["paused"])
+            created = self._given(
+                (nonce, pk, nonce not in paused) for nonce, pk in zip(row["nonces"], row["pks"], strict=True)
+            )
             if len(created) < len(self._births):  # one that is there may be ours, by an answer that never came
                 created |= await self._recall_created(link, shown)
         if not row["stands"]:
             raise LeaseLostError("this worker's lease is over: another worker has its instances")
-        return self._answers(row["mine"], created)
+        return self._answers(row["mine"], created, at_work=at_work)
 
-    def _answers(self, mine: Iterable[int], created: dict[int, int | InstanceLostError]) -> list[Any]:
-        ours = set(mine)
+    def _answers(
+        self, mine: Iterable[int], created: dict[int, int | InstanceLostError], *, at_work: Iterable[int]
+    ) -> list[Any]:
+        ours, parents = set(mine), set(at_work)
         return [
-            _created(operation, created)
+            _created(operation, created, parents)
             if type(operation) is Birth
             else None
             if operation.pk in ours  # type: ignore[union-attr]  # Rows
@@ -170,11 +179,11 @@ class Group:
         ]
 
 
-def _created(birth: Birth, created: dict[int, int | InstanceLostError]) -> int | EverstepError:
-    pk = created.get(birth.nonce)
+def _created(birth: Birth, created: dict[int, int | InstanceLostError], parents: set[int]) -> int | EverstepError:
+    pk, parent = created.get(birth.nonce), birth.new.parent
     if pk is not None:
         return pk
-    return already_exists(birth.new)
+    return already_exists(birth.new) if parent is None or parent in parents else InstanceLostError(parent)
 
 
 def _step_columns(rows: Iterable[tuple[Any, ...]]) -> list[Sequence[Any]]:

@@ -27,6 +27,7 @@ from everstep.store.postgres.verbs import ADOPTED_AT_ONCE, Verbs, happenings, st
 from everstep.store.protocol import (
     Change,
     Claim,
+    Deletion,
     EventRecord,
     Happening,
     InstanceRecord,
@@ -218,8 +219,9 @@ class PostgresStore:
     # What changes
 
     def create(self, new: NewInstance) -> asyncio.Future[int]:
-        # Births follow one another, so that later instances have higher keys.
-        created = self._travel(Birth(new), ((new.workflow, new.id), Birth))
+        # Births follow one another, so that later instances have higher keys, and what their parents were asked before.
+        name = (new.workflow, new.id)
+        created = self._travel(Birth(new), (name, Birth) if new.parent is None else (name, Birth, new.parent))
         created.add_done_callback(partial(self._names.learn_born, new.workflow, new.id))
         return created
 
@@ -266,8 +268,8 @@ class PostgresStore:
     ) -> Transition:
         return await self._named("restart", workflow, id, now=now, version=version, from_step=from_step)  # type: ignore[no-any-return]
 
-    async def delete(self, workflow: str, id: str) -> int:
-        return await self._named("delete", workflow, id)  # type: ignore[no-any-return]
+    async def delete(self, workflow: str, id: str, *, now: int) -> Deletion:
+        return await self._named("delete", workflow, id, now=now)  # type: ignore[no-any-return]
 
     async def expire(self, *, now: int, limit: int) -> int:
         return await self._do(None, "expire", now=now, limit=limit)  # type: ignore[no-any-return]

@@ -11,12 +11,15 @@ from typing import Any
 
 from everstep.core.errors import InstanceLostError
 from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.core.types import Status
 from everstep.store.postgres.lane import Pass
 from everstep.store.postgres.link import Link
 from everstep.store.postgres.statements import GRACE_MS
 from everstep.store.protocol import (
+    ChildTransition,
     Claim,
     Claimed,
+    Deletion,
     EventRecord,
     Happening,
     InstanceRecord,
@@ -47,38 +50,42 @@ class Verbs:
 
     async def pause(self, workflow: str, id: str, *, now: int) -> Transition:
         before = await self._live(workflow, id, "be paused", "instance.cannot_pause")
-        await self._fetch("pause_instance", before.pk, now)
-        done = await self._transition(before)
-        if done.after != done.before:
-            what = "workflow_paused" if done.after == "paused" else "workflow_waiting_for_pause"
-            await self._fetch("tell", before.pk, what, now)
-        return done
+        family = await self._lock_family(before)
+        moved = dict(await self._fetch("pause_instances", _pks(before, *family), now))
+        if moved:
+            types = ["workflow_paused" if to == "paused" else "workflow_waiting_for_pause" for to in moved.values()]
+            await self._fetch("tell", list(moved), types, now)
+        return _moved(before, family, moved)
 
     async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
         before = await self._existing(workflow, id)
         if not stopped_by_contradiction(before):
             check_live(before, "be resumed", "instance.cannot_resume")
-        if before.paused_at is not None and not before.ended:
-            paused_ms = max(0, now - before.paused_at)
-            await self._fetch("shift_timers", before.pk, paused_ms, before.paused_at)
+        family = [] if before.ended else await self._lock_family(before)
+        pks = _pks(before, *family)
+        if any(one.paused_at is not None for one in (before, *family)):
+            await self._fetch("shift_timers", pks, now)
         await self._fetch("tell_end", before.pk)
-        await self._fetch("resume_instance", before.pk, now)
-        if before.status == "waitingForPause":
-            await self._fetch("tell", before.pk, "workflow_running", now)
-        return await self._transition(before)
+        moved = dict(await self._fetch("resume_instances", pks, now))
+        promised = [one.pk for one in (before, *family) if one.status == "waitingForPause"]
+        if promised:
+            await self._fetch("tell", promised, ["workflow_running"] * len(promised), now)
+        return _moved(before, family, moved)
 
     async def terminate(self, workflow: str, id: str, *, now: int) -> Transition:
-        before = await self._live(workflow, id, "be terminated", "instance.cannot_terminate")
-        await self._fetch("terminate_instance", before.pk, now)
-        await self._fetch("cancel_open_steps", before.pk, now)
+        before = await self._existing(workflow, id, lock="lock_with_parent")
+        check_live(before, "be terminated", "instance.cannot_terminate")
+        family = await self._lock_family(before)
+        await self._end(_pks(before, *family), now)
         await self._wake_parent(before)
-        return await self._transition(before)
+        return Transition(before.pk, before.status, "terminated", _ended(family))
 
     async def begin_rollback(self, workflow: str, id: str, *, now: int, error: str) -> Transition:
         before = await self._live(workflow, id, "be terminated", "instance.cannot_terminate")
+        children = await self._end_family(before, now)
         await self._fetch("begin_rollback", before.pk, now, error)
         await self._fetch("make_due", before.pk, now)
-        return await self._transition(before)
+        return Transition(before.pk, before.status, "queued", children)
 
     async def restart(
         self, workflow: str, id: str, *, now: int, version: str | None, from_step: StepKey | None
@@ -91,15 +98,17 @@ class Verbs:
             await self._fetch("forget_milestones_before_restart", before.pk)
         else:
             await self._forget_from(before.pk, first)
+        children = await self._end_family(before, now)
         await self._fetch("restart_instance", before.pk, now, version)
-        return await self._transition(before)
+        return Transition(before.pk, before.status, "queued", children)
 
-    async def delete(self, workflow: str, id: str) -> int:
-        instance = await self._existing(workflow, id)
+    async def delete(self, workflow: str, id: str, *, now: int) -> Deletion:
+        instance = await self._existing(workflow, id, lock="lock_with_parent")
+        children = () if instance.ended else await self._end_family(instance, now)
         await self._forget(_EVERYTHING, [instance.pk])
         if not instance.ended:  # nothing else will tell it
             await self._wake_parent(instance)
-        return instance.pk
+        return Deletion(instance.pk, children)
 
     async def expire(self, *, now: int, limit: int) -> int:
         expired = [pk for (pk,) in await self._fetch("expired", now, limit)]
@@ -151,11 +160,12 @@ class Verbs:
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
         return await self._link.fetch(self._queries[query], *arguments)
 
-    async def _existing(self, workflow: str, id: str) -> InstanceRecord:
-        rows = await self._fetch("lock_instance", workflow, id)
-        if not rows:
+    async def _existing(self, workflow: str, id: str, *, lock: str = "lock_instance") -> InstanceRecord:
+        rows = await self._fetch(lock, workflow, id)
+        found = [row for row in rows if (row["workflow"], row["id"]) == (workflow, id)]  # beside its parent
+        if not found:
             raise not_found(workflow, id)
-        *columns, owner = rows[0]
+        *columns, owner = found[0]
         instance = InstanceRecord(*columns)
         if owner not in (None, self._worker):
             await self._fetch("leave_note", owner, instance.pk)
@@ -166,15 +176,31 @@ class Verbs:
         check_live(instance, what, code)
         return instance
 
-    async def _transition(self, before: InstanceRecord) -> Transition:
-        [row] = await self._fetch("instance_by_pk", before.pk)
-        return Transition(before.pk, before.status, row["status"])
+    async def _lock_family(self, instance: InstanceRecord) -> list[InstanceRecord]:
+        """Lock the children of an instance that have not ended, and theirs, and tell their owners to look at them."""
+        count, rows = 0, await self._fetch("lock_family", instance.pk)
+        while len(rows) > count:  # until their rows were locked, they may have begun others
+            count, rows = len(rows), await self._fetch("lock_family", instance.pk)
+        family = [InstanceRecord(*columns) for *columns, _ in rows]
+        if any(row["owner"] not in (None, self._worker) for row in rows):
+            await self._fetch("note_owners", _pks(*family), self._worker)
+        return family
+
+    async def _end_family(self, instance: InstanceRecord, now: int) -> tuple[ChildTransition, ...]:
+        """End the children of an instance that have not ended, and theirs: nobody waits for them any more."""
+        family = await self._lock_family(instance)
+        if family:
+            await self._end(_pks(*family), now)
+        return _ended(family)
+
+    async def _end(self, pks: Sequence[int], now: int) -> None:
+        await self._fetch("terminate_instances", pks, now)
+        await self._fetch("cancel_open_steps", pks, now)
 
     async def _wake_parent(self, instance: InstanceRecord) -> None:
         if instance.parent is not None:
-            await self._fetch("lock_in_order", [instance.parent])
             await self._fetch("wake_parents", [instance.parent])
-            await self._fetch("note_parents", [instance.parent], self._worker)
+            await self._fetch("note_owners", [instance.parent], self._worker)
 
     async def _forget(self, what: Sequence[str], pks: Sequence[int]) -> None:
         for statement in what:
@@ -212,6 +238,20 @@ async def happenings(queries: dict[str, str], link: Link, pk: int, after: int) -
     )
     await link.script("commit")
     return found
+
+
+def _pks(*instances: InstanceRecord) -> list[int]:
+    return [one.pk for one in instances]
+
+
+def _moved(before: InstanceRecord, family: Sequence[InstanceRecord], moved: dict[int, Status]) -> Transition:
+    """Say where an instance and its family are now; those that were not moved stayed where they were."""
+    children = tuple(ChildTransition(one, moved.get(one.pk, one.status)) for one in family)
+    return Transition(before.pk, before.status, moved.get(before.pk, before.status), children)
+
+
+def _ended(family: Sequence[InstanceRecord]) -> tuple[ChildTransition, ...]:
+    return tuple(ChildTransition(one, "terminated") for one in family)
 
 
 def step_of(row: Sequence[Any]) -> StepRecord:

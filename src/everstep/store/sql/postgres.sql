@@ -9,6 +9,7 @@ with fence as materialized (
   select pk
     from everstep.instance
    where pk = any ($5::bigint[]) and owner = $1 and exists (select from fence)
+   order by pk
      for key share
 ), base as materialized (
   select (nextval('everstep.position') << 20) + 0 * count(*) as at from mine
@@ -20,16 +21,18 @@ select exists (select from fence) as stands, array (select pk from mine) as mine
 -- name: write_group
 -- The same for everything a group may bring: journals, failed attempts, events taken, moves, new instances.
 -- A pause that was promised meanwhile wins over waiting and running; one that was taken back loses; what has ended
--- stays as it ended.
+-- stays as it ended. A child is created while its parent is this worker's and at work; while that is being paused, the
+-- child is paused from the start, and goes on with it.
 with fence as materialized (
   update everstep.lane
      set receipt = $4
    where worker = $1 and number = $2 and epoch = $3 and receipt < $4
   returning worker
 ), mine as materialized (
-  select pk
+  select pk, status
     from everstep.instance
    where pk = any ($5::bigint[]) and owner = $1 and exists (select from fence)
+   order by pk
      for no key update
 ), base as materialized (
   select (nextval('everstep.position') << 20) + 0 * count(*) as at from mine
@@ -93,25 +96,31 @@ with fence as materialized (
     from move as m join moved on moved.pk = m.pk and moved.status = m.status
          cross join base
    where m.ended_at is null
-), created as (
-  insert into everstep.instance (workflow, id, nonce, status, due_at, owner, created_at, started_at, "trigger", version,
-                                 params, parent, tags, keep_success, keep_errors)
-  select n.workflow, n.id, n.nonce,
-         case when n.owned then 'running' else 'queued' end,
-         case when not n.owned then n.created_at end,
-         case when n.owned then $1 end,
-         n.created_at,
-         case when n.owned then n.created_at end,
-         n.trigger, n.version, n.params, n.parent, n.tags, n.keep_success, n.keep_errors
+), born as (
+  select n.*, coalesce(p.status = 'waitingForPause', false) as paused
     from unnest($52::text[], $53::text[], $54::bigint[], $55::boolean[], $56::bigint[], $57::text[], $58::text[],
                 $59::text[], $60::bigint[], $61::text[], $62::bigint[], $63::bigint[])
            with ordinality
            as n (workflow, id, nonce, owned, created_at, trigger, version, params, parent, tags, keep_success,
                  keep_errors, turn)
+         left join mine as p on p.pk = n.parent
    where exists (select from fence)
-   order by n.turn
+     and (n.parent is null or p.status in ('running', 'waiting', 'waitingForPause'))
+), created as (
+  insert into everstep.instance (workflow, id, nonce, status, due_at, owner, created_at, started_at, paused_at, "trigger",
+                                 version, params, parent, tags, keep_success, keep_errors)
+  select b.workflow, b.id, b.nonce,
+         case when b.paused then 'paused' when b.owned then 'running' else 'queued' end,
+         case when not (b.owned or b.paused) then b.created_at end,
+         case when b.owned and not b.paused then $1 end,
+         b.created_at,
+         case when b.owned and not b.paused then b.created_at end,
+         case when b.paused then b.created_at end,
+         b.trigger, b.version, b.params, b.parent, b.tags, b.keep_success, b.keep_errors
+    from born as b
+   order by b.turn
   on conflict (workflow, id) do nothing
-  returning pk, nonce, workflow, tags
+  returning pk, nonce, workflow, tags, status
 ), tagged as (
   insert into everstep.tag (instance, workflow, tag)
   select created.pk, created.workflow, tag
@@ -121,8 +130,10 @@ with fence as materialized (
 )
 select exists (select from fence) as stands,
        array (select pk from mine) as mine,
+       array (select pk from mine where status in ('running', 'waiting', 'waitingForPause')) as at_work,
        array (select nonce from created) as nonces,
-       array (select pk from created) as pks
+       array (select pk from created) as pks,
+       array (select nonce from created where status = 'paused') as paused
 
 -- name: steps
 -- A later state of a step replaces what may change of it. A position is where subscribers see that it began, and ended.
@@ -149,12 +160,12 @@ on conflict (instance, seq) do update
        ended_position = excluded.ended_position
 
 -- name: lock_in_order
--- Before a group that moves several instances at once: nobody who does the same can wait for us while we wait for them.
+-- Before a group of several statements: nobody who locks several instances can wait for us while we wait for them.
 select pk from everstep.instance where pk = any ($1::bigint[]) order by pk for no key update
 
 -- name: hand_over
--- What parked while an event it waits for was on disk already, or a child it waits for had ended, is due at once:
--- whoever brought that about found it at work.
+-- What parked while an event it waits for was on disk already, or a child it waits for had ended or was deleted, is due at
+-- once: whoever brought that about found it at work. Of a child that was never created the step has no attempt.
 update everstep.instance as i
    set due_at = 0
  where i.pk = any ($1::bigint[]) and i.status = 'waiting'
@@ -163,16 +174,17 @@ update everstep.instance as i
                  where e.instance = i.pk and s.state in ('running', 'retrying', 'waiting') and s.kind = 'wait')
         or exists (select
                      from everstep.step as s
-                          join everstep.instance as c
-                            on c.parent = s.instance and c.workflow || '/' || c.id = s.child
+                          left join everstep.instance as c
+                            on c.workflow = split_part(s.child, '/', 1) and c.id = split_part(s.child, '/', 2)
+                               and c.parent = s.instance
                     where s.instance = i.pk and s.state in ('running', 'retrying', 'waiting') and s.kind = 'child'
-                      and c.ended_at is not null))
+                      and (c.ended_at is not null or (c.pk is null and s.attempt > 0))))
 
 -- name: wake_parents
 -- Those who wait for a child that has ended are due.
 update everstep.instance set due_at = 0 where pk = any ($1::bigint[]) and status = 'waiting'
 
--- name: note_parents
+-- name: note_owners
 -- Who owns them elsewhere looks at them.
 with noted as (
   insert into everstep.note (worker, instance)
@@ -409,6 +421,31 @@ select pk from everstep.instance where pk = $1 and owner = $2 for key share
 -- Whoever changes an instance from outside has it to itself; what its owner has in flight comes before.
 select {instance}, owner from everstep.instance where workflow = $1 and id = $2 for update
 
+-- name: lock_with_parent
+-- The same for one whose parent is told of it: whoever locks several locks them in this order.
+with one as materialized (
+  select pk, parent from everstep.instance where workflow = $1 and id = $2
+)
+select {instance}, owner
+  from everstep.instance
+ where pk in (select pk from one union all select parent from one)
+ order by pk
+   for update
+
+-- name: lock_family
+-- Of the children of an instance, and theirs, those that have not ended: what is done to it reaches them. Whoever creates
+-- a child holds its parent's row, so that of an instance that is locked all children are seen by the next statement.
+with recursive family (pk) as (
+  select pk from everstep.instance where parent = $1
+  union
+  select i.pk from everstep.instance as i join family on i.parent = family.pk
+)
+select {instance}, owner
+  from everstep.instance
+ where pk in (select pk from family) and ended_at is null
+ order by pk
+   for update
+
 -- name: find_instance
 select {instance} from everstep.instance where workflow = $1 and id = $2
 
@@ -519,22 +556,26 @@ update everstep.instance
                   and kind = 'wait' and event_type = $3)
 returning pk
 
--- name: pause_instance
+-- name: pause_instances
 -- One at work with its owner is promised to be paused; any other one is, and belongs to nobody.
 update everstep.instance
    set status = case when status = 'running' and due_at is null then 'waitingForPause' else 'paused' end,
        owner = case when status = 'running' and due_at is null then owner end,
        due_at = null,
        paused_at = $2
- where pk = $1 and status in ('queued', 'running', 'waiting')
+ where pk = any ($1::bigint[]) and status in ('queued', 'running', 'waiting')
+returning pk, status
 
 -- name: shift_timers
 -- Move what was still to come by the time spent paused; a sleep until a moment stays where it is.
-update everstep.step
-   set wake_at = wake_at + $2
- where instance = $1 and state in ('running', 'retrying', 'waiting') and not absolute and wake_at > $3
+update everstep.step as s
+   set wake_at = s.wake_at + greatest(0, $2 - i.paused_at)
+  from everstep.instance as i
+ where i.pk = any ($1::bigint[]) and i.ended_at is null
+   and s.instance = i.pk and s.state in ('running', 'retrying', 'waiting') and not s.absolute
+   and s.wake_at > i.paused_at
 
--- name: resume_instance
+-- name: resume_instances
 update everstep.instance
    set status = case when status = 'waitingForPause' then 'running' else 'queued' end,
        due_at = case when status <> 'waitingForPause' then $2::bigint end,
@@ -544,18 +585,19 @@ update everstep.instance
        expires_at = null,
        ended_position = null,
        error = null
- where pk = $1 and status in ('paused', 'waitingForPause', 'errored')
+ where pk = any ($1::bigint[]) and status in ('paused', 'waitingForPause', 'errored')
+returning pk, status
 
--- name: terminate_instance
+-- name: terminate_instances
 update everstep.instance
    set status = 'terminated', due_at = null, owner = null, ended_at = $2, expires_at = $2 + keep_success,
        ended_position = nextval('everstep.position') << 20
- where pk = $1
+ where pk = any ($1::bigint[])
 
 -- name: cancel_open_steps
 update everstep.step
    set state = 'cancelled', ended_at = $2
- where instance = $1 and state in ('running', 'retrying', 'waiting')
+ where instance = any ($1::bigint[]) and state in ('running', 'retrying', 'waiting')
 
 -- name: begin_rollback
 -- The marker under which a replay only gathers rollback handlers; its error is what they are told. There is one, and
@@ -579,9 +621,10 @@ update everstep.instance
  where pk = $1
 
 -- name: tell
--- Write a milestone for subscribers.
+-- Write milestones for subscribers.
 insert into everstep.milestone (instance, position, type, at)
-values ($1, nextval('everstep.position') << 20, $2, $3)
+select t.pk, nextval('everstep.position') << 20, t.type, $3
+  from unnest($1::bigint[], $2::text[]) as t (pk, type)
 
 -- name: tell_restart
 -- Events of the next life are numbered above this: a step makes at most five, an attempt two, an instance four.

@@ -6,6 +6,30 @@ values {rows}
 on conflict (workflow, id) do nothing
 returning pk, workflow, id
 
+-- name: create_children
+-- The same for instances with a parent that is at work. Of one that is being paused they are born paused, and go on with
+-- it; of one that was paused, ended, begun anew or deleted meanwhile there are none. A cross join: they are numbered in
+-- the order they are given in.
+with v (workflow, id, status, due_at, created_at, started_at, "trigger", version, params, parent, tags, keep_success,
+        keep_errors) as (values {rows})
+insert into instance (workflow, id, status, due_at, created_at, started_at, paused_at, "trigger", version, params, parent,
+                      tags, keep_success, keep_errors)
+select v.workflow,
+       v.id,
+       case when p.status = 'waitingForPause' then 'paused' else v.status end,
+       case when p.status <> 'waitingForPause' then v.due_at end,
+       v.created_at,
+       case when p.status <> 'waitingForPause' then v.started_at end,
+       case when p.status = 'waitingForPause' then v.created_at end,
+       v."trigger", v.version, v.params, v.parent, v.tags, v.keep_success, v.keep_errors
+  from v cross join instance as p
+ where p.pk = v.parent and p.status in ('running', 'waiting', 'waitingForPause')
+on conflict (workflow, id) do nothing
+returning pk, workflow, id, status
+
+-- name: may_have_children
+select 1 from instance where pk = ? and status in ('running', 'waiting', 'waitingForPause')
+
 -- name: due_instances
 -- Instances whose time has come, the longest due first. By their index, which holds what is still to come only: the
 -- planner, which knows nothing of sizes, would rather look at every instance the workflow ever had.
@@ -98,6 +122,15 @@ with recursive family (pk) as (
   select instance.pk from instance join family on instance.parent = family.pk
 )
 select {instance} from instance where pk in family order by pk
+
+-- name: live_family_of
+-- Of those, the ones that have not ended: what is done to an instance reaches them.
+with recursive family (pk) as (
+  select pk from instance where parent = ?1
+  union
+  select instance.pk from instance join family on instance.parent = family.pk
+)
+select {instance} from instance where pk in family and ended_at is null order by pk
 
 -- name: wake_parents
 -- Those who wait for a child that has ended are due.
@@ -247,8 +280,8 @@ insert into milestone (position, instance, type, at) values (?, ?, ?, ?)
 -- name: write_instances
 -- Move instances on. A pause that was promised meanwhile wins over waiting and running; one that was taken back
 -- loses; and what has ended stays as it ended. One that parks while an event it waits for is on disk already, from a
--- moment before, or while a child it waits for has ended, is due at once: whoever brought that about found it at work
--- and left the handing over to its owner.
+-- moment before, or while a child it waits for has ended or was deleted, is due at once: whoever brought that about
+-- found it at work and left the handing over to its owner. Of a child that was never created the step has no attempt.
 with v (pk, status, due_at, output, error, ended_at, expires_at, rollback, ended_position) as (values {rows})
 update instance
    set status = case
@@ -266,9 +299,12 @@ update instance
                  where e.instance = v.pk and {open} and s.kind = 'wait') then 0
          when v.status = 'waiting' and exists (
                 select 1
-                  from step as s join instance as c on c.parent = s.instance and c.workflow || '/' || c.id = s.child
+                  from step as s
+                       left join instance as c
+                         on c.workflow = substr(s.child, 1, instr(s.child, '/') - 1)
+                            and c.id = substr(s.child, instr(s.child, '/') + 1) and c.parent = s.instance
                  where s.instance = v.pk and {open} and s.kind = 'child'
-                   and c.ended_at is not null) then 0
+                   and (c.ended_at is not null or (c.pk is null and s.attempt > 0))) then 0
          else v.due_at
        end,
        output = v.output,
@@ -309,6 +345,7 @@ update instance
        due_at = null,
        paused_at = ?2
  where pk = ?1 and status in ('queued', 'running', 'waiting')
+returning status
 
 -- name: shift_timers
 -- Move what was still to come by the time spent paused; a sleep until a moment stays where it is.
@@ -326,6 +363,7 @@ update instance
        ended_position = null,
        error = null
  where pk = ?1 and status in ('paused', 'waitingForPause', 'errored')
+returning status
 
 -- name: terminate_instance
 update instance
