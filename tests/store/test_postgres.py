@@ -210,6 +210,25 @@ async def test_a_pause_asked_for_elsewhere_leaves_the_instance_its_owners_until_
     assert (await instance(other)).status == "paused"
 
 
+async def test_what_is_withdrawn_of_an_instance_includes_the_children_it_is_beginning(opened: Open):
+    one = await opened()
+    pk = await owned_instance(one, "parent")
+    creating = one.create(new_instance("child", parent=pk))
+    one.withdraw(pk)
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    assert await one.find(WORKFLOW, "child") is None
+
+
+async def test_a_child_is_created_by_the_worker_that_has_its_parent_only(opened: Open):
+    one, other = await opened(), await opened()
+    pk = await owned_instance(one, "parent")
+    with pytest.raises(InstanceLostError) as lost:
+        await other.create(new_instance("child", parent=pk))
+    assert lost.value.pk == pk
+    assert await one.find(WORKFLOW, "child") is None
+
+
 # Races between workers
 
 
