@@ -259,6 +259,55 @@ async def test_a_clean_stop_of_a_thread_is_not_counted(running, held):
     assert attempts_of(await instance.status(steps=True), "work") == [(1, "complete", None)]
 
 
+@pytest.mark.parametrize("limit", [0, 2])
+async def test_a_step_that_every_stop_cuts_off_ends_after_its_retries(running, limit):
+    tries = []
+
+    @flow
+    async def endless(event, step):
+        async def work(ctx):
+            tries.append(ctx.attempt)
+            await asyncio.Event().wait()
+
+        await step.do("work", {"retries": {"limit": limit, "delay": 0}}, work)
+
+    machine = await running(endless)
+    await machine.create(endless)
+    for _ in range(4 * (limit + 1)):
+        await machine.settle()
+        await machine.stop()
+        await machine.boot()
+    await machine.settle()
+    status = await machine.handle(endless).status()
+    assert (status.status, status.error.name) == ("errored", "AttemptCutOffError")
+    assert tries == [attempt for attempt in range(1, limit + 2) for _ in range(4)]
+
+
+async def test_stops_are_counted_in_a_row_only(running):
+    tries = []
+
+    @flow
+    async def flaky(event, step):
+        async def work(ctx):
+            tries.append(ctx.attempt)
+            if len(tries) in (4, 8):
+                raise ConnectionError("no route")
+            if len(tries) < 12:
+                await asyncio.Event().wait()
+            return "worked"
+
+        return await step.do("work", {"retries": {"limit": 2, "delay": 0}}, work)
+
+    machine = await running(flaky)
+    await machine.create(flaky)
+    for _ in range(9):
+        await machine.settle()
+        await machine.stop()
+        await machine.boot()
+    assert await machine.output(machine.handle(flaky)) == "worked"
+    assert tries == [1] * 4 + [2] * 4 + [3] * 4
+
+
 async def test_a_crash_after_clean_stops_counts_from_one(running):
     calls = []
 

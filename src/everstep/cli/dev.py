@@ -19,7 +19,7 @@ from everstep.cli.failures import one_message
 @click.option("--var", "variables", multiple=True, metavar="KEY:VALUE", help="Set a var; may be given again.")
 @click.option("--env", "environment", metavar="NAME", help="Use the settings under env.NAME.")
 @click.option("--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="Answer this Host name as well.")
-@click.option("--reload/--no-reload", default=True, help="Reload when a file changes.  [reload]")
+@click.option("--reload/--no-reload", default=True, help="Reload when a file of the program changes.  [reload]")
 @click.option("--keys/--no-keys", default=True, help="Listen for single-key commands on a terminal.  [keys]")
 @click.option("--verbose", is_flag=True, help="Write every line, however many there are.")
 @click.option("--quiet", is_flag=True, help="Write no line for requests and steps.")

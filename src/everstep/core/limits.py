@@ -31,5 +31,7 @@ SHORTEST_LEASE_MS, LONGEST_LEASE_MS = 2_000, DAY_MS
 """A worker that beats once a second and is slow once must not lose its lease; instances must not be lost for days."""
 WAIT_MS = 365 * DAY_MS
 """The longest sleep, and the longest wait for an event (inventory §1.3.7)."""
+STOPS_IN_A_ROW = 3
+"""Stops that may cut the same attempt off, one after another, before it counts: a step must not begin for ever."""
 RETRIES = 10_000
 """Retries of one step (inventory §3.2)."""

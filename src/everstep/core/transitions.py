@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from everstep.core.journal import AttemptRecord, StepRecord
+from everstep.core.limits import STOPS_IN_A_ROW
 
 
 def begin_attempt(record: StepRecord, now: int) -> None:
@@ -30,6 +31,23 @@ def retry(record: StepRecord, due: int, attempt: int | None = None) -> None:
     record.state, record.wake_at = "retrying", due
     if attempt is not None:
         record.attempt = attempt
+
+
+def give_back(record: StepRecord, times: int) -> None:
+    """Have an attempt that a stop cut off made again, not counted; `times` counts the stops in a row that did so.
+
+    It is due before it began, by a millisecond for each of them: so the next life can tell (`times_given_back`).
+    """
+    assert record.attempt_at is not None
+    retry(record, record.attempt_at - times, attempt=record.attempt - 1)
+
+
+def times_given_back(record: StepRecord) -> int:
+    """Return how many stops in a row have cut off the attempt that a step is to make next."""
+    if record.state != "retrying" or record.attempt_at is None or record.wake_at is None:
+        return 0
+    times = record.attempt_at - record.wake_at
+    return times if 0 < times <= STOPS_IN_A_ROW else 0  # a clock that was set back meanwhile says nothing
 
 
 def wait(record: StepRecord, due: int | None) -> None:

@@ -18,6 +18,7 @@ import msgspec
 from everstep.api.step import RunsAsChild
 from everstep.core import transitions
 from everstep.core.errors import EngineStoppedError, InstanceLostError, LeaseLostError, StoreError
+from everstep.core.limits import STOPS_IN_A_ROW
 from everstep.core.stored_error import error_info
 from everstep.engine.execution.asyncio_hooks import install_asyncgen_hooks, make_as_completed_orderly
 from everstep.engine.execution.execution import Execution
@@ -368,11 +369,12 @@ class Engine:
             await asyncio.sleep(0.01)
 
     def _release(self, execution: Execution) -> None:
-        """Cancel what is still in flight; it was our doing, so it does not count as an attempt."""
+        """Cancel what is still in flight; it was our doing, and counts only when it happens again and again."""
         rows = {step.seq: step for step in execution.journal.steps()} if execution.in_flight.attempts else {}
         for seq, attempt in list(execution.in_flight.attempts.items()):
-            # Not "running": recovery would charge the attempt as interrupted. It starts again at once.
-            transitions.retry(rows[seq], self.clock.now(), attempt=rows[seq].attempt - 1)
+            times = execution.in_flight.times_given_back(rows[seq])
+            if times < STOPS_IN_A_ROW:  # else it stays "running", and is charged like what a crash cut off
+                transitions.give_back(rows[seq], times + 1)
             execution.journal.touch(rows[seq])
             attempt.cancel()
         if not execution.phase.over:

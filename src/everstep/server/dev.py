@@ -22,6 +22,7 @@ from msgspec import Struct, structs
 from everstep.api.entrypoint import WorkerEntrypoint, declared_env
 from everstep.config import Project, load_secrets
 from everstep.config.redact import redact_url
+from everstep.config.sources import FILE_NAMES
 from everstep.core.errors import ConfigError
 from everstep.embedded import Everstep
 from everstep.engine.options import EngineOptions
@@ -31,7 +32,7 @@ from everstep.server.console import Console, show_warnings
 from everstep.server.hotkeys import hotkeys
 from everstep.server.last_resort import LastResort
 from everstep.server.listen import hand_on, listen, on_all_interfaces, url_of
-from everstep.server.loader import UserProgram, load_program
+from everstep.server.loader import UserProgram, load_program, module_files
 from everstep.server.user import AsgiApp, user_app
 from everstep.server.watchdog import watch_loop
 from everstep.store.location import is_postgres
@@ -105,12 +106,13 @@ class DevServer:
         self._listener = listener
         self._console = console
         self._root = Path.cwd()
+        self._loaded = False
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._last_resort = LastResort(console.warn)
 
     async def serve(self, project: Project, program: UserProgram) -> Ending:
         """Run the program until it is stopped or changes."""
-        self._root = project.root
+        self._root, self._loaded = project.root, True
         secrets = load_secrets(project.root, project.env_name)
         values = {**project.config.vars, **secrets, **self._options.variables}
         self._check(program, values)
@@ -176,7 +178,10 @@ class DevServer:
             self._ending.set_result(ending)
 
     async def _watch(self) -> None:
-        """End this life when a source file changes."""
+        """End this life when a file of the program or of its configuration changes.
+
+        Of a program that did not load nobody knows the modules: then every source file counts.
+        """
         if not self._options.reload:
             return
         from watchfiles import DefaultFilter, awatch  # only here: it costs start-up time
@@ -185,17 +190,25 @@ class DevServer:
         if self._options.state is not None:
             ignored.add(self._options.state.name)
 
+        is_source = self._is_of_program if self._loaded else _is_source
+
         class Sources(DefaultFilter):
             ignore_dirs = tuple(ignored)
 
             def __call__(self, change: Any, path: str) -> bool:
-                return super().__call__(change, path) and _is_source(Path(path))
+                return super().__call__(change, path) and is_source(Path(path))
 
         async for changes in awatch(self._root, watch_filter=Sources(), debounce=300, step=50):
             files = sorted({_relative(Path(path), self._root) for _, path in changes})
             self._console.say(f"{', '.join(files[:3])} changed: reloading")
             self._end("reload")
             return
+
+    def _is_of_program(self, path: Path) -> bool:
+        """Whether a file is read at the start: what steps write beside the program must not cut them off."""
+        if path.parent == self._root and _is_configuration(path.name):
+            return True
+        return path.suffix == ".py" and path in module_files(self._root)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -287,8 +300,12 @@ def _replace_process(listener: socket.socket) -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # this very command, again
 
 
+def _is_configuration(name: str) -> bool:
+    return name in FILE_NAMES or name.startswith((".dev.vars", ".env"))
+
+
 def _is_source(path: Path) -> bool:
-    return path.suffix in {".py", ".toml", ".json", ".jsonc"} or path.name.startswith((".dev.vars", ".env"))
+    return path.suffix == ".py" or _is_configuration(path.name)
 
 
 def _shown(database: str, root: Path) -> str:

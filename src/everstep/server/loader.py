@@ -175,15 +175,20 @@ def _web_side(module: ModuleType) -> Any:
     return None
 
 
-def _version(root: Path) -> str:
-    """Hash the program's own modules, by content: equal code has an equal version."""
-    digest = hashlib.sha256()
+def module_files(root: Path) -> set[Path]:
+    """Return the source files of the modules under `root` that have been imported by now."""
     files = {
         Path(file)
         for module in list(sys.modules.values())
         if (file := getattr(module, "__file__", None)) and file.endswith(".py")
     }
-    for file in sorted(file for file in files if file.is_relative_to(root) and "site-packages" not in file.parts):
+    return {file for file in files if file.is_relative_to(root) and "site-packages" not in file.parts}
+
+
+def _version(root: Path) -> str:
+    """Hash the program's own modules, by content: equal code has an equal version."""
+    digest = hashlib.sha256()
+    for file in sorted(module_files(root)):
         digest.update(str(file.relative_to(root)).encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

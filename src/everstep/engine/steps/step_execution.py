@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from everstep.api.declared import StepCall
-from everstep.core import codec
+from everstep.core import codec, transitions
 from everstep.core.errors import InstanceLostError, LeaseLostError, NotSerializableError
 from everstep.core.journal import AttemptRecord, Kind, StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy, keep_first_seen, resolve_policy
@@ -91,6 +91,8 @@ class StepExecution(Call):
         """Take over the row of a step that began before, with the configuration it began with."""
         self.record = record
         if not record.final:
+            if times := transitions.times_given_back(record):
+                self.execution.own_in_flight().given_back[record.seq] = (record.attempt + 1, times)
             recorded = None if record.config is None else msgspec.json.decode(record.config)
             self.policy = keep_first_seen(self.policy, recorded)
 
