@@ -20,6 +20,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields as struct_fields
 from msgspec.structs import force_setattr
 
+from everstep.core.model_fields import SerialisedField, restore_field
 from everstep.core.refusal import unfindable
 
 Kind: TypeAlias = Literal["enum", "struct", "pydantic", "dataclass", "namedtuple"]
@@ -267,7 +268,7 @@ def _rebuild_namedtuple(cls: Any, fields: Mapping[str, Any]) -> Any:
 
 
 def _rebuild_model(cls: Any, fields: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
-    known = {name: fields[name] for name in cls.model_fields if name in fields}
+    known = {name: _field_value(cls, name, fields[name]) for name in cls.model_fields if name in fields}
     for name, field in cls.model_fields.items():
         if name not in known:
             if field.is_required():
@@ -286,6 +287,10 @@ def _rebuild_model(cls: Any, fields: Mapping[str, Any], state: Mapping[str, Any]
         },
     )
     return value
+
+
+def _field_value(cls: type, name: str, value: Any) -> Any:
+    return restore_field(cls, name, value) if type(value) is SerialisedField else value
 
 
 def _private_state(cls: Any, stored: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -163,6 +163,11 @@ _KINDS: tuple[tuple[Callable[[object], bool], str, str], ...] = (
     (_is_function, "a function", "return the result of calling it, or its name"),
     (lambda value: isinstance(value, BaseException), "an exception", "raise it, or return str(...) of it"),
     (_is_mapped, "an object mapped to a database row", "return a dict or a dataclass of the columns that are needed"),
+    (
+        _has("get_secret_value"),
+        "a secret, which would be stored as asterisks",
+        'take it from env where it is used, or return .get_secret_value() of it from a step with sensitive="output"',
+    ),
     (_has("to_dict"), "an object", "return .to_dict() of it, or a dataclass of what is needed"),
     (lambda value: isinstance(value, memoryview), "a memoryview", "return bytes(...) of it"),
     (_has("tolist"), "an array or a number of an array library", "return .tolist() of it"),

@@ -20,6 +20,7 @@ from msgspec import UNSET
 
 from everstep.core import classes
 from everstep.core.classes import UnrestorableError
+from everstep.core.model_fields import SerialisedField, serialise_field
 from everstep.core.refusal import RefusedError, circular, key_step, refusal_of, unknown_zone
 
 TAG = "$"
@@ -67,7 +68,23 @@ class Encoder:
         self._open.discard(id(value))
         return tree
 
-    def _fields(self, value: Mapping[str, Any], step: Callable[[str], str]) -> dict[str, Tree]:
+    def _model_fields(self, value: Mapping[str, Any], step: Callable[[str], str], cls: type) -> dict[str, Tree]:
+        """Write a model's fields; one that is refused here is pydantic's to write, if it can read it back."""
+        trees: dict[str, Tree] = {}
+        for name, item in value.items():
+            opened = set(self._open)
+            try:
+                trees[name] = self.encode(item)
+            except RefusedError as refused:
+                self._open = opened
+                written = serialise_field(cls, name, item)
+                if written is UNSET:
+                    refused.inside(step(name))
+                    raise
+                trees[name] = {TAG: "field", "v": written}
+        return trees
+
+    def _fields(self, value: Mapping[str, Any], step: Callable[[str], str], _: type | None = None) -> dict[str, Tree]:
         trees: dict[str, Tree] = {}
         name = ""
         try:
@@ -100,7 +117,8 @@ class Encoder:
             return {TAG: "enum", "c": ref, "v": _member(value)}
         self._enter(value)
         fields, state = classes.take_apart(value, kind)
-        tree = {TAG: "object", "c": ref, "v": self._fields(fields, key_step)}
+        write = self._model_fields if kind == "pydantic" else self._fields
+        tree = {TAG: "object", "c": ref, "v": write(fields, key_step, cls)}
         for part, content in state.items():
             tree[part] = self.encode(content)
         self._open.discard(id(value))
@@ -298,4 +316,5 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "decimal": lambda tree: Decimal(tree["v"]),
     "uuid": lambda tree: UUID(tree["v"]),
     "unset": lambda _: UNSET,
+    "field": lambda tree: SerialisedField(tree["v"]),
 }
