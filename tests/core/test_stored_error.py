@@ -7,8 +7,10 @@ import sys
 import threading
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
+import httpx
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +87,46 @@ class HoldsALockError(Exception):
     def __init__(self, text):
         super().__init__(text)
         self.lock = threading.Lock()
+
+
+class LockedError(Exception):
+    def __init__(self, lock):
+        super().__init__(lock)
+
+    def __str__(self):
+        return "in use"
+
+
+class LockingError(Exception):
+    __slots__ = ("lock",)
+
+    def __init__(self, lock):
+        super().__init__()
+        self.lock = lock
+
+    def __str__(self):
+        return f"lock {type(self.lock).__name__}"
+
+
+class CountsItsMakingError(Exception):
+    made: ClassVar[list[str]] = []
+
+    def __init__(self, first, second="x"):
+        self.made.append(first)
+        super().__init__(f"{first} and {second}")
+
+
+class Order(pydantic.BaseModel):
+    count: int
+    code: str = "c"
+
+    @pydantic.field_validator("code")
+    @classmethod
+    def known(cls, code):
+        if code == "{no}":
+            raise ValueError("no {code} of ours")
+        assert code != "", "empty {}"
+        return code
 
 
 class FileGoneError(FileNotFoundError):
@@ -224,10 +266,46 @@ class TestTheSameError:
         assert back.args == tuple(args)
 
 
+class TestTheSameClass:
+    def test_attributes_in_slots_come_back(self):
+        back = again(ForgetfulError({1, 2}))
+        assert (type(back), back.detail, str(back)) == (ForgetfulError, {1, 2}, "detail {1, 2}")
+
+    def test_an_attribute_that_cannot_be_stored_costs_nothing_but_itself(self):
+        error = HoldsALockError("in use")
+        error.code = 7
+        back = again(error)
+        assert (type(back), str(back), back.code) == (HoldsALockError, "in use", 7)
+        assert not hasattr(back, "lock")
+
+    def test_the_status_error_of_httpx_comes_back(self):
+        response = httpx.Response(503, request=httpx.Request("GET", "http://bank/"))
+        with pytest.raises(httpx.HTTPStatusError) as caught:
+            response.raise_for_status()
+        back = again(caught.value)
+        assert (type(back), str(back)) == (httpx.HTTPStatusError, str(caught.value))
+
+    @pytest.mark.parametrize(
+        "order", [{"count": "x"}, {}, {"count": [1], "code": 5}, {"count": 1, "code": "{no}"}, {"count": 1, "code": ""}]
+    )
+    def test_the_validation_error_of_pydantic_comes_back(self, order):
+        with pytest.raises(pydantic.ValidationError) as caught:
+            Order(**order)
+        back = again(caught.value)
+        assert type(back) is pydantic.ValidationError
+        assert str(back) == str(caught.value)
+        assert [line["loc"] for line in back.errors()] == [line["loc"] for line in caught.value.errors()]
+
+    def test_no_constructor_is_called_with_what_it_may_not_be_meant_for(self):
+        error = CountsItsMakingError("a", "b")
+        back = again(error)
+        assert (type(back), str(back), CountsItsMakingError.made) == (CountsItsMakingError, "a and b", ["a"])
+
+
 class TestStepErrorInstead:
     @pytest.mark.parametrize(
         "error",
-        [HoldsALockError("in use"), ValueError("x", object()), ForgetfulError(3)],
+        [LockedError(threading.Lock()), ValueError("x", object()), LockingError(threading.Lock())],
         ids=lambda error: type(error).__name__,
     )
     def test_an_error_that_cannot_be_rebuilt_becomes_a_step_error(self, error):
@@ -241,8 +319,8 @@ class TestStepErrorInstead:
         assert decode_error(text).args == (1,)
 
     def test_its_name_and_message_are_kept(self):
-        back = again(HoldsALockError("in use"))
-        assert (back.name, back.message, str(back)) == ("HoldsALockError", "in use", "HoldsALockError: in use")
+        back = again(LockedError(threading.Lock()))
+        assert (back.name, back.message, str(back)) == ("LockedError", "in use", "LockedError: in use")
 
     def test_a_local_class_becomes_a_step_error(self):
         class LocalError(Exception):
@@ -385,8 +463,8 @@ class TestTraceback:
         assert type(again(back)) is ValueError
 
     def test_a_step_error_is_shown_under_the_original_name(self):
-        info = error_info(encode_error(again(HoldsALockError("in use"))))
-        assert (info.name, info.message, info.code) == ("HoldsALockError", "in use", "step.failed")
+        info = error_info(encode_error(again(LockedError(threading.Lock()))))
+        assert (info.name, info.message, info.code) == ("LockedError", "in use", "step.failed")
 
     def test_our_own_errors_show_their_code(self):
         assert (

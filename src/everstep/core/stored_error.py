@@ -1,14 +1,18 @@
 """Exceptions as they are stored: what is needed to raise the same one again, and its traceback's text for people.
 
-Nothing of a traceback but its text is kept. An exception whose class or state cannot be rebuilt becomes a `StepError`.
+Nothing of a traceback but its text is kept. No `__init__` of the app's is called: the arguments and the attributes are
+put back as they were, but for attributes that cannot be stored. An exception whose class, arguments or message does not
+come back becomes a `StepError`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from types import FrameType, TracebackType
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from types import FrameType, MemberDescriptorType, TracebackType
+from typing import Any, NamedTuple, cast
 
 import orjson
 from msgspec import UNSET
@@ -37,6 +41,7 @@ _HIDDEN_MODULES = (
     "concurrent.futures",
 )
 _GROUP_MEMBERS = 16
+_RAISED_BY_VALIDATORS = {"value_error": ValueError, "assertion_error": AssertionError}
 
 
 class _Budget(NamedTuple):
@@ -131,7 +136,7 @@ def _recipe(error: Exception, budget: _Budget, depth: int) -> dict[str, Any]:
     try:
         recipe["class"] = classes.reference(type(error), Any)
         recipe["args"] = Encoder().encode([_bounded(arg, budget.chars) for arg in args])
-        recipe["state"] = Encoder().encode({name: _bounded(value, budget.chars) for name, value in state.items()})
+        recipe["state"] = _storable(state, budget.chars)
         size = len(orjson.dumps([recipe["args"], recipe["state"]]))
     except (RefusedError, RecursionError, TypeError):
         return {}
@@ -139,10 +144,22 @@ def _recipe(error: Exception, budget: _Budget, depth: int) -> dict[str, Any]:
     return recipe if size <= budget.chars * 8 else {}
 
 
+def _storable(state: Mapping[str, Any], chars: int) -> dict[str, Any]:
+    """Write the attributes that can be stored: a response or a connection must not cost the error its class."""
+    trees = {}
+    for name, value in state.items():
+        with contextlib.suppress(RefusedError):
+            trees[name] = Encoder().encode(_bounded(value, chars))
+    return trees
+
+
 def _parts(error: Exception) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments that make it again, and the attributes it had."""
+    if (validation := _validation_parts(error)) is not None:
+        return validation, {}
     args: Any = error.args
     state = {name: value for name, value in error.__dict__.items() if name != TRACEBACK_ATTRIBUTE}
+    state |= {name: getattr(error, name) for name in _slots(type(error)) if hasattr(error, name)}
     if isinstance(error, OSError):
         args = OSError.__reduce__(error)[1]  # the file names are in no other place
     elif isinstance(error, ImportError):
@@ -150,6 +167,28 @@ def _parts(error: Exception) -> tuple[tuple[Any, ...], dict[str, Any]]:
     elif isinstance(error, ExceptionGroup):
         args = (error.message,)
     return args, state
+
+
+def _slots(cls: type) -> Iterator[str]:
+    """The attributes that a class and its ancestors of the app's keep outside of `__dict__`."""
+    for ancestor in cls.__mro__:
+        if ancestor.__module__ != "builtins":
+            yield from (name for name, part in vars(ancestor).items() if isinstance(part, MemberDescriptorType))
+
+
+def _validation_parts(error: Exception) -> tuple[Any, ...] | None:
+    """What pydantic makes its ValidationError of, which has no constructor: the title, and each error."""
+    made: Any = getattr(sys.modules.get("pydantic_core"), "ValidationError", None)
+    if made is None or type(error) is not made:
+        return None
+    lines = [
+        {key: line[key] for key in ("type", "loc", "input", "ctx") if key in line}
+        for line in cast("Any", error).errors(include_url=False)
+    ]
+    for line in lines:
+        if line["type"] in _RAISED_BY_VALIDATORS:
+            line["ctx"] = {"error": str(line["ctx"]["error"])}
+    return cast("Any", error).title, lines
 
 
 def _bounded(value: Any, chars: int) -> Any:
@@ -260,21 +299,16 @@ def _same_class(record: Mapping[str, Any]) -> Exception | None:
         return None
     if "exceptions" in record:
         args = [*args, [_rebuilt(member) for member in record["exceptions"]]]
-    for build in (_without_init, _with_init):
-        error = _built(build, cls, args, state)
-        if error is not None and _message(error, ERROR_BYTES) == record["message"]:
-            return error
-    return None
+    error = _built(cls, args, state)
+    return error if error is not None and _message(error, ERROR_BYTES) == record["message"] else None
 
 
-def _built(
-    build: Callable[[Any, list[Any]], Exception], cls: type[Exception], args: list[Any], state: Mapping[str, Any]
-) -> Exception | None:
+def _built(cls: Any, args: list[Any], state: Mapping[str, Any]) -> Exception | None:
     try:
-        error = build(cls, args)
+        error = _validation_error(cls, *args) if hasattr(cls, "from_exception_data") else _without_init(cls, args)
         for name, value in state.items():
             BaseException.__setattr__(error, name, value)
-    except Exception:  # noqa: BLE001  # an app's constructor with other arguments than today's
+    except Exception:  # noqa: BLE001  # an app's `__new__` with other arguments than today's, or a frozen class
         return None
     return error if type(error) is cls else None
 
@@ -287,6 +321,9 @@ def _without_init(cls: Any, args: list[Any]) -> Exception:
     return error
 
 
-def _with_init(cls: Any, args: list[Any]) -> Exception:
-    error: Exception = cls(*args)
+def _validation_error(cls: Any, title: str, lines: list[dict[str, Any]]) -> Exception:
+    for line in lines:
+        if line["type"] in _RAISED_BY_VALIDATORS:
+            line["ctx"] = {"error": _RAISED_BY_VALIDATORS[line["type"]](line["ctx"]["error"])}
+    error: Exception = cls.from_exception_data(title, lines)
     return error
