@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ NAMES = [
     "EverstepError",
     "InstanceExistsError",
     "InstanceLink",
+    "InstanceLostError",
     "InstanceNotFoundError",
     "InstancePage",
     "InstanceStateError",
@@ -37,6 +39,7 @@ NAMES = [
     "InvalidNameError",
     "InvalidOptionError",
     "InvalidParamsError",
+    "LeaseLostError",
     "NonDeterminismError",
     "NonRetryableError",
     "NotSerializableError",
@@ -51,6 +54,7 @@ NAMES = [
     "RollbackMissingError",
     "RollbackStatus",
     "Schedule",
+    "SchemaVersionError",
     "StepConfig",
     "StepConfigDict",
     "StepContext",
@@ -59,7 +63,9 @@ NAMES = [
     "StepInfo",
     "StepLimitError",
     "StorageLimitError",
+    "StoreConflictError",
     "StoreError",
+    "StoreUnavailableError",
     "StoredValueError",
     "SubscriptionEvent",
     "ValueTooLargeError",
@@ -114,6 +120,13 @@ def test_the_public_names_are_sorted() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_can_be_imported(name: str) -> None:
     assert getattr(everstep, name) is not None
+
+
+def test_every_error_of_the_page_can_be_imported() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+Error)`", page, re.MULTILINE)
+    assert len(listed) > 20
+    assert [name for name in listed if name not in everstep.__all__] == []
 
 
 def test_dir_lists_the_public_names() -> None:

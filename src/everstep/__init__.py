@@ -23,23 +23,28 @@ if TYPE_CHECKING:
         EngineStoppedError,
         EverstepError,
         InstanceExistsError,
+        InstanceLostError,
         InstanceNotFoundError,
         InstanceStateError,
         InstanceTerminatedError,
         InvalidNameError,
         InvalidOptionError,
         InvalidParamsError,
+        LeaseLostError,
         NonDeterminismError,
         NonRetryableError,
         NotSerializableError,
         RetryDelayError,
         RollbackInProgressError,
         RollbackMissingError,
+        SchemaVersionError,
         StepError,
         StepLimitError,
         StorageLimitError,
+        StoreConflictError,
         StoredValueError,
         StoreError,
+        StoreUnavailableError,
         ValueTooLargeError,
         WorkflowCodeError,
         WorkflowNotFoundError,
@@ -81,6 +86,7 @@ __all__ = [
     "EverstepError",
     "InstanceExistsError",
     "InstanceLink",
+    "InstanceLostError",
     "InstanceNotFoundError",
     "InstancePage",
     "InstanceStateError",
@@ -89,6 +95,7 @@ __all__ = [
     "InvalidNameError",
     "InvalidOptionError",
     "InvalidParamsError",
+    "LeaseLostError",
     "NonDeterminismError",
     "NonRetryableError",
     "NotSerializableError",
@@ -103,6 +110,7 @@ __all__ = [
     "RollbackMissingError",
     "RollbackStatus",
     "Schedule",
+    "SchemaVersionError",
     "StepConfig",
     "StepConfigDict",
     "StepContext",
@@ -111,7 +119,9 @@ __all__ = [
     "StepInfo",
     "StepLimitError",
     "StorageLimitError",
+    "StoreConflictError",
     "StoreError",
+    "StoreUnavailableError",
     "StoredValueError",
     "SubscriptionEvent",
     "ValueTooLargeError",
@@ -139,11 +149,12 @@ _HOMES = {
     "everstep.api.step": "WorkflowStep",
     "everstep.core.errors": (
         "AttemptCutOffError ConfigError DatabaseInUseError DuplicateInBatchError EngineStoppedError "
-        "EverstepError InstanceExistsError InstanceNotFoundError InstanceStateError "
-        "InstanceTerminatedError InvalidNameError InvalidOptionError InvalidParamsError NonDeterminismError "
-        "NonRetryableError NotSerializableError RetryDelayError RollbackInProgressError "
-        "RollbackMissingError StepError StepLimitError StorageLimitError StoreError StoredValueError "
-        "ValueTooLargeError WorkflowCodeError WorkflowNotFoundError WorkflowTimeoutError"
+        "EverstepError InstanceExistsError InstanceLostError InstanceNotFoundError InstanceStateError "
+        "InstanceTerminatedError InvalidNameError InvalidOptionError InvalidParamsError LeaseLostError "
+        "NonDeterminismError NonRetryableError NotSerializableError RetryDelayError RollbackInProgressError "
+        "RollbackMissingError SchemaVersionError StepError StepLimitError StorageLimitError "
+        "StoreConflictError StoreError StoreUnavailableError StoredValueError ValueTooLargeError "
+        "WorkflowCodeError WorkflowNotFoundError WorkflowTimeoutError"
     ),
     "everstep.core.step_config": "Retries RetriesDict StepConfig StepConfigDict",
     "everstep.core.types": (

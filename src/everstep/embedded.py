@@ -85,6 +85,7 @@ class Everstep:
         self._options = options
         self._owns_process = owns_process
         self._running: AsyncExitStack | None = None
+        self._env: Env | None = None
         self.recovered = 0
 
     @property
@@ -96,7 +97,9 @@ class Everstep:
 
     @property
     def env(self) -> Env:
-        """The environment as an app without a declared one sees it."""
+        """The environment as an app without a declared one sees it. Raises RuntimeError before `async with`."""
+        if self._env is None:
+            raise RuntimeError("env has no bindings yet: use it inside `async with Everstep(...) as es:`")
         return self._env
 
     @property

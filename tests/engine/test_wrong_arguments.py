@@ -116,3 +116,58 @@ async def test_a_restart_from_the_beginning_may_spell_its_defaults_out(binding):
     instance = await binding.get("a")
     await instance.restart(from_step=None, count=1, type=None)
     assert await instance.result() == 42
+
+
+async def two(a, b):
+    return a + b
+
+
+def plain(a, ctx):
+    return ctx.attempt
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ((two, 1), "missing a required argument: 'b'; the arguments come after the function"),
+        ((two, 1, 2, 3), "too many positional arguments; the arguments come after the function"),
+        ((plain,), "missing a required argument: 'a'"),
+        ((lambda: 1, {"retries": {"limit": 2}}), "too many positional arguments; a config comes before the function"),
+        (({"retries": {"limit": 9}}, two), "missing a required argument: 'a'"),
+    ],
+    ids=["missing", "too many", "thread", "config last", "config first"],
+)
+async def test_a_function_that_cannot_be_called_like_this_fails_at_once(running, call, told):
+    @flow
+    async def wrong(event, step):
+        await step.do("add", *call)
+
+    machine = await running(wrong)
+    instance = await machine.create(wrong)
+    await machine.settle()
+    status = await instance.status(steps=True)
+    assert (status.status, status.error.name) == ("errored", "TypeError")
+    assert status.error.message.startswith("step 'add' cannot call its function: ")
+    assert told in status.error.message
+    assert len(status.steps[0].attempts) == 1
+
+
+async def test_a_type_error_of_the_functions_own_is_retried(running):
+    tries = []
+
+    @flow
+    async def own(event, step):
+        async def work(a, ctx):
+            tries.append(ctx.attempt)
+            return two(1) if len(tries) == 1 else a
+
+        return await step.do("work", {"retries": {"delay": 0}}, work, 7)
+
+    machine = await running(own)
+    assert await machine.output(await machine.create(own)) == 7
+    assert tries == [1, 2]
+
+
+def test_env_says_when_it_can_be_used():
+    with pytest.raises(RuntimeError, match=r"use it inside `async with Everstep"):
+        Everstep([quick], database="sqlite:///never-opened.db").env  # noqa: B018  # looking it up is the test

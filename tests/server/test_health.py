@@ -6,7 +6,7 @@ import asyncio
 
 from serving import Server
 
-from everstep.store.driver import StoreUnavailableError
+from everstep.core.errors import StoreUnavailableError
 
 FULL = "the database has no room left: the disk is full"
 

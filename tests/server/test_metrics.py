@@ -9,9 +9,9 @@ from serving import Server
 from starlette.applications import Starlette
 
 from everstep import Everstep, WorkflowEntrypoint
+from everstep.core.errors import StoreUnavailableError
 from everstep.engine.options import EngineOptions
 from everstep.server.metrics import metrics_route
-from everstep.store.driver import StoreUnavailableError
 
 
 async def shown(http: httpx.AsyncClient) -> dict[str, str]:

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from everstep.core import errors
+from everstep.core.errors import StoreUnavailableError
 from everstep.server.problems import problem_response, status_of
-from everstep.store.driver import StoreUnavailableError
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, Literal, TypeAlias
 
+from everstep.core.errors import StoreUnavailableError
 from everstep.store.batches import Batches, Rows
-from everstep.store.driver import StoreUnavailableError, connect
+from everstep.store.driver import connect
 from everstep.store.group import INLINE_SECONDS, Sizes
 from everstep.store.protocol import NewInstance
 from everstep.store.sqlite import _SQL, SqliteStore

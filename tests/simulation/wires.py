@@ -18,7 +18,7 @@ from unittest import mock
 
 import asyncpg
 
-from everstep.store.driver import StoreUnavailableError
+from everstep.core.errors import StoreUnavailableError
 from everstep.store.postgres.link import Link
 
 from .store import CutAt, Faults, SeededFaults

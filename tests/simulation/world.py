@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from everstep.control.control import LocalControl
+from everstep.core.errors import StoreUnavailableError
 from everstep.engine.engine import Engine
 from everstep.engine.options import EngineOptions
 from everstep.engine.runtime.registry import WorkflowRegistry, define
-from everstep.store.driver import StoreUnavailableError
 
 from .loop import SimulatedClock, SimulatedLoop
 from .postgres import PostgresDisk

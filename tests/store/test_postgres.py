@@ -10,8 +10,13 @@ from typing import Any
 
 import pytest
 
-from everstep.core.errors import InstanceLostError, LeaseLostError, SchemaVersionError, StoreError
-from everstep.store.driver import StoreUnavailableError
+from everstep.core.errors import (
+    InstanceLostError,
+    LeaseLostError,
+    SchemaVersionError,
+    StoreError,
+    StoreUnavailableError,
+)
 from everstep.store.location import open_store
 from everstep.store.postgres.link import Address
 from everstep.store.postgres.rows import Birth

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from everstep.store.driver import StoreUnavailableError
+from everstep.core.errors import StoreUnavailableError
 from everstep.store.postgres import road
 from everstep.store.postgres.link import Link
 from everstep.store.postgres.store import PostgresStore

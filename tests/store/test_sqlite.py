@@ -18,10 +18,16 @@ from typing import Any
 
 import pytest
 
-from everstep.core.errors import DatabaseInUseError, InstanceExistsError, SchemaVersionError, StoreError
+from everstep.core.errors import (
+    DatabaseInUseError,
+    InstanceExistsError,
+    SchemaVersionError,
+    StoreError,
+    StoreUnavailableError,
+)
 from everstep.store import driver
 from everstep.store import sqlite as sqlite_store
-from everstep.store.driver import StoreUnavailableError, connect
+from everstep.store.driver import connect
 from everstep.store.protocol import Change, InstanceChange
 from everstep.store.queries import load_migrations
 from everstep.store.sqlite import SqliteStore, open_store

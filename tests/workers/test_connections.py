@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import asyncpg
 import pytest
 
-from everstep.store.driver import StoreUnavailableError
+from everstep.core.errors import StoreUnavailableError
 from everstep.store.postgres import link
 from everstep.store.postgres.store import PostgresStore
 from everstep.store.protocol import Change

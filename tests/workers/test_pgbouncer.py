@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from everstep.core.errors import StoreError
-from everstep.store.driver import StoreUnavailableError
+from everstep.core.errors import StoreError, StoreUnavailableError
 from everstep.store.postgres.store import PostgresStore
 from pgbouncer import Bouncer
 from postgres_server import PostgresServer

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from everstep import Everstep, WorkflowEntrypoint
-from everstep.core.errors import InstanceLostError
+from everstep.core.errors import InstanceLostError, StoreUnavailableError
 from everstep.engine.engine import Engine
-from everstep.store.driver import StoreUnavailableError
 from postgres_server import PostgresServer
 
 RAN: list[str] = []

@@ -29,8 +29,8 @@
     └── StoreError                         store.failed
         ├── DatabaseInUseError             store.in_use
         ├── SchemaVersionError             store.schema_version
-        ├── StoreUnavailableError          store.unavailable          in store/driver.py: it passes
-        │   └── StoreConflictError         store.conflict             in store/postgres/link.py
+        ├── StoreUnavailableError          store.unavailable          it passes
+        │   └── StoreConflictError         store.conflict             a transaction lost to another one
         ├── LeaseLostError                 store.lease_lost           another worker has this one's instances now
         └── InstanceLostError              store.instance_lost        another worker has this instance now
 
@@ -240,6 +240,18 @@ class SchemaVersionError(StoreError):
     """The database was written by a newer release than this one."""
 
     code = "store.schema_version"
+
+
+class StoreUnavailableError(StoreError):
+    """The database cannot take a write or answer right now; the same statement may succeed later."""
+
+    code = "store.unavailable"
+
+
+class StoreConflictError(StoreUnavailableError):
+    """A transaction lost to another one and changed nothing; tried again it may well succeed."""
+
+    code = "store.conflict"
 
 
 class LeaseLostError(StoreError):

@@ -17,11 +17,11 @@ from everstep.core.errors import (
     InvalidParamsError,
     LeaseLostError,
     NotSerializableError,
+    StoreUnavailableError,
     ValueTooLargeError,
     WorkflowNotFoundError,
     WorkflowTimeoutError,
 )
-from everstep.store.driver import StoreUnavailableError
 
 
 class BadRequestError(EverstepError, ValueError):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from everstep.core.errors import StoreError
+from everstep.core.errors import StoreError, StoreUnavailableError
 
 try:
     import apsw as _apsw
@@ -38,12 +38,6 @@ OPENING_BUSY_MS = 5000
 WRITING_BUSY_MS = 50
 """How long a statement waits for a lock of somebody else. The writer's may be carried out on the event loop, and is
 tried again for as long as the group commit has patience: the two waits must not add up."""
-
-
-class StoreUnavailableError(StoreError):
-    """The database cannot take a write or answer right now; the same statement may succeed later."""
-
-    code = "store.unavailable"
 
 
 class Connection(Protocol):

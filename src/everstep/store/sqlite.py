@@ -14,6 +14,7 @@ from everstep.core.errors import (
     InstanceNotFoundError,
     InstanceStateError,
     StoreError,
+    StoreUnavailableError,
 )
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store import driver, reading_only, verbs
@@ -21,7 +22,7 @@ from everstep.store.answer import Answer
 from everstep.store.batches import Batches, Rows, rows_of
 from everstep.store.creations import Creations
 from everstep.store.directory import make_directory
-from everstep.store.driver import Connection, StoreUnavailableError, connect
+from everstep.store.driver import Connection, connect
 from everstep.store.group import GroupCommit
 from everstep.store.guard import FileGuard
 from everstep.store.lock import FileLock

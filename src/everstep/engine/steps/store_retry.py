@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from everstep.store.driver import StoreUnavailableError
+from everstep.core.errors import StoreUnavailableError
 from everstep.store.reminders import Reminders
 
 T = TypeVar("T")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from everstep.core.errors import StoreError
-from everstep.store.driver import StoreUnavailableError
+from everstep.core.errors import StoreError, StoreUnavailableError
 from everstep.store.postgres.link import Address, Link
 
 

@@ -10,9 +10,8 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct, structs
 
-from everstep.core.errors import EverstepError, LeaseLostError
-from everstep.store.driver import StoreUnavailableError
-from everstep.store.postgres.link import Link, StoreConflictError
+from everstep.core.errors import EverstepError, LeaseLostError, StoreConflictError, StoreUnavailableError
+from everstep.store.postgres.link import Link
 
 Work: TypeAlias = Callable[[Link, "Pass"], Awaitable[Any]]
 

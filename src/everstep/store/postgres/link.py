@@ -14,8 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 from msgspec import Struct, field
 
-from everstep.core.errors import StoreError
-from everstep.store.driver import StoreUnavailableError
+from everstep.core.errors import StoreConflictError, StoreError, StoreUnavailableError
 from everstep.store.postgres.resolving_loop import ResolvingLoop
 
 HANG_SECONDS = 30.0
@@ -48,12 +47,6 @@ _WRONG_PARAMETER = (
     asyncpg.InvalidParameterValueError,
     asyncpg.CantChangeRuntimeParamError,
 )
-
-
-class StoreConflictError(StoreUnavailableError):
-    """A transaction lost to another one and changed nothing; tried again it may well succeed."""
-
-    code = "store.conflict"
 
 
 class _Door(Struct):

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
-from everstep.store.driver import StoreUnavailableError
+from everstep.core.errors import StoreUnavailableError
 from everstep.store.group import PATIENCE_SECONDS
 from everstep.store.postgres.link import Address, Link
 

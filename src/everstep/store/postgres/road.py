@@ -14,8 +14,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from everstep.core.errors import LeaseLostError, StoreError
-from everstep.store.driver import StoreUnavailableError
+from everstep.core.errors import LeaseLostError, StoreError, StoreUnavailableError
 from everstep.store.group import PATIENCE_SECONDS
 from everstep.store.postgres.rows import Birth, Rows
 from everstep.store.reminders import Reminders

@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-from everstep.core.errors import LeaseLostError, StoreError
+from everstep.core.errors import LeaseLostError, StoreError, StoreUnavailableError
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store.answer import Answer
-from everstep.store.driver import StoreUnavailableError
 from everstep.store.postgres.direct import address_past_the_pooler, check_same_database
 from everstep.store.postgres.lane import Identity, Lane, Pass, Work
 from everstep.store.postgres.link import Address, Link
