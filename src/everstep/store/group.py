@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from everstep.core.errors import StoreError
 from everstep.store.answer import Answer
 from everstep.store.reminders import Reminders
+from everstep.store.retry import PATIENCE_SECONDS, Retry
 from everstep.store.writer import Writer, WriterThread
 
 log = logging.getLogger("everstep.store")
@@ -26,10 +27,8 @@ Commit: TypeAlias = Callable[[Sequence[Any]], list[Any]]
 """Carries out operations in one durable transaction. Answers one value, or one exception, for each."""
 
 MAX_GROUP = 512
-PATIENCE_SECONDS = 5.0
-"""How long whoever asks from outside waits for a disk in trouble before they hear of it."""
 LAST_TRY_SECONDS = 0.2
-"""How long before that it is tried for the last time: what is tried takes a moment, too."""
+"""How long before patience is over it is tried for the last time: what is tried takes a moment, too."""
 CLOSING_SECONDS = 0.01
 """Between what is tried at the end in vain: the writer answers before it is idle, and is asked again until it is."""
 INLINE_GROUP = 16
@@ -262,7 +261,7 @@ class GroupCommit:
             self._flush()
 
     def _commit_persistently(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> Generator[float, None, list[Any]]:
-        delay = 0.05
+        retry = Retry(clock=self._clock, jitter=0)
         while group:
             began = self._clock()
             try:
@@ -274,9 +273,8 @@ class GroupCommit:
                     log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again until it is", error)
                 if self._gives_up(group, error):
                     return [error] * len(group)
-                left = self._patience_left()
-                yield min(delay, left) if left > 0 else delay
-                delay = min(delay * 2, 2.0)
+                pause, left = retry.failed(), self._patience_left()
+                yield min(pause, left) if left > 0 else pause
             except Exception as error:  # noqa: BLE001  # every waiter hears of it
                 return [error] * len(group)
             else:

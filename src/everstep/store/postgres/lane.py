@@ -114,22 +114,22 @@ class Lane:
         return answer
 
     async def _tried(self, work: Work, shown: Pass, of: object) -> Any:
-        while True:
-            try:
-                return await work(self.link, shown)
-            except StoreConflictError:
-                await self._rolled_back()
-            except StoreUnavailableError:
-                self._in_doubt = of
-                self.link.drop()
-                raise
-            except EverstepError:
-                await self._rolled_back()
-                raise
-            except BaseException:
-                self._in_doubt = of
-                self.link.drop()
-                raise
+        try:
+            return await work(self.link, shown)
+        except StoreConflictError:  # nothing was done, so nothing is in doubt; the road says when to try again
+            await self._rolled_back()
+            raise
+        except StoreUnavailableError:
+            self._in_doubt = of
+            self.link.drop()
+            raise
+        except EverstepError:
+            await self._rolled_back()
+            raise
+        except BaseException:
+            self._in_doubt = of
+            self.link.drop()
+            raise
 
     async def _rolled_back(self) -> None:
         connection = self.link.connection

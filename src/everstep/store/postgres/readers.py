@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from everstep.core.errors import StoreUnavailableError
-from everstep.store.group import PATIENCE_SECONDS
 from everstep.store.postgres.link import Address, Link
+from everstep.store.retry import PATIENCE_SECONDS, Retry
 
 T = TypeVar("T")
 
@@ -19,7 +18,9 @@ class Readers:
     """Up to `most` reading connections, the one used last first: the others stay closed until there is need."""
 
     def __init__(self, address: Address, *, most: int) -> None:
-        self._links = [Link(address) for _ in range(most)]
+        self._every = [Link(address) for _ in range(most)]
+        self._links = list(self._every)
+        self._closed = False
         self._free = asyncio.Semaphore(most)
         self.busy = 0
 
@@ -29,21 +30,24 @@ class Readers:
 
     async def read(self, work: Callable[[Link], Awaitable[T]]) -> T:
         """Read with a connection of one's own; what is lost with it is read again, as long as patience lasts."""
-        began, delay = time.monotonic(), 0.05
+        retry = Retry(patience=PATIENCE_SECONDS, latest=1.0)
         while True:
             try:
                 async with self._lent() as link:
                     return await work(link)
             except StoreUnavailableError:
-                if time.monotonic() - began > PATIENCE_SECONDS:
+                pause = retry.failed()
+                if retry.exhausted or self._closed:
                     raise
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 1.0)
+                await asyncio.sleep(pause)
 
     async def close(self) -> None:
-        """Close the connections."""
-        for link in self._links:
-            await link.close()
+        """Close the connections, those that are lent out at once: a frozen server would keep their readers for long."""
+        self._closed = True
+        for link in self._every:
+            if link not in self._links:
+                link.drop()
+        await asyncio.gather(*(link.close() for link in self._links))
 
     @contextlib.asynccontextmanager
     async def _lent(self) -> AsyncIterator[Link]:

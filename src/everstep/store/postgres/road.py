@@ -9,22 +9,22 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from everstep.core.errors import LeaseLostError, StoreError, StoreUnavailableError
-from everstep.store.group import PATIENCE_SECONDS
+from everstep.core.errors import LeaseLostError, StoreConflictError, StoreError, StoreUnavailableError
 from everstep.store.postgres.rows import Birth, Rows
 from everstep.store.reminders import Reminders
+from everstep.store.retry import PATIENCE_SECONDS, Retry
 
 log = logging.getLogger("everstep.store")
 
 MAX_GROUP = 512
+_LOOK_SECONDS = 0.05
 GROUPS_IN_FLIGHT = 2
 """On two connections a thousand instances get 1.4 times as far as on one, and on four no further (limits.md §5.6)."""
-_SOONEST_SECONDS, _LATEST_SECONDS = 0.05, 2.0
 
 Carry: TypeAlias = Callable[[int, Sequence[Any], object], Awaitable[list[Any]]]
 """Carries operations out on a lane; the object is the same when the same ones are tried again."""
@@ -80,6 +80,8 @@ class Road:
         self.trouble: str | None = None
         self._trouble_since = 0.0
         self._reminders = Reminders()
+        self._conflicts = Reminders()
+        self._heard_at = time.monotonic()  # from the database, or when the road was empty
 
     @property
     def busy(self) -> bool:
@@ -90,6 +92,8 @@ class Road:
         """Queue an operation on what `keys` stand for, or on everything; the future is done once it is on disk."""
         if self._closing:
             raise StoreError("the store is closed")
+        if not self.busy:
+            self._heard_at = time.monotonic()
         future: asyncio.Future[Any] = self._loop.create_future()
         self._pending.append(_Entry(operation, keys, future))
         self._verbs += type(operation) is Verb
@@ -102,12 +106,44 @@ class Road:
             self._pending.remove(entry)
             entry.future.cancel()
 
-    async def close(self) -> None:
-        """Carry out what is queued; with a database in trouble, only as long as patience lasts."""
+    async def close(self) -> bool:
+        """Carry out what is queued; return whether the database was silent for longer than patience lasts.
+
+        What it has not answered by then is given up: the next start takes the instances for cut off.
+        """
         self._leaving = True
-        while self.busy:  # noqa: ASYNC110  # once, at the end
+        while self.busy and not self.silent:  # noqa: ASYNC110  # once, at the end
             await asyncio.sleep(0.002)
-        self._closing = True
+        silent, self._closing = self.silent, True
+        await self._abandon()
+        return silent
+
+    @property
+    def silent(self) -> bool:
+        """Whether the database has answered nothing of what was asked of it for longer than patience lasts."""
+        return self.busy and time.monotonic() - self._heard_at >= PATIENCE_SECONDS
+
+    async def in_time(self, asked: asyncio.Future[Any]) -> Any:
+        """Wait for an answer as long as the database answers anything at all: one that is frozen does not say so.
+
+        Raises:
+            StoreUnavailableError: once it is silent.
+        """
+        while not asked.done() and not self.silent:
+            await asyncio.wait([asked], timeout=_LOOK_SECONDS)
+        if not asked.done():
+            asked.cancel()
+            raise StoreUnavailableError(f"the database has not answered for {PATIENCE_SECONDS:g} seconds")
+        return asked.result()
+
+    async def _abandon(self) -> None:
+        """Give up what is still under way."""
+        _answer(self._pending, [_closed_unanswered()] * len(self._pending))
+        self._pending.clear()
+        under_way = list(self._tasks)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     def _schedule(self) -> None:
         full = self._groups >= GROUPS_IN_FLIGHT and not self._verbs  # what gathers meanwhile need not be looked at
@@ -170,6 +206,9 @@ class Road:
         keys = [key for entry in entries for key in entry.keys]
         try:
             await self._carry_persistently(lane, entries)
+        except asyncio.CancelledError:
+            _answer(entries, [_closed_unanswered()] * len(entries))
+            raise
         finally:
             for key in keys:
                 if (others := self._in_flight[key] - 1) > 0:
@@ -184,7 +223,7 @@ class Road:
                 self._schedule()
 
     async def _carry_persistently(self, lane: int, entries: list[_Entry]) -> None:
-        token, delay, lost = object(), _SOONEST_SECONDS, False
+        token, lost, retry = object(), False, Retry(patience=PATIENCE_SECONDS)
         doubt: StoreUnavailableError | None = None
         while entries or lost:
             try:
@@ -198,27 +237,46 @@ class Road:
                 if doubt is not None:  # its receipt is gone with the lane: done twice is worse than not known
                     entries = self._without(entries, doubt, keep=_is_harmless_twice)
                 lost = True
+            except StoreConflictError as error:
+                pause = retry.failed()
+                entries = self._lose(entries, error, for_good=retry.exhausted)
+                await asyncio.sleep(pause)
             except StoreUnavailableError as error:
                 doubt = error
                 self._tell_trouble(error)
+                pause = retry.failed()
                 if time.monotonic() - self._trouble_since >= PATIENCE_SECONDS:
                     entries = self._gives_up(entries, error)
                     lost = lost and bool(entries)  # with nothing to carry out, the next beat registers as well
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _LATEST_SECONDS)
+                await asyncio.sleep(pause)
             except Exception as error:  # noqa: BLE001  # its waiter hears of it
                 await self._refused(lane, entries, error)
                 return
             else:
-                if self.trouble is not None:
-                    log.warning("the database answers again")
-                    self.trouble = None
-                    self._reminders.over()
-                _answer(entries, answers)
+                self._answered(entries, answers)
                 return
+
+    def _answered(self, entries: list[_Entry], answers: list[Any]) -> None:
+        self._heard_at = time.monotonic()
+        if self.trouble is not None:
+            log.warning("the database answers again")
+            self.trouble = None
+            self._reminders.over()
+        _answer(entries, answers)
+
+    def _lose(self, entries: list[_Entry], error: StoreConflictError, *, for_good: bool) -> list[_Entry]:
+        """Tell of a transaction that lost to another one; return what is to be tried again.
+
+        Only these operations are concerned: the database answers, and carries out others meanwhile.
+        """
+        self._heard_at = time.monotonic()
+        if self._conflicts.due(time.monotonic()):
+            log.warning("a transaction lost to another one: %s; trying again", error)
+        return self._without(entries, error, keep=lambda one: not for_good or (_is_kept(one) and not self._leaving))
 
     async def _refused(self, lane: int, entries: list[_Entry], error: Exception) -> None:
         """See that what the database refuses fails alone: it does not say which of a group that is."""
+        self._heard_at = time.monotonic()
         if len(entries) == 1:
             _answer(entries, [error])
             return
@@ -273,7 +331,11 @@ def _is_kept(operation: Any) -> bool:
     return type(operation) is Rows or (type(operation) is Verb and operation.kept)
 
 
-def _answer(entries: Sequence[_Entry], answers: Sequence[Any]) -> None:
+def _closed_unanswered() -> StoreUnavailableError:
+    return StoreUnavailableError("the store was closed before the database answered")
+
+
+def _answer(entries: Iterable[_Entry], answers: Sequence[Any]) -> None:
     for entry, answer in zip(entries, answers, strict=True):
         future = entry.future
         if future.done():  # its waiter was cancelled; what it asked for happened all the same

@@ -36,6 +36,7 @@ from everstep.store.protocol import (
     StoreHealth,
     Transition,
 )
+from everstep.store.retry import PATIENCE_SECONDS
 from everstep.store.shared import News, Seen
 
 LANES = 3
@@ -96,16 +97,16 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Finish what was asked for and leave. What this worker still owns may be adopted at once."""
+        silent = False
         if self._road is not None:
-            await self._road.close()
+            silent = await self._road.close()
             self._road = None
-        try:
-            await self._leave()
-        except StoreError:
-            pass  # the lease ends by itself
-        for link in (*(lane.link for lane in self._lanes), self._pulse, self._ear):
-            if link is not None:
-                await link.close()
+        if not silent:
+            with contextlib.suppress(StoreError, TimeoutError):  # the lease ends by itself
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._leave()
+        links = [link for link in (*(lane.link for lane in self._lanes), self._pulse, self._ear) if link is not None]
+        await asyncio.gather(*(link.close() for link in links))
         if self._readers is not None:
             await self._readers.close()
             self._readers = None
@@ -184,7 +185,9 @@ class PostgresStore:
         return adopted
 
     async def release(self, *, now: int) -> None:
-        await self._do(None, "release", now=now)
+        asked = self._do(None, "release", now=now)
+        if self._road is not None:
+            await self._road.in_time(asked)
 
     async def _register(self) -> None:
         about = (platform.node(), os.getpid(), None)
