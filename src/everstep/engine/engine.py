@@ -25,7 +25,7 @@ from everstep.engine.execution.execution import Execution
 from everstep.engine.execution.open_waits import NEVER
 from everstep.engine.execution.phase import Phase
 from everstep.engine.options import EngineOptions
-from everstep.engine.runtime.clock import Clock, SharedClock, SystemClock
+from everstep.engine.runtime.clock import Clock, SharedClock, SteadyClock
 from everstep.engine.runtime.params import encoded_params
 from everstep.engine.runtime.registry import WorkflowDefinition, WorkflowRegistry
 from everstep.engine.runtime.watchers import Watchers
@@ -77,7 +77,7 @@ class Engine:
         self.store = store
         self.registry = registry
         shared = store if isinstance(store, SharedStore) else None
-        self.clock = clock or (SystemClock() if shared is None else SharedClock())
+        self.clock = clock or (SteadyClock() if shared is None else SharedClock())
         self.telemetry = telemetry or Telemetry()
         self.options = options or EngineOptions()
         self.loop = asyncio.get_running_loop()

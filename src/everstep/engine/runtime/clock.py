@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+log = logging.getLogger("everstep.engine")
+
 LONGEST_TIMER_SECONDS = 60.0
 """Timers never trust one measurement for longer: the wall clock may be set, and machines sleep."""
+DRIFT_MS = 1_000
+"""Wall clocks that are further away than this were set; nearer ones drifted."""
+SLEW = 0.005
+"""How much faster or slower the time passes while it follows a wall clock that drifted: NTP's own is a tenth of it."""
+CERTAIN_MS = 15 * 60_000
+"""How long a wall clock that was set has to stay so: a second correction mostly comes within minutes."""
 
 
 class Timer(Protocol):
@@ -31,15 +40,60 @@ class Clock(Protocol):
         ...
 
 
-class SystemClock:
-    """The machine's clock and the running event loop's timers."""
+class SteadyClock:
+    """The time of this machine, in steps that no setting of its clock makes longer or shorter.
+
+    Between two looks at the wall clock the time is kept by one that nobody sets and that goes on while the machine is
+    suspended. A wall clock that drifts is followed slowly. One that was set is followed once it has stood as it was set
+    for so long that it is certain: what is due meanwhile comes neither early nor late.
+    """
+
+    def __init__(self) -> None:
+        self._seen_at = _running_ms()
+        self._offset_ms = time.time_ns() / 1_000_000 - self._seen_at
+        self._set_by_ms: float | None = None
+        self._set_at = 0.0
 
     def now(self) -> int:
-        return time.time_ns() // 1_000_000
+        running = _running_ms()
+        gap = time.time_ns() / 1_000_000 - running - self._offset_ms
+        if abs(gap) > DRIFT_MS:
+            self._follow_setting(gap, running)
+        else:
+            if self._set_by_ms is not None:
+                log.warning("the machine's clock was set back to what it was")
+                self._set_by_ms = None
+            most = (running - self._seen_at) * SLEW
+            self._offset_ms += min(max(gap, -most), most)
+        self._seen_at = running
+        return int(running + self._offset_ms)
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        seconds = min(max(0.0, when / 1000 - time.time()), LONGEST_TIMER_SECONDS)
+        seconds = min(max(0.0, (when - self.now()) / 1000), LONGEST_TIMER_SECONDS)
         return asyncio.get_running_loop().call_later(seconds, callback)
+
+    def _follow_setting(self, gap: float, running: float) -> None:
+        if self._set_by_ms is None or abs(gap - self._set_by_ms) > DRIFT_MS:
+            self._set_by_ms, self._set_at = gap, running
+            log.warning(
+                "the machine's clock was set by %+.1f s; it is followed in %d minutes if it stays so",
+                gap / 1000,
+                CERTAIN_MS // 60_000,
+            )
+        elif running - self._set_at >= CERTAIN_MS:
+            log.warning("the time now follows the machine's clock, which was set by %+.1f s", gap / 1000)
+            self._offset_ms += gap
+            self._set_by_ms = None
+
+
+def _running_ms() -> float:
+    """Milliseconds of a clock that nobody sets, suspended or not; only Linux goes on counting while suspended."""
+    if _BOOT_TIME is None:
+        return time.monotonic() * 1000
+    return time.clock_gettime_ns(_BOOT_TIME) / 1_000_000
+
+
+_BOOT_TIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class SharedClock:
