@@ -174,6 +174,7 @@ async def test_a_status_filters_the_list_and_its_total(server: Server):
         ("per_page=0", "per_page must be from 1 to 100, got 0"),
         ("per_page=two", "per_page must be a whole number, from 1 to 100, got 'two'"),
         ("cursor=abc", "cursor must be a whole number"),
+        ("page=401", "page 401 is beyond the first 10000 instances: use cursor"),
         ("page=1&cursor=1", "page and cursor exclude each other"),
         ("status=compleet", "status must be one of queued, running, waiting"),
         ("status=compleet", "did you mean 'complete'?"),

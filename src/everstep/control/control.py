@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from everstep.api.control import Retention
+from everstep.control.counts import InstanceCounts
 from everstep.control.health import Health, health_of
 from everstep.control.lifecycle import LifecycleOperations, asked_outside, shielded
 from everstep.control.metrics import Metrics, metrics_of
@@ -38,6 +39,8 @@ from everstep.threads import run_beside_loop
 
 class LocalControl(LifecycleOperations):
     """A `Control` over an engine in this process."""
+
+    _counts: InstanceCounts | None = None
 
     @asked_outside
     async def create(
@@ -138,7 +141,9 @@ class LocalControl(LifecycleOperations):
     @asked_outside
     async def counts(self) -> dict[str, dict[str, int]]:
         """Return how many instances of each workflow are in each status."""
-        return await self._engine.store.counts()
+        if self._counts is None:
+            self._counts = InstanceCounts(self._engine.store.counts)
+        return await self._counts.read()
 
     @asked_outside
     async def metrics(self) -> Metrics:

@@ -25,6 +25,10 @@ RETENTION_MS = 30 * DAY_MS
 """How long ended instances are kept (inventory §3.2)."""
 LONGEST_RETENTION_MS = 365_000 * DAY_MS
 """The longest an ended instance may be kept: Python's dates end before long after."""
+TAGS = 100
+"""Tags of one instance: each is a row that is written with the instance."""
+PAGED_INSTANCES = 10_000
+"""Instances a list reaches by the number of a page: all that come before are read for it. A cursor goes on for ever."""
 TAG_CHARS = 256
 """Characters in a tag."""
 SHORTEST_LEASE_MS, LONGEST_LEASE_MS = 2_000, DAY_MS

@@ -5,6 +5,7 @@ The shapes are in `shapes.py`, the checks of bodies and queries in `bodies.py`. 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from everstep.api.http import Response
 from everstep.control.control import LocalControl
 from everstep.core.errors import DuplicateInBatchError, EverstepError
-from everstep.core.limits import BATCH
+from everstep.core.limits import BATCH, PAGED_INSTANCES
 from everstep.core.suggest import did_you_mean
 from everstep.core.types import AttemptInfo, StepInfo
 from everstep.server import shapes
@@ -300,6 +301,10 @@ async def page_of(control: LocalControl, name: str, request: Request, *, status:
     if "page" in query and "cursor" in query:
         raise BadRequestError("page and cursor exclude each other; use cursor, which new instances do not move")
     skip = whole_number(request, "page", default=1) - 1
+    if skip * per_page >= PAGED_INSTANCES:
+        raise BadRequestError(
+            f"page {skip + 1} is beyond the first {PAGED_INSTANCES} instances: use cursor, which goes on for ever"
+        )
     cursor = whole_number(request, "cursor", default=1) if "cursor" in query else None
     while True:
         instances = await control.records(name, status=status, limit=per_page + 1, cursor=cursor)
@@ -311,6 +316,7 @@ async def page_of(control: LocalControl, name: str, request: Request, *, status:
         if not more:
             return Page([], None)
         skip -= 1
+        await asyncio.sleep(0)  # SQLite answers at once: others would wait for every page before this one
 
 
 def status_filter(request: Request) -> str | None:

@@ -12,7 +12,7 @@ from everstep.api.control import Retention
 from everstep.core import codec
 from everstep.core.durations import Duration, bounded_ms
 from everstep.core.errors import EverstepError, InvalidOptionError
-from everstep.core.limits import LONGEST_RETENTION_MS
+from everstep.core.limits import LONGEST_RETENTION_MS, TAGS
 from everstep.core.names import check_tag
 from everstep.core.several import several
 from everstep.core.suggest import did_you_mean
@@ -107,4 +107,7 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 @options_of_an_instance()
 def _checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(check_tag(tag) for tag in several(tags, "tags is a list of words")))
+    first = several(tags, "tags is a list of words", most=TAGS + 1)
+    if len(first) > TAGS:
+        raise ValueError(f"an instance has at most {TAGS} tags; keep what is more in its params")
+    return tuple(dict.fromkeys(check_tag(tag) for tag in first))
