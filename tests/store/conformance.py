@@ -111,6 +111,11 @@ class Writing:
         await store.write(Change(pk, [do(2)]))
         assert [step.seq for step in await store.steps(pk)] == [1, 2, 3]
 
+    async def test_an_outline_is_the_steps_without_their_results(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(2, result=None, error="null"), do(1, result='"long"')]))
+        assert await store.outline(pk) == [do(1, result=None), do(2, result=None, error="null")]
+
     async def test_a_later_state_of_a_step_replaces_the_earlier_one(self, store: Store):
         pk = await owned_instance(store)
         await store.write(Change(pk, [do(state="running", attempt_at=10)]))

@@ -424,6 +424,9 @@ class ModelStore:
     async def steps(self, pk: int) -> list[StepRecord]:
         return self._steps_of(pk)
 
+    async def outline(self, pk: int) -> list[StepRecord]:
+        return [structs.replace(step, result=None) for step in await self.steps(pk)]
+
     async def attempts(self, pk: int) -> list[AttemptRecord]:
         return [attempt for key, attempt in sorted(self.attempt_rows.items()) if key[0] == pk]
 

@@ -98,7 +98,10 @@ class LocalControl(LifecycleOperations):
         engine = self._engine
         instance = await self._existing(workflow, id)
         execution = engine.cache.get(instance.pk)
-        recorded = execution.journal.steps() if execution is not None else await engine.store.steps(instance.pk)
+        if execution is not None:
+            recorded = execution.journal.steps()
+        else:
+            recorded = await (engine.store.steps(instance.pk) if steps else engine.store.outline(instance.pk))
         attempts = await engine.store.attempts(instance.pk) if steps else None
         parent = None if instance.parent is None else await engine.store.by_pk(instance.parent)
         described = partial(instance_status, instance, now=engine.clock.now(), parent=parent)
@@ -109,9 +112,9 @@ class LocalControl(LifecycleOperations):
         return await run_beside_loop(described, [copy.copy(step) for step in recorded], attempts)
 
     @asked_outside
-    async def describe(self, workflow: str, id: str) -> tuple[InstanceRecord, InstanceStatus]:
-        """Return an instance with every step, for those who show it."""
-        return await self._existing(workflow, id), await self.status(workflow, id, steps=True)
+    async def describe(self, workflow: str, id: str, *, steps: bool = True) -> tuple[InstanceRecord, InstanceStatus]:
+        """Return an instance, with every step or without the values of any, for those who show it."""
+        return await self._existing(workflow, id), await self.status(workflow, id, steps=steps)
 
     @asked_outside
     async def records(

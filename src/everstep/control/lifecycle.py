@@ -221,7 +221,7 @@ class LifecycleOperations:
     async def _has_rollbacks(self, instance: InstanceRecord) -> bool:
         execution = self._engine.cache.get(instance.pk)
         if execution is None:
-            return any(step.compensable for step in await self._engine.store.steps(instance.pk))
+            return any(step.compensable for step in await self._engine.store.outline(instance.pk))
         compensable = [step for step in execution.journal.steps() if step.compensable]
         if compensable and not execution.phase.over:  # of those in flight some are not on disk yet
             execution.journal.flush_rows()

@@ -241,9 +241,9 @@ class _Api:
         }
 
     async def instance(self, request: Request) -> Answer:
-        instance, status = await self._control.describe(*_addressed(request))
         newest_first = one_of(request.query_params.get("order", "asc"), ("asc", "desc"), "order") == "desc"
         with_steps = one_of(request.query_params.get("simple", "false"), ("true", "false"), "simple") == "false"
+        instance, status = await self._control.describe(*_addressed(request), steps=with_steps)
         shape = partial(shapes.instance_shape, with_steps=with_steps, newest_first=newest_first)
         return Answer(await run_beside_loop(shape, instance, status), large=True)
 

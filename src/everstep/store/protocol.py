@@ -386,6 +386,10 @@ class Store(Protocol):
         """Return the steps of an instance in the order they started."""
         ...
 
+    async def outline(self, pk: int) -> list[StepRecord]:
+        """Return the same without the results, which may be a gigabyte together."""
+        ...
+
     async def attempts(self, pk: int) -> list[AttemptRecord]:
         """Return the failed attempts of an instance."""
         ...

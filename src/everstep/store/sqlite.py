@@ -202,6 +202,9 @@ class SqliteStore:
     async def steps(self, pk: int) -> list[StepRecord]:
         return [verbs.step_of(row) for row in self._read("steps_of", (verbs.array([pk]),))]
 
+    async def outline(self, pk: int) -> list[StepRecord]:
+        return [verbs.step_of(row) for row in self._read("outline_of", (pk,))]
+
     async def attempts(self, pk: int) -> list[AttemptRecord]:
         return [AttemptRecord(*row) for row in self._read("attempts_of", (pk,))]
 

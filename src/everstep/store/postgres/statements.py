@@ -19,6 +19,7 @@ def load_statements(schema: str) -> dict[str, str]:
         instance=", ".join(f'"{name}"' for name in InstanceRecord.__struct_fields__),
         s_step=", ".join(_with_usual(name) for name in fields),
         step=", ".join(fields),
+        outline=", ".join("null" if name == "result" else name for name in fields),
         grace_ms=str(GRACE_MS),
     )
     for name in ("write_steps", "write_group"):

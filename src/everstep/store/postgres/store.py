@@ -375,6 +375,9 @@ class PostgresStore:
     async def steps(self, pk: int) -> list[StepRecord]:
         return [step_of(row) for row in await self._read("steps_of", [pk])]
 
+    async def outline(self, pk: int) -> list[StepRecord]:
+        return [step_of(row) for row in await self._read("outline_of", pk)]
+
     async def attempts(self, pk: int) -> list[AttemptRecord]:
         return [AttemptRecord(*row) for row in await self._read("attempts_of", pk)]
 

@@ -504,6 +504,9 @@ select workflow, count(*)
 -- name: steps_of
 select instance, {step} from everstep.step where instance = any ($1::bigint[]) order by instance, seq
 
+-- name: outline_of
+select instance, {outline} from everstep.step where instance = $1 order by seq
+
 -- name: attempts_of
 select seq, attempt, started_at, ended_at, error, retry_at
   from everstep.attempt

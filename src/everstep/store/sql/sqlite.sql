@@ -235,6 +235,10 @@ select instance, {step}
  where instance in (select value from json_each(?1))
  order by instance, seq
 
+-- name: outline_of
+-- The steps without their results, which may be a gigabyte together.
+select instance, {outline} from step where instance = ? order by seq
+
 -- name: attempts_of
 select seq, attempt, started_at, ended_at, error, retry_at from attempt where instance = ? order by seq, attempt
 
