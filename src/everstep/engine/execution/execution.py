@@ -365,8 +365,8 @@ class Execution(ExecutionParts):
         self.waits.clear_alarm()
         self.outside.close()
         history = self.history
-        if history.open or history.unstarted:
-            for call in (*history.open.values(), *history.unstarted):
+        if history.open or history.unstarted or history.fresh:
+            for call in (*history.open.values(), *history.unstarted, *history.fresh):
                 call.stop()
         if self.in_flight.attempts:
             self.in_flight.cancel_attempts()

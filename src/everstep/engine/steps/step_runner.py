@@ -40,6 +40,8 @@ class DoCall(StepExecution):
 
     def matched(self, record: StepRecord) -> None:
         self.resume(record)
+        if record.final:  # it runs no more
+            self.release()
         self._register_rollback(record)
 
     def begin(self) -> None:
