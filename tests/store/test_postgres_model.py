@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from everstep.core.errors import StoreUnavailableError
-from everstep.store.postgres import road
+from everstep.store import retry
 from everstep.store.postgres.link import Link
 from everstep.store.postgres.store import PostgresStore
 from everstep.store.protocol import Claim
@@ -92,7 +92,7 @@ async def test_whatever_a_lost_connection_leaves_open_is_found_out(
     postgres_server: PostgresServer, seed: int, monkeypatch: pytest.MonkeyPatch
 ):
     store = ComparedPostgresStore(postgres_server.empty_schema())
-    monkeypatch.setattr(road, "_SOONEST_SECONDS", 0.001)
+    monkeypatch.setattr(retry, "SOONEST_SECONDS", 0.001)
     monkeypatch.setattr(LossyLink, "random", Random(seed))
     for lane in store._lanes:
         lane.link.__class__ = LossyLink

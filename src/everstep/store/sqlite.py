@@ -10,12 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from everstep.core.errors import (
-    InstanceNotFoundError,
-    InstanceStateError,
-    StoreError,
-    StoreUnavailableError,
-)
+from everstep.core.errors import InstanceNotFoundError, InstanceStateError, StoreError, StoreUnavailableError
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store import driver, reading_only, verbs
 from everstep.store.answer import Answer

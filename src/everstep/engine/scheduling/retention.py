@@ -15,6 +15,8 @@ log = logging.getLogger("everstep.engine")
 
 EVERY_SECONDS = 60.0
 SOONEST_SECONDS = 0.5
+STOP_SECONDS = 0.5
+"""How long a stop waits for the piece under way."""
 BATCH = 100
 """Instances deleted in one transaction; everybody else's commits get their turn between two of them."""
 
@@ -42,12 +44,13 @@ class Retention:
             self._schedule(seconds)
 
     async def stop(self) -> None:
-        """End, after the piece under way."""
+        """End, after the piece under way; of a database that does not answer it is left for the next start."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
-            await self._task
+            await asyncio.wait({self._task}, timeout=STOP_SECONDS)
+            self._task.cancel()
 
     async def expire(self) -> int:
         """Delete everything that has expired; return how many instances that were."""
