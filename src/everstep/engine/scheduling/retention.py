@@ -48,7 +48,7 @@ class Retention:
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             await asyncio.wait({self._task}, timeout=STOP_SECONDS)
             self._task.cancel()
 
