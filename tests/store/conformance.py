@@ -116,6 +116,12 @@ class Writing:
         await store.write(Change(pk, [do(2, result=None, error="null"), do(1, result='"long"')]))
         assert await store.outline(pk) == [do(1, result=None), do(2, result=None, error="null")]
 
+    async def test_an_outline_may_have_the_beginnings_of_results(self, store: Store):
+        pk = await owned_instance(store)
+        await store.write(Change(pk, [do(1, result='"long"'), do(2, result='"é"'), do(3, result=None)]))
+        assert [step.result for step in await store.outline(pk, chars=3)] == ['"lon', '"é"', None]
+        assert [await store.result(pk, seq) for seq in (1, 2, 3, 4)] == ['"long"', '"é"', None, None]
+
     async def test_a_later_state_of_a_step_replaces_the_earlier_one(self, store: Store):
         pk = await owned_instance(store)
         await store.write(Change(pk, [do(state="running", attempt_at=10)]))

@@ -424,8 +424,12 @@ class ModelStore:
     async def steps(self, pk: int) -> list[StepRecord]:
         return self._steps_of(pk)
 
-    async def outline(self, pk: int) -> list[StepRecord]:
-        return [structs.replace(step, result=None) for step in await self.steps(pk)]
+    async def outline(self, pk: int, *, chars: int = 0) -> list[StepRecord]:
+        steps = await self.steps(pk)
+        return [structs.replace(one, result=(one.result or "")[: chars and chars + 1] or None) for one in steps]
+
+    async def result(self, pk: int, seq: int) -> str | None:
+        return next((step.result for step in await self.steps(pk) if step.seq == seq), None)
 
     async def attempts(self, pk: int) -> list[AttemptRecord]:
         return [attempt for key, attempt in sorted(self.attempt_rows.items()) if key[0] == pk]

@@ -13,7 +13,7 @@ from everstep.control.counts import InstanceCounts
 from everstep.control.health import Health, health_of
 from everstep.control.lifecycle import LifecycleOperations, asked_outside, shielded
 from everstep.control.metrics import Metrics, metrics_of
-from everstep.control.status import instance_status
+from everstep.control.status import CutText, instance_status, shown_output
 from everstep.control.subscription import checked_subscription, follow
 from everstep.core import codec
 from everstep.core.durations import format_duration
@@ -26,7 +26,7 @@ from everstep.core.errors import (
 from everstep.core.names import check_event_type, check_instance_id
 from everstep.core.stored_error import decode_error
 from everstep.core.suggest import did_you_mean
-from everstep.core.types import STATUSES, InstanceLink, InstanceStatus, SubscriptionEvent
+from everstep.core.types import STATUSES, InstanceLink, InstanceStatus, StepInfo, SubscriptionEvent
 from everstep.engine.execution.workflow_loop import running_workflow_loop
 from everstep.engine.runtime.clock import Alarm
 from everstep.engine.runtime.ids import new_instance_id
@@ -35,6 +35,9 @@ from everstep.engine.runtime.registry import WorkflowRegistry
 from everstep.store.protocol import InstanceChange, InstanceRecord, NewInstance
 from everstep.telemetry import events
 from everstep.threads import run_beside_loop
+
+SHOWN_CHARS = 8_192
+"""Of a longer result a view of the whole instance has the beginning: together they may be a gigabyte."""
 
 
 class LocalControl(LifecycleOperations):
@@ -94,17 +97,19 @@ class LocalControl(LifecycleOperations):
         await self._existing(workflow, id)
 
     @asked_outside
-    async def status(self, workflow: str, id: str, *, steps: bool = False) -> InstanceStatus:
+    async def status(self, workflow: str, id: str, *, steps: bool = False, chars: int | None = None) -> InstanceStatus:
         engine = self._engine
         instance = await self._existing(workflow, id)
         execution = engine.cache.get(instance.pk)
         if execution is not None:
             recorded = execution.journal.steps()
+        elif steps and chars is None:
+            recorded = await engine.store.steps(instance.pk)
         else:
-            recorded = await (engine.store.steps(instance.pk) if steps else engine.store.outline(instance.pk))
+            recorded = await engine.store.outline(instance.pk, chars=chars or 0)
         attempts = await engine.store.attempts(instance.pk) if steps else None
         parent = None if instance.parent is None else await engine.store.by_pk(instance.parent)
-        described = partial(instance_status, instance, now=engine.clock.now(), parent=parent)
+        described = partial(instance_status, instance, now=engine.clock.now(), parent=parent, chars=chars)
         if attempts is None:
             return described(recorded, None)
         # Every value of every step is decoded: ten thousand would keep the loop from everything else. Copies, because
@@ -113,8 +118,22 @@ class LocalControl(LifecycleOperations):
 
     @asked_outside
     async def describe(self, workflow: str, id: str, *, steps: bool = True) -> tuple[InstanceRecord, InstanceStatus]:
-        """Return an instance, with every step or without the values of any, for those who show it."""
-        return await self._existing(workflow, id), await self.status(workflow, id, steps=steps)
+        """Return an instance, with every step or without the values of any, for those who show it.
+
+        Of results that are long the status has the beginning (`CutText`); `whole_output` has the rest.
+        """
+        chars = SHOWN_CHARS if steps else None
+        return await self._existing(workflow, id), await self.status(workflow, id, steps=steps, chars=chars)
+
+    @asked_outside
+    async def whole_output(self, workflow: str, id: str, step: StepInfo) -> Any:
+        """Return what a step of `describe` ended with, all of it."""
+        if not isinstance(step.output, CutText):
+            return step.output
+        engine, instance = self._engine, await self._existing(workflow, id)
+        text = await engine.store.result(instance.pk, step.seq)
+        of_wait = step.type == "waitForEvent"
+        return None if text is None else await run_beside_loop(partial(shown_output, text, of_wait=of_wait))
 
     @asked_outside
     async def records(

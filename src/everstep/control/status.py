@@ -21,6 +21,14 @@ from everstep.engine.steps.rollback import decoded
 from everstep.store.protocol import InstanceRecord
 
 REDACTED = "[REDACTED]"
+
+
+class CutText(str):
+    """The beginning of a stored value that is too long to be shown whole: JSON text as it is stored."""
+
+    __slots__ = ()
+
+
 _TYPES = {
     "do": "do",
     "sleep": "sleep",
@@ -38,8 +46,12 @@ def instance_status(
     *,
     now: int,
     parent: InstanceRecord | None = None,
+    chars: int | None = None,
 ) -> InstanceStatus:
-    """Describe an instance at `now`. `steps` of the answer is set when `attempts` are given."""
+    """Describe an instance at `now`. `steps` of the answer is set when `attempts` are given.
+
+    Results of more than `chars` characters are shown as `CutText`.
+    """
     shown = [step for step in steps if step.kind != "value" and step.name]
     current = None if instance.ended else _current(shown)
     waiting = current is not None and current.state != "running" and instance.status == "waiting"
@@ -62,7 +74,7 @@ def instance_status(
         parent=None if parent is None else InstanceLink(parent.workflow, parent.id),
         children=[InstanceLink(*step.child.split("/", 1)) for step in shown if step.child is not None],
         tags=[] if instance.tags is None else msgspec.json.decode(instance.tags, type=list[str]),
-        steps=UNSET if attempts is None else _step_infos(instance, shown, attempts),
+        steps=UNSET if attempts is None else _step_infos(instance, shown, attempts, chars),
     )
 
 
@@ -81,18 +93,15 @@ def _current(steps: Sequence[StepRecord]) -> StepRecord | None:
 
 
 def _step_infos(
-    instance: InstanceRecord, steps: Sequence[StepRecord], attempts: Sequence[AttemptRecord]
+    instance: InstanceRecord, steps: Sequence[StepRecord], attempts: Sequence[AttemptRecord], chars: int | None
 ) -> list[StepInfo]:
     failed: dict[int, list[AttemptRecord]] = {}
     for attempt in attempts:
         failed.setdefault(attempt.seq, []).append(attempt)
-    return [_step_info(step, failed.get(step.seq, []), ended=instance.ended) for step in steps]
+    return [_step_info(step, failed.get(step.seq, []), ended=instance.ended, chars=chars) for step in steps]
 
 
-def _step_info(step: StepRecord, failed: Sequence[AttemptRecord], *, ended: bool) -> StepInfo:
-    output = None if step.result is None else REDACTED if step.sensitive else _value(step.result)
-    if step.kind == "wait" and isinstance(output, dict):
-        output = output["payload"]
+def _step_info(step: StepRecord, failed: Sequence[AttemptRecord], *, ended: bool, chars: int | None) -> StepInfo:
     return StepInfo(
         seq=step.seq,
         name=step.name,
@@ -102,12 +111,27 @@ def _step_info(step: StepRecord, failed: Sequence[AttemptRecord], *, ended: bool
         started_at=utc(step.started_at),
         ended_at=utc(step.ended_at),
         wake_at=utc(step.wake_at),
-        output=output,
+        output=output_of(step, chars),
         error=None if step.error is None else error_info(step.error),
         config=config_of(step),
         event_type=step.event_type,
         attempts=_attempt_infos(step, failed),
     )
+
+
+def output_of(step: StepRecord, chars: int | None = None) -> Any:
+    """Return what a step's views show of its result: all of it, or its beginning where it has more than `chars`."""
+    if step.result is None or step.sensitive:
+        return None if step.result is None else REDACTED
+    if chars is not None and len(step.result) > chars:
+        return CutText(step.result[:chars])
+    return shown_output(step.result, of_wait=step.kind == "wait")
+
+
+def shown_output(text: str, *, of_wait: bool) -> Any:
+    """Return a stored result as views show it; of a wait it is the event's payload."""
+    output = _value(text)
+    return output["payload"] if of_wait and isinstance(output, dict) else output
 
 
 def _attempt_infos(step: StepRecord, failed: Sequence[AttemptRecord]) -> list[AttemptInfo]:

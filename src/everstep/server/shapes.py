@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from everstep.control.status import CutText
 from everstep.core import codec
 from everstep.core.errors import NotSerializableError, StoredValueError
 from everstep.core.stored_error import error_info
@@ -194,6 +195,8 @@ def shown(text: str | None) -> Any:
 
 def plain(value: object) -> Any:
     """Turn a value into JSON; one that resists must not keep the rest of an instance from being seen."""
+    if isinstance(value, CutText):
+        return value + TRUNCATED
     try:
         return codec.plain(value)
     except NotSerializableError:
@@ -201,6 +204,8 @@ def plain(value: object) -> Any:
 
 
 def _output_preview(output: object) -> dict[str, Any]:
+    if isinstance(output, CutText):
+        return {"output": output[:PREVIEW_CHARS] + TRUNCATED, "output_truncated": True}
     value = plain(output)
     text = codec.plain_json(value).decode()
     if len(text) <= PREVIEW_CHARS:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -256,6 +256,7 @@ class _Api:
         _, status = await self._control.describe(*_addressed(request))
         steps = [] if status.steps is UNSET else status.steps
         step = _find_step([one for one in steps if shapes.step_type(one) == type], wanted, type)
+        step = structs.replace(step, output=await self._control.whole_output(*_addressed(request), step))
         if "attempt" not in query:
             return Answer(shapes.whole_step_shape(step))
         attempt = _find_attempt(step, whole_number(request, "attempt", default=1))

@@ -5,6 +5,7 @@ Translates the drivers' errors into ours; holds no statement and no policy but t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,6 +74,12 @@ def connect(path: str, *, read_only: bool = False) -> Connection:
     if read_only:
         connection.execute("pragma query_only = 1")
     return connection
+
+
+def roll_back(connection: Connection) -> None:
+    """Undo the transaction that is open, if SQLite has not done that by itself: it does when the disk is full."""
+    with contextlib.suppress(StoreError):
+        connection.execute("rollback")
 
 
 def is_open_here(path: Path) -> bool:

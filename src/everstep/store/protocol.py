@@ -386,8 +386,12 @@ class Store(Protocol):
         """Return the steps of an instance in the order they started."""
         ...
 
-    async def outline(self, pk: int) -> list[StepRecord]:
-        """Return the same without the results, which may be a gigabyte together."""
+    async def outline(self, pk: int, *, chars: int = 0) -> list[StepRecord]:
+        """Return the same with so many characters of each result, and one more if there are more; with 0, with none."""
+        ...
+
+    async def result(self, pk: int, seq: int) -> str | None:
+        """Return the whole result of one step, as it is stored."""
         ...
 
     async def attempts(self, pk: int) -> list[AttemptRecord]:

@@ -17,7 +17,7 @@ from everstep.store.answer import Answer
 from everstep.store.batches import Batches, Rows, rows_of
 from everstep.store.creations import Creations
 from everstep.store.directory import make_directory
-from everstep.store.driver import Connection, connect
+from everstep.store.driver import Connection, connect, roll_back
 from everstep.store.group import GroupCommit
 from everstep.store.guard import FileGuard
 from everstep.store.lock import FileLock
@@ -197,8 +197,12 @@ class SqliteStore:
     async def steps(self, pk: int) -> list[StepRecord]:
         return [verbs.step_of(row) for row in self._read("steps_of", (verbs.array([pk]),))]
 
-    async def outline(self, pk: int) -> list[StepRecord]:
-        return [verbs.step_of(row) for row in self._read("outline_of", (pk,))]
+    async def outline(self, pk: int, *, chars: int = 0) -> list[StepRecord]:
+        rows = await self._read_apart("outline_of", (pk, chars)) if chars else self._read("outline_of", (pk, 0))
+        return [verbs.step_of(row) for row in rows]
+
+    async def result(self, pk: int, seq: int) -> str | None:
+        return next((row[0] for row in self._read("result_of", (pk, seq))), None)
 
     async def attempts(self, pk: int) -> list[AttemptRecord]:
         return [AttemptRecord(*row) for row in self._read("attempts_of", (pk,))]
@@ -291,7 +295,7 @@ class SqliteStore:
             answers = carry_out(connection, operations)
             connection.execute("commit")
         except BaseException:
-            _roll_back(connection)
+            roll_back(connection)
             raise
         return answers
 
@@ -389,10 +393,3 @@ def _answer_of(operation: Callable[[Connection], Any], connection: Connection) -
         raise
     except (InstanceNotFoundError, InstanceStateError) as refusal:
         return refusal
-
-
-def _roll_back(connection: Connection) -> None:
-    try:
-        connection.execute("rollback")
-    except StoreError:
-        pass  # SQLite rolled back by itself, as it does when the disk is full

@@ -28,7 +28,10 @@ from everstep.store.refusals import check_live, no_such_step, not_found, stopped
 
 _quoted = ", ".join(f'"{name}"' for name in InstanceRecord.__struct_fields__)
 _open = "(state = 'running' or state = 'retrying' or state = 'waiting')"  # in the words of the index `step_open`
-_outline = ", ".join("null" if name == "result" else name for name in StepRecord.__struct_fields__)
+_outline = ", ".join(
+    "case when ?2 > 0 then substr(result, 1, ?2 + 1) end" if name == "result" else name
+    for name in StepRecord.__struct_fields__
+)
 _step = ", ".join(StepRecord.__struct_fields__)
 SQL = load_queries("sqlite.sql", instance=_quoted, step=_step, outline=_outline, open=_open)
 """Every statement by name."""

@@ -11,6 +11,9 @@ GRACE_MS = 100
 """How long what is due is left to the worker that may have it in memory."""
 
 
+_BEGINNING = "case when $2 > 0 then substr(result, 1, $2 + 1) end"
+
+
 def load_statements(schema: str) -> dict[str, str]:
     """Return every statement by name, for the tables of a schema."""
     fields = StepRecord.__struct_fields__
@@ -19,7 +22,9 @@ def load_statements(schema: str) -> dict[str, str]:
         instance=", ".join(f'"{name}"' for name in InstanceRecord.__struct_fields__),
         s_step=", ".join(_with_usual(name) for name in fields),
         step=", ".join(fields),
-        outline=", ".join("null" if name == "result" else name for name in fields),
+        outline=", ".join(
+            "case when $2 > 0 then substr(result, 1, $2 + 1) end" if name == "result" else name for name in fields
+        ),
         grace_ms=str(GRACE_MS),
     )
     for name in ("write_steps", "write_group"):

@@ -375,8 +375,11 @@ class PostgresStore:
     async def steps(self, pk: int) -> list[StepRecord]:
         return [step_of(row) for row in await self._read("steps_of", [pk])]
 
-    async def outline(self, pk: int) -> list[StepRecord]:
-        return [step_of(row) for row in await self._read("outline_of", pk)]
+    async def outline(self, pk: int, *, chars: int = 0) -> list[StepRecord]:
+        return [step_of(row) for row in await self._read("outline_of", pk, chars)]
+
+    async def result(self, pk: int, seq: int) -> str | None:
+        return next((row["result"] for row in await self._read("result_of", pk, seq)), None)
 
     async def attempts(self, pk: int) -> list[AttemptRecord]:
         return [AttemptRecord(*row) for row in await self._read("attempts_of", pk)]

@@ -507,6 +507,9 @@ select instance, {step} from everstep.step where instance = any ($1::bigint[]) o
 -- name: outline_of
 select instance, {outline} from everstep.step where instance = $1 order by seq
 
+-- name: result_of
+select result from everstep.step where instance = $1 and seq = $2
+
 -- name: attempts_of
 select seq, attempt, started_at, ended_at, error, retry_at
   from everstep.attempt

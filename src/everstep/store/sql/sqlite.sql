@@ -236,8 +236,11 @@ select instance, {step}
  order by instance, seq
 
 -- name: outline_of
--- The steps without their results, which may be a gigabyte together.
-select instance, {outline} from step where instance = ? order by seq
+-- The steps with the beginnings of their results, which may be a gigabyte together.
+select instance, {outline} from step where instance = ?1 order by seq
+
+-- name: result_of
+select result from step where instance = ? and seq = ?
 
 -- name: attempts_of
 select seq, attempt, started_at, ended_at, error, retry_at from attempt where instance = ? order by seq, attempt
