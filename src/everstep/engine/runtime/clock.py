@@ -19,6 +19,9 @@ SLEW = 0.005
 CERTAIN_MS = 15 * 60_000
 """How long a wall clock that was set has to stay so: a second correction mostly comes within minutes."""
 
+LOOK_MS = 50.0
+"""How often to look at the wall clock."""
+
 
 class Timer(Protocol):
     """A callback that is due."""
@@ -51,11 +54,18 @@ class SteadyClock:
     def __init__(self) -> None:
         self._seen_at = _running_ms()
         self._offset_ms = time.time_ns() / 1_000_000 - self._seen_at
+        self._look_at = 0.0
         self._set_by_ms: float | None = None
         self._set_at = 0.0
 
     def now(self) -> int:
         running = _running_ms()
+        if running >= self._look_at:
+            self._look(running)
+        return int(running + self._offset_ms)
+
+    def _look(self, running: float) -> None:
+        """Compare with the wall clock: not at every step, which would take as long as much of the step."""
         gap = time.time_ns() / 1_000_000 - running - self._offset_ms
         if abs(gap) > DRIFT_MS:
             self._follow_setting(gap, running)
@@ -66,7 +76,7 @@ class SteadyClock:
             most = (running - self._seen_at) * SLEW
             self._offset_ms += min(max(gap, -most), most)
         self._seen_at = running
-        return int(running + self._offset_ms)
+        self._look_at = running + LOOK_MS
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         seconds = min(max(0.0, (when - self.now()) / 1000), LONGEST_TIMER_SECONDS)
