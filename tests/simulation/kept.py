@@ -33,4 +33,5 @@ KEPT_SEEDS = [
         57021,
         "an instance made due while a claim brought it was turned away and made due, without end",
     ),
+    (71083, "a step that stood still at a pause that was taken back found its instance parked, and nobody woke it"),
 ]

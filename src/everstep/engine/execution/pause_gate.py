@@ -20,13 +20,14 @@ class PauseGate:
         since: When the pause was asked for, in milliseconds since 1970; None when none was.
     """
 
-    __slots__ = ("_execution", "_on_paused", "_opened", "since")
+    __slots__ = ("_execution", "_on_paused", "_opened", "_standing", "since")
 
     def __init__(self, execution: Execution | None) -> None:
         if execution is not None:
             self._execution = execution
         self._on_paused: Callable[[], None] | None = None
         self._opened: asyncio.Future[None] | None = None
+        self._standing = 0  # tasks that wait for it
         self.since: int | None = None
 
     def ask(self, since: int, on_paused: Callable[[], None]) -> None:
@@ -59,6 +60,8 @@ class PauseGate:
                     wait.record.wake_at = wait.due
         waits.reschedule()
         if self._opened is not None:
+            self._execution.work += self._standing  # until they go on, which takes turns of the loop
+            self._standing = 0
             self._opened.set_result(None)
             self._opened = None
         waits.child_ended(None)  # what ended meanwhile was not looked at
@@ -67,12 +70,21 @@ class PauseGate:
 
     async def wait(self) -> None:
         """Stand still while the execution is being paused."""
-        while self.since is not None and not self._execution.phase.over:
+        execution = self._execution
+        while self.since is not None and not execution.phase.over:
             if self._opened is None:
-                self._opened = self._execution.host.loop.create_future()
-            self._execution.pump_soon()
-            await asyncio.shield(self._opened)
-        self._execution.check_open()
+                self._opened = execution.host.loop.create_future()
+            opened = self._opened
+            self._standing += 1
+            execution.pump_soon()
+            try:
+                await asyncio.shield(opened)
+            finally:
+                if opened.done():
+                    execution.work_ended()
+                else:
+                    self._standing -= 1
+        execution.check_open()
 
     def let_go(self) -> None:
         """Forget the execution, which has left memory."""
