@@ -49,6 +49,13 @@ def test_an_engine_in_a_program_stops_while_a_plain_function_hangs(tmp_path: Pat
     assert step_in(tmp_path / "state.db") == ("retrying", 0)  # cut off by a stop: it does not count
 
 
+def start_hanging(dev: DevProcess, folder: Path, way: str) -> None:
+    """Start dev, and wait until a step hangs in a way."""
+    dev.start()
+    dev.http.post("/", json={"id": "one", "way": way}).raise_for_status()
+    until_it_hangs(folder)
+
+
 @pytest.mark.parametrize("way", ["hang", "in_default_executor", "uncancellable"])
 def test_run_once_returns_while_the_function_of_a_timed_out_step_hangs(tmp_path: Path, way: str):
     with start(tmp_path, "once", way) as process:
@@ -59,9 +66,7 @@ def test_run_once_returns_while_the_function_of_a_timed_out_step_hangs(tmp_path:
 @pytest.mark.parametrize("way", ["hang", "in_default_executor", "uncancellable"])
 def test_dev_stops_cleanly_while_a_step_hangs(tmp_path: Path, way: str):
     with DevProcess(tmp_path, PROGRAM) as dev:
-        dev.start()
-        dev.http.post("/", json={"id": "one", "way": way}).raise_for_status()
-        until_it_hangs(tmp_path)
+        start_hanging(dev, tmp_path, way)
         began = time.monotonic()
         assert dev.stop() == 0
         assert time.monotonic() - began < STOP_SECONDS
@@ -71,9 +76,7 @@ def test_dev_stops_cleanly_while_a_step_hangs(tmp_path: Path, way: str):
 @pytest.mark.parametrize("way", ["on_the_loop", "in_thread_of_its_own"])
 def test_dev_ends_in_the_end_though_the_loop_or_a_thread_of_the_app_hangs(tmp_path: Path, way: str):
     with DevProcess(tmp_path, PROGRAM) as dev:
-        dev.start()
-        dev.http.post("/", json={"id": "one", "way": way}).raise_for_status()
-        until_it_hangs(tmp_path)
+        start_hanging(dev, tmp_path, way)
         assert dev.stop() == 1
         assert "was asked to stop and has not ended in 10 seconds" in dev.log.read_text()
 
@@ -81,9 +84,7 @@ def test_dev_ends_in_the_end_though_the_loop_or_a_thread_of_the_app_hangs(tmp_pa
 @pytest.mark.parametrize("way", ["hang", "in_default_executor", "uncancellable"])
 def test_dev_reloads_while_a_step_hangs(tmp_path: Path, way: str):
     with DevProcess(tmp_path, PROGRAM) as dev:
-        dev.start()
-        dev.http.post("/", json={"id": "one", "way": way}).raise_for_status()
-        until_it_hangs(tmp_path)
+        start_hanging(dev, tmp_path, way)
         (tmp_path / "hangs").unlink()
         (tmp_path / "shop.py").write_text(PROGRAM.read_text() + "\n# changed\n")
         until_it_hangs(tmp_path)  # in the next life

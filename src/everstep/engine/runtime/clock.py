@@ -18,7 +18,6 @@ SLEW = 0.005
 """How much faster or slower the time passes while it follows a wall clock that drifted: NTP's own is a tenth of it."""
 CERTAIN_MS = 15 * 60_000
 """How long a wall clock that was set has to stay so: a second correction mostly comes within minutes."""
-
 LOOK_MS = 50.0
 """How often to look at the wall clock."""
 
@@ -43,7 +42,19 @@ class Clock(Protocol):
         ...
 
 
-class SteadyClock:
+class _LoopClock:
+    """A clock whose timers are the running event loop's."""
+
+    def now(self) -> int:
+        """Milliseconds since 1970."""
+        raise NotImplementedError
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
+        seconds = min(max(0.0, (when - self.now()) / 1000), LONGEST_TIMER_SECONDS)
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+class SteadyClock(_LoopClock):
     """The time of this machine, in steps that no setting of its clock makes longer or shorter.
 
     Between two looks at the wall clock the time is kept by one that nobody sets and that goes on while the machine is
@@ -78,10 +89,6 @@ class SteadyClock:
         self._seen_at = running
         self._look_at = running + LOOK_MS
 
-    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        seconds = min(max(0.0, (when - self.now()) / 1000), LONGEST_TIMER_SECONDS)
-        return asyncio.get_running_loop().call_later(seconds, callback)
-
     def _follow_setting(self, gap: float, running: float) -> None:
         if self._set_by_ms is None or abs(gap - self._set_by_ms) > DRIFT_MS:
             self._set_by_ms, self._set_at = gap, running
@@ -106,7 +113,7 @@ def _running_ms() -> float:
 _BOOT_TIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
-class SharedClock:
+class SharedClock(_LoopClock):
     """The time by a clock that many machines share, kept between two looks at it by this machine's monotonic one."""
 
     def __init__(self) -> None:
@@ -119,10 +126,6 @@ class SharedClock:
             return self._latest
         self._latest = now
         return now
-
-    def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        seconds = min(max(0.0, (when - self.now()) / 1000), LONGEST_TIMER_SECONDS)
-        return asyncio.get_running_loop().call_later(seconds, callback)
 
     def correct(self, now: int, *, asked_at: float) -> None:
         """Take over the shared time, read between `asked_at`, by the monotonic clock in seconds, and this moment.
