@@ -314,10 +314,7 @@ class Engine:
         steps, attempts = execution.journal.close_out(now, cancel=cancel_steps)
         last = Change(execution.pk, steps, attempts, instance=change, relaxed=execution.relaxed)
         # Called, not awaited: a disk may take longer than code that is over is given to leave.
-        answer = Answer(self._has_ended, (execution, change))
-        written = self.store.write(last, awaited=True, answer=answer)
-        if written is not answer:  # type: ignore[comparison-overlap]  # a store that does not know answers
-            written.add_done_callback(answer.follow)
+        Answer(self._has_ended, (execution, change)).write(self.store, last)
 
     def _has_ended(self, what: tuple[Execution, InstanceChange], error: BaseException | None) -> None:
         execution, change = what

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from everstep.store.protocol import Change, Store
 
 
 class Answer:
@@ -49,6 +52,13 @@ class Answer:
                 self.told.exception()  # whoever does not wait for it is told by the call
         call = self._call  # a name: what is called as an attribute is looked up as a method first
         call(self._what, error)
+
+    def write(self, store: Store, change: Change) -> Future[None]:
+        """Have a change written and answered here; return what stands for that, a future or this."""
+        written = store.write(change, awaited=True, answer=self)
+        if written is not self:  # type: ignore[comparison-overlap]  # a store that does not know answers
+            written.add_done_callback(self.follow)
+        return self.told or written
 
     def follow(self, written: Future[Any]) -> None:
         """Take over the outcome of a future."""

@@ -134,7 +134,7 @@ class JournalWriter(Journal):
         """
         dirty = self._dirty
         dirty[record.seq] = record
-        if alone and len(dirty) == 1 and attempt is None and not (consumed or self._settled or self._has_more):
+        if alone and len(dirty) == 1 and attempt is None and not (consumed or self._has_more):
             self._flush_lone(record)
             return
         if self._settled is _NO_ROWS:
@@ -260,10 +260,7 @@ class JournalWriter(Journal):
             answer = Answer(self._answered, (settled, change))
             if awaited or self._values_unwritten:
                 answer.told = execution.host.loop.create_future()
-            written = execution.host.store.write(change, awaited=True, answer=answer)
-            if written is not answer:  # type: ignore[comparison-overlap]  # a store that does not know answers
-                written.add_done_callback(answer.follow)
-            written = answer.told or written
+            written = answer.write(execution.host.store, change)
         if self._values_unwritten:
             self._values_unwritten, self._values_written = False, written
         return written
@@ -285,10 +282,7 @@ class JournalWriter(Journal):
         self.stored_bytes += stored_bytes(record)
         self.in_flight += 1
         change = Change(execution.instance.pk, (record,), relaxed=self._relaxed)
-        answer = Answer(self._lone_answered, record)
-        written = execution.host.store.write(change, awaited=True, answer=answer)
-        if written is not answer:  # type: ignore[comparison-overlap]  # a store that does not know answers
-            written.add_done_callback(answer.follow)
+        Answer(self._lone_answered, record).write(execution.host.store, change)
 
     def _count(self, steps: Sequence[StepRecord]) -> None:
         for step in steps:
@@ -303,10 +297,7 @@ class JournalWriter(Journal):
         if error is None and execution is not None:
             self.in_flight -= 1
             execution.history.pending.insert(0, record)
-            if _MAY_PUMP_IN_A_TASK:
-                execution.host.settled(execution)
-            else:
-                self._hear(execution)
+            self._hear(execution)
         else:
             self._answered(([record], Change(0, (record,))), error)
 

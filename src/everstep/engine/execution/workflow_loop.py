@@ -78,19 +78,8 @@ class WorkflowLoop(OuterLoopAccess):
 
     # Running
 
-    def enter(self) -> asyncio.AbstractEventLoop:
-        """Become the running loop, in the thread of the application's loop; what is returned is for `leave`."""
-        _set_running_loop(self)
-        self.pumping = True
-        return self.outer
-
-    def leave(self, before: asyncio.AbstractEventLoop) -> None:
-        """Stop being the running loop."""
-        self.pumping = False
-        _set_running_loop(before)
-
     def pump(self) -> bool:
-        """Run callbacks until none is ready; return whether that was reached. Only between `enter` and `leave`."""
+        """Run callbacks until none is ready; return whether that was reached. Only while this is the running loop."""
         ready, left = self.ready, SLICE_CALLBACKS
         while ready:
             handle = ready.popleft()
@@ -194,7 +183,8 @@ class WorkflowLoop(OuterLoopAccess):
             self.tasks = []
             return
         before = _get_running_loop()
-        self.enter()
+        _set_running_loop(self)
+        self.pumping = True
         try:
             for task in self.tasks:
                 if not task.done():

@@ -103,9 +103,14 @@ def must_be_recorded(step: StepExecution, attempt: Attempt) -> bool:
     return step.policy.rollback is not None and step.record.seq not in step.execution.journal.open_rows
 
 
+def is_awaited(step: StepExecution, attempt: Place | StepExecution) -> bool:
+    """Whether an attempt counts: not once it timed out, for another task goes on then, nor if its step was given up."""
+    return not (attempt.over or step.stopped or step.execution.phase.over)
+
+
 def check_awaited(step: StepExecution, attempt: Place) -> None:
-    """Raise in a task whose attempt timed out, so that another task goes on, or whose step nobody waits for."""
-    if attempt.over or step.stopped or step.execution.phase.over:
+    """Raise CancelledError in the task of an attempt that does not count any more."""
+    if not is_awaited(step, attempt):
         raise asyncio.CancelledError
 
 

@@ -10,10 +10,10 @@ import inspect
 from asyncio import CancelledError
 from types import CodeType
 
-from everstep.core import codec, transitions
+from everstep.core import transitions
 from everstep.core.step_policy import DEFAULT_POLICY
-from everstep.engine.steps.attempt import PLAIN, finished
-from everstep.engine.steps.executor import complete, completed, run_step
+from everstep.engine.steps.attempt import PLAIN, finished, takes_ctx
+from everstep.engine.steps.executor import complete, completed, is_awaited, run_step
 from everstep.engine.steps.outcome import Completed, Failed, Outcome
 from everstep.engine.steps.step_execution import StepExecution
 
@@ -31,27 +31,23 @@ def is_plain(step: StepExecution) -> bool:
     if host.lease is not None and host.lease.lease_uncertain:
         return False
     code = getattr(step.call.fn, "__code__", None)
-    if type(code) is not CodeType or not code.co_flags & _CO_COROUTINE:
-        return False
-    return "ctx" not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return type(code) is CodeType and code.co_flags & _CO_COROUTINE != 0 and not takes_ctx(step.call.fn)
 
 
 async def run_plain(step: StepExecution) -> None:
     """Attempt a step for the first time, and settle it; the step itself is the attempt's place until it waits."""
     execution, call, record = step.execution, step.call, step.record
-    clock = execution.host.clock
-    transitions.begin_attempt(record, clock.now())
+    transitions.begin_attempt(record, execution.host.clock.now())
     step.over = False
     try:
         result = await call.fn(*call.args, **call.kwargs)
         if type(result) not in PLAIN:
             result = await finished(execution, record, result)
-        if step.over or step.stopped or execution.phase.over:
+        if not is_awaited(step, step):
             return
-        plain = codec.encode_plain(result)
-        outcome: Outcome = Completed(*plain) if plain is not None else completed(step, result)
+        outcome: Outcome = completed(step, result)
     except (Exception, SystemExit, CancelledError) as error:  # noqa: BLE001  # the function's own
-        if step.over or step.stopped or execution.phase.over:
+        if not is_awaited(step, step):
             return
         outcome = Failed(error)
     finally:
