@@ -483,6 +483,45 @@ async def test_a_child_begun_while_its_parent_is_being_paused_goes_on_with_it(ru
     assert await machine.output(instance) == 1
 
 
+async def test_a_child_at_work_is_paused_with_its_parent_while_its_id_is_asked_for_again(running, monkeypatch):
+    hold = asyncio.Event()
+
+    @flow
+    async def kid(event, step):
+        await step.do("hold", hold.wait)
+        return await step.do("after", lambda: "after")
+
+    @flow
+    async def order(event, step):
+        return await step.run_workflow("kid", kid, id="c")
+
+    machine = await running(order, kid)
+    instance = await machine.create(order)
+    await machine.settle()
+    create, late = machine.engine.store.create, asyncio.Event()
+
+    async def create_late(new):
+        await late.wait()
+        return await create(new)
+
+    monkeypatch.setattr(machine.engine.store, "create", create_late)
+    again = asyncio.ensure_future(machine.es.workflow(kid).create(id="c"))  # as its parent does in another life
+    await machine.settle()
+    pausing = asyncio.ensure_future(instance.pause())
+    await machine.settle()
+    late.set()
+    with pytest.raises(InstanceExistsError):
+        await again
+    await pausing
+    hold.set()
+    await machine.settle()
+    child = machine.handle(kid, "c")
+    assert [(await one.status()).status for one in (instance, child)] == ["paused", "paused"]
+    await instance.resume()
+    await machine.settle()
+    assert await machine.output(instance) == "after"
+
+
 async def _order_about_to_begin_its_child(running, options=None):
     @flow
     async def order(event, step):

@@ -34,4 +34,6 @@ KEPT_SEEDS = [
         "an instance made due while a claim brought it was turned away and made due, without end",
     ),
     (71083, "a step that stood still at a pause that was taken back found its instance parked, and nobody woke it"),
+    (80967, "a child being paused was put away when its parent, replayed, created it again: nobody recorded the pause"),
+    (81536, "the same while the child stood still between two attempts"),
 ]

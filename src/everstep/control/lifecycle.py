@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from everstep.core.errors import (
@@ -109,7 +109,7 @@ class LifecycleOperations:
         for one in done.children:
             child = one.instance
             self._paused(Transition(child.pk, child.status, one.after), child.workflow, child.id, now)
-        await self._keep_out(one.instance for one in done.children)
+        await self._engine.creator.keep_out([one.instance for one in done.children])
 
     def _paused(self, done: Transition, workflow: str, id: str, now: int) -> None:
         engine = self._engine
@@ -205,18 +205,7 @@ class LifecycleOperations:
         for one in children:
             self._engine.evict(one.instance.pk)
             self._engine.ended(one.instance, one.after)
-        await self._keep_out(one.instance for one in children)
-
-    async def _keep_out(self, children: Iterable[InstanceRecord]) -> None:
-        """Have children that were moved while they were created go on from what is on disk.
-
-        Their creator has yet to hear of them: they would begin as they were created.
-        """
-        engine = self._engine
-        unheard = [one for one in children if engine.creator.is_creating(one.workflow, one.id)]
-        with engine.activation_barred(*(one.pk for one in unheard)):
-            for one in unheard:
-                await engine.creator.wait_created(one.workflow, one.id)
+        await self._engine.creator.keep_out([one.instance for one in children])
 
     async def _has_rollbacks(self, instance: InstanceRecord) -> bool:
         execution = self._engine.cache.get(instance.pk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from everstep.engine.execution.execution import Execution
 from everstep.engine.runtime.load import Load
 from everstep.engine.runtime.params import created
 from everstep.engine.scheduling.admission import AdmissionLimiter
-from everstep.store.protocol import NewInstance
+from everstep.store.protocol import InstanceRecord, NewInstance
 from everstep.telemetry import events
 
 if TYPE_CHECKING:
@@ -73,9 +74,21 @@ class InstanceCreator:
         while creating := self._in_flight.get((workflow, id)):
             await asyncio.wait(creating)
 
-    def is_creating(self, workflow: str, id: str) -> bool:
-        """Whether an instance is on its way to disk, or its creator has yet to hear that it is there."""
-        return (workflow, id) in self._in_flight
+    def is_unheard_of(self, instance: InstanceRecord) -> bool:
+        """Whether an instance is on disk and its creator may have yet to hear of it: it would begin as it was created.
+
+        One that is in memory began already. What is under way for it is another creation of its id, which is going to
+        be refused: a parent that is replayed creates its children again.
+        """
+        creating = (instance.workflow, instance.id) in self._in_flight
+        return creating and self._engine.cache.get(instance.pk) is None
+
+    async def keep_out(self, moved: Sequence[InstanceRecord]) -> None:
+        """Have instances that were moved while they were created go on from what is on disk."""
+        unheard_of = [one for one in moved if self.is_unheard_of(one)]
+        with self._engine.activation_barred(*(one.pk for one in unheard_of)):
+            for one in unheard_of:
+                await self.wait_created(one.workflow, one.id)
 
     async def create_child(self, run: Execution, workflow: str, id: str, params: str | None) -> None:
         """Create an instance whose parent is `run`. Raises InstanceExistsError.
