@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .kept import KEPT_SEEDS
+from .kept import KEPT_SEEDS, KEPT_SEEDS_ON_POSTGRESQL
 
 SEEDS = 400
 """About ten seconds' worth."""
@@ -28,6 +28,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("postgres_seed", _seeds(metafunc.config, SEEDS_ON_POSTGRESQL))
     if "kept_seed" in metafunc.fixturenames:
         metafunc.parametrize(("kept_seed", "found"), KEPT_SEEDS)
+    if "kept_postgres_seed" in metafunc.fixturenames:
+        metafunc.parametrize(("kept_postgres_seed", "found"), KEPT_SEEDS_ON_POSTGRESQL)
 
 
 def _seeds(config: pytest.Config, usual: int) -> list[int]:

@@ -37,3 +37,6 @@ KEPT_SEEDS = [
     (80967, "a child being paused was put away when its parent, replayed, created it again: nobody recorded the pause"),
     (81536, "the same while the child stood still between two attempts"),
 ]
+KEPT_SEEDS_ON_POSTGRESQL = [
+    (80987, "a read that waited for its next try was taken for nothing under way"),
+]

@@ -50,6 +50,10 @@ def test_nothing_that_must_not_be_happens_on_postgresql(postgres_seed: int, disk
     simulate(postgres_seed, disk)
 
 
+def test_seeds_that_failed_once_still_pass_on_postgresql(kept_postgres_seed: int, found: str, disk: PostgresDisk):
+    simulate(kept_postgres_seed, disk)
+
+
 @pytest.mark.parametrize("number", [0, 20])
 def test_the_same_seed_gives_the_same_trace_on_postgresql(number: int, disk: PostgresDisk):
     first = simulate(number, disk)

@@ -31,15 +31,19 @@ class Readers:
     async def read(self, work: Callable[[Link], Awaitable[T]]) -> T:
         """Read with a connection of one's own; what is lost with it is read again, as long as patience lasts."""
         retry = Retry(patience=PATIENCE_SECONDS, latest=1.0)
-        while True:
-            try:
-                async with self._lent() as link:
-                    return await work(link)
-            except StoreUnavailableError:
-                pause = retry.failed()
-                if retry.exhausted or self._closed:
-                    raise
-                await asyncio.sleep(pause)
+        self.busy += 1
+        try:
+            while True:
+                try:
+                    async with self._lent() as link:
+                        return await work(link)
+                except StoreUnavailableError:
+                    pause = retry.failed()
+                    if retry.exhausted or self._closed:
+                        raise
+                    await asyncio.sleep(pause)
+        finally:
+            self.busy -= 1
 
     async def close(self) -> None:
         """Close the connections, those that are lent out at once: a frozen server would keep their readers for long."""
@@ -51,16 +55,12 @@ class Readers:
 
     @contextlib.asynccontextmanager
     async def _lent(self) -> AsyncIterator[Link]:
-        self.busy += 1
-        try:
-            async with self._free:
-                link = self._links.pop()
-                try:
-                    yield link
-                except BaseException:
-                    link.drop()  # it may stand in the middle of something
-                    raise
-                finally:
-                    self._links.append(link)
-        finally:
-            self.busy -= 1
+        async with self._free:
+            link = self._links.pop()
+            try:
+                yield link
+            except BaseException:
+                link.drop()  # it may stand in the middle of something
+                raise
+            finally:
+                self._links.append(link)
