@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from databases import PostgresSchema
 from dev_process import DevProcess
+
+from postgres_server import PostgresServer
 
 pytestmark = pytest.mark.crash
 
@@ -79,6 +85,33 @@ def test_dev_ends_in_the_end_though_the_loop_or_a_thread_of_the_app_hangs(tmp_pa
         start_hanging(dev, tmp_path, way)
         assert dev.stop() == 1
         assert "was asked to stop and has not ended in 10 seconds" in dev.log.read_text()
+
+
+def test_dev_stops_in_time_while_its_database_is_frozen_and_a_step_hangs(tmp_path: Path):
+    server = PostgresServer()
+    server.start()
+    try:
+        with DevProcess(tmp_path, PROGRAM, database=PostgresSchema(server.empty_schema())) as dev:
+            start_hanging(dev, tmp_path, "hang")
+            dev.http.get("/client/v4/accounts/local/workflows").raise_for_status()  # it reads, too
+            with frozen(server):
+                began = time.monotonic()
+                assert dev.stop() == 0
+                assert time.monotonic() - began < STOP_SECONDS
+    finally:
+        server.remove()
+
+
+@contextlib.contextmanager
+def frozen(server: PostgresServer) -> Iterator[None]:
+    pids = [server.pid, *server.backends()]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("way", ["hang", "in_default_executor", "uncancellable"])

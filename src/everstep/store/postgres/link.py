@@ -262,6 +262,15 @@ class Link:
         return error
 
 
+async def close_links(links: Iterable[Link], *, answered: bool) -> None:
+    """Close connections together; to a server that answers nothing there is no good-bye, which would wait for one."""
+    if answered:
+        await asyncio.gather(*(link.close() for link in links))
+    else:
+        for link in links:
+            link.drop()
+
+
 def _not_let_in(error: Exception) -> StoreError:
     """Say why a host let nobody in: trouble that passes, or what has to be changed first."""
     said = _said(error)

@@ -45,13 +45,16 @@ class Readers:
         finally:
             self.busy -= 1
 
-    async def close(self) -> None:
-        """Close the connections, those that are lent out at once: a frozen server would keep their readers for long."""
+    def close(self) -> list[Link]:
+        """Lend no more, and return the connections that are left to close.
+
+        Those that are lent out are dropped at once: a frozen server would keep their readers for long.
+        """
         self._closed = True
         for link in self._every:
             if link not in self._links:
                 link.drop()
-        await asyncio.gather(*(link.close() for link in self._links))
+        return list(self._links)
 
     @contextlib.asynccontextmanager
     async def _lent(self) -> AsyncIterator[Link]:

@@ -15,7 +15,7 @@ from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store.answer import Answer
 from everstep.store.postgres.direct import address_past_the_pooler, check_same_database
 from everstep.store.postgres.lane import Identity, Lane, Pass, Work
-from everstep.store.postgres.link import Address, Link
+from everstep.store.postgres.link import Address, Link, close_links
 from everstep.store.postgres.names import Names
 from everstep.store.postgres.readers import Readers
 from everstep.store.postgres.road import Road, Verb
@@ -106,10 +106,10 @@ class PostgresStore:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await self._leave()
         links = [link for link in (*(lane.link for lane in self._lanes), self._pulse, self._ear) if link is not None]
-        await asyncio.gather(*(link.close() for link in links))
         if self._readers is not None:
-            await self._readers.close()
+            links += self._readers.close()
             self._readers = None
+        await close_links(links, answered=not silent)
 
     @property
     def busy(self) -> bool:
