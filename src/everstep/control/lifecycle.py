@@ -63,7 +63,7 @@ async def _or_reload(
         return await operation(control, workflow, *args, **kwargs)
     except StoreError:
         if args:  # an id; one that is created is looked after by the engine
-            await control._engine.reload_uncertain(workflow, args[0])  # noqa: SLF001  # half of the class below
+            control._engine.reloader.reload_soon(workflow, args[0])  # noqa: SLF001  # half of the class below
         raise
 
 

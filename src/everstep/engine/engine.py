@@ -34,6 +34,7 @@ from everstep.engine.scheduling.creator import InstanceCreator
 from everstep.engine.scheduling.dispatcher import Dispatcher
 from everstep.engine.scheduling.lease import LeaseKeeper
 from everstep.engine.scheduling.orphans import OrphanSweeper
+from everstep.engine.scheduling.reloader import Reloader
 from everstep.engine.scheduling.retention import Retention
 from everstep.engine.scheduling.slots import Slots
 from everstep.engine.steps import rollback
@@ -90,6 +91,7 @@ class Engine:
         self.orphans = OrphanSweeper(self)
         self.lease = None if shared is None else LeaseKeeper(self, shared)
         self.creator = InstanceCreator(self)
+        self.reloader = Reloader(self)
         self.watchers = Watchers()
         self.start_recorder = StartRecorder(self, self.options.start_delay_ms)
         self._interrupt = interrupt
@@ -127,6 +129,7 @@ class Engine:
         if self.lease is not None:
             await self.lease.stop()
         self.watchers.give_up(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
+        self.reloader.stop()
         self.start_recorder.stop()
         self.attempts.close()
 
@@ -207,17 +210,6 @@ class Engine:
         for pk in turned_away:
             self.make_due(pk)
         return bool(turned_away)
-
-    async def reload_uncertain(self, workflow: str, id: str) -> None:
-        """Have an instance and its children leave memory and be due: what is on disk may not be what is in memory.
-
-        For operations whose answer was lost on the way: they may have taken effect.
-        """
-        instance = await self.store.find(workflow, id)
-        if instance is None:
-            return
-        for pk in [instance.pk, *(one.pk for one in await self.store.family(instance.pk))]:
-            self.make_due(pk)
 
     # What executions tell and ask (Host)
 

@@ -32,7 +32,6 @@ class InstanceCreator:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._reloading: set[asyncio.Task[None]] = set()
         self._in_flight: dict[tuple[str, str], list[asyncio.Future[int]]] = {}
         self._limit = engine.options.creating
         self._admission = AdmissionLimiter(self._limit, low_watermark=LOW_WATERMARK)
@@ -151,9 +150,6 @@ class InstanceCreator:
         if new.owned:  # its place was kept from others meanwhile
             engine.dispatcher.on_slot_freed()
         if isinstance(error, StoreError) and not isinstance(error, InstanceLostError):  # it may be on disk all the same
-            reloading = engine.loop.create_task(engine.reload_uncertain(new.workflow, new.id))
-            self._reloading.add(reloading)
-            reloading.add_done_callback(self._reloading.discard)
-            reloading.add_done_callback(engine.check_write)
+            engine.reloader.reload_soon(new.workflow, new.id)
         if not answered.done():
             answered.set_exception(error)
