@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 
 from everstep import Everstep, WorkflowEntrypoint
 from everstep.engine.engine import Engine
-from everstep.store.protocol import NewInstance, Transition
+from everstep.store.postgres.rows import Birth
+from everstep.store.protocol import Claim, NewInstance, Transition
 from postgres_server import PostgresServer
 
 RAN: list[str] = []
@@ -21,7 +22,8 @@ class Kid(WorkflowEntrypoint[Any, Any]):
     """Has one effect, after a moment."""
 
     async def run(self, event: Any, step: Any) -> Any:
-        await step.sleep("nap", event.payload["nap"])
+        if nap := event.payload["nap"]:
+            await step.sleep("nap", nap)
         return await step.do("effect", self.effect, event.instance_id)
 
     async def effect(self, id: str) -> int:
@@ -92,6 +94,93 @@ async def test_a_child_that_reaches_the_disk_after_another_worker_moved_its_pare
     if verb == "pause":
         await dad.resume()
         assert await dad.result(timeout="10 seconds") == 7
+
+
+def late_answer(es: Everstep, holds_back: Callable[[Any, Any], bool]) -> tuple[asyncio.Event, asyncio.Event]:
+    """Hold an answer of the database back: the first event says that it was carried out, the second one lets it in."""
+    carried_out, let_in = asyncio.Event(), asyncio.Event()
+    road = engine_of(es).store._road  # type: ignore[attr-defined]
+    carry = road._carry
+
+    async def carry_late(lane: int, operations: Sequence[Any], token: object) -> list[Any]:
+        answers: list[Any] = await carry(lane, operations, token)
+        if not carried_out.is_set() and holds_back(operations[0], answers[0]):
+            carried_out.set()
+            await let_in.wait()
+        return answers
+
+    road._carry = carry_late
+    return carried_out, let_in
+
+
+def followed(es: Everstep, pk: int) -> asyncio.Event:
+    """Tell when an engine has followed what others did to an instance."""
+    done, lease = asyncio.Event(), engine_of(es).lease
+    assert lease is not None
+    reconcile = lease.reconcile
+
+    async def reconcile_and_tell(one: int) -> None:
+        await reconcile(one)
+        if one == pk:
+            done.set()
+
+    lease.reconcile = reconcile_and_tell  # type: ignore[method-assign]
+    return done
+
+
+VERBS = ["pause", "terminate", "restart", "delete"]
+
+
+async def kid_runs_once_and_not_before_its_time(
+    two, verb: str, dad: Any, held_back: tuple[asyncio.Event, asyncio.Event]
+) -> None:
+    """Have another worker move the family of a child that its owner has yet to hear of."""
+    takes, asks = two
+    carried_out, let_in = held_back
+    async with asyncio.timeout(15):
+        await carried_out.wait()
+        kid = await engine_of(asks).store.find("kid", "d-0")
+        heard = followed(takes, kid.pk)
+        await getattr(await asks.workflow(Dad).get("d"), verb)()
+        await heard.wait()
+    let_in.set()
+    if verb == "pause":
+        await until(lambda: _is_paused(asks, "dad", "d"))
+    if verb != "restart":
+        await asyncio.sleep(0.3)
+        assert RAN == []
+        assert await live_kids(asks) == (["paused"] if verb == "pause" else [])
+    if verb == "pause":
+        await dad.resume()
+    if verb in ("pause", "restart"):
+        assert await dad.result(timeout="10 seconds") == 7
+        assert RAN == ["d-0"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_child_that_another_worker_moves_while_a_claim_brings_it_does_not_run(two, monkeypatch, verb: str):
+    takes, _ = two
+    monkeypatch.setattr(engine_of(takes).slots, "acquire", lambda _: False)  # it is created as if there were no room
+    held_back = late_answer(takes, lambda _, answer: isinstance(answer, Claim) and _has_kid_in(answer))
+    dad = await takes.workflow(Dad).create(id="d", params={"nap": None})
+    await kid_runs_once_and_not_before_its_time(two, verb, dad, held_back)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_child_that_another_worker_moves_before_its_creator_has_heard_of_it_does_not_run(two, verb: str):
+    takes, _ = two
+    held_back = late_answer(takes, lambda one, _: isinstance(one, Birth) and one.new.parent is not None)
+    dad = await takes.workflow(Dad).create(id="d", params={"nap": None})
+    await kid_runs_once_and_not_before_its_time(two, verb, dad, held_back)
+
+
+def _has_kid_in(claim: Claim) -> bool:
+    return any(one.instance.workflow == "kid" for one in claim.claimed)
+
+
+async def _is_paused(es: Everstep, workflow: str, id: str) -> bool:
+    found = await engine_of(es).store.find(workflow, id)
+    return found is not None and found.status == "paused"
 
 
 async def test_a_restart_that_is_slow_to_return_ends_no_child_of_the_new_life(two):

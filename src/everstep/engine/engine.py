@@ -191,15 +191,22 @@ class Engine:
 
     def make_due(self, pk: int) -> asyncio.Future[None]:
         """Have an instance leave memory and go on from what is on disk."""
+        now = self.clock.now()
+        return self._put_away(pk, InstanceChange("waiting", due_at=now, at=now))
+
+    def put_away_paused(self, pk: int) -> asyncio.Future[None]:
+        """Have an instance leave memory whose pause was promised, and record that it has come about."""
+        return self._put_away(pk, InstanceChange("paused", at=self.clock.now()))
+
+    def _put_away(self, pk: int, change: InstanceChange) -> asyncio.Future[None]:
         self.cache.bar(pk)  # until that is on disk: a claim under way is older than what has just left memory
         self.evict(pk)
-        now = self.clock.now()
-        written = self.store.write(Change(pk, instance=InstanceChange("waiting", due_at=now, at=now)))
+        written = self.store.write(Change(pk, instance=change))
         written.add_done_callback(self.check_write)
-        written.add_done_callback(partial(self._is_due, pk))
+        written.add_done_callback(partial(self._is_put_away, pk))
         return written
 
-    def _is_due(self, pk: int, _: asyncio.Future[None]) -> None:
+    def _is_put_away(self, pk: int, _: asyncio.Future[None]) -> None:
         # A claim that goes with the write of one that is due anew would be turned away as well, again and again.
         if not self._unbar(pk):
             self.dispatcher.claim_soon()

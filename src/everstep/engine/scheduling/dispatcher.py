@@ -67,6 +67,11 @@ class Dispatcher:
             self._backlogged = False
             self.claim_soon()
 
+    @property
+    def claiming(self) -> bool:
+        """Whether a claim is under way."""
+        return self._claiming is not None
+
     def stop(self) -> None:
         """Claim nothing more."""
         self._stopped = True

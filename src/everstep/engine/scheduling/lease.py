@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from everstep.core.errors import EverstepError
 from everstep.engine.execution.execution import Execution
 from everstep.engine.runtime.clock import SharedClock
-from everstep.store.protocol import Change, InstanceChange
 from everstep.store.reminders import Reminders
 from everstep.store.shared import Seen, SharedStore
 from everstep.telemetry import events
@@ -31,6 +30,10 @@ EVERY_SECONDS = 1.0
 RETRY_SECONDS = 0.5
 SAFE_LEASE_FRACTION = 2 / 3
 """How much of its lease a worker has at least after a beat."""
+
+_TAKEN_AWAY = ("terminated", "queued", "deleted")
+"""How an instance is found that others ended, began anew or deleted."""
+_MOVED = ("waitingForPause", *_TAKEN_AWAY)
 
 
 class LeaseKeeper:
@@ -49,7 +52,7 @@ class LeaseKeeper:
         self._confirmed_until = time.monotonic() + self._lease_seconds * SAFE_LEASE_FRACTION
         self._confirmed = asyncio.Event()
         self._followed: Sequence[int] = ()
-        self._looking: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
         self.trouble: str | None = None
 
     async def synchronise(self) -> None:
@@ -159,14 +162,25 @@ class LeaseKeeper:
             self.evict(pk)
             if seen is None or seen.instance.ended:
                 engine.watchers.notify_ended(pk)
-            engine.watchers.notify_changed(pk)
-            return
+        elif seen.instance.status == "waitingForPause" and (before is None or before.pause.since is None):
+            self._pause(before, seen)
+        elif before is not None:
+            self._apply(before, seen)
         engine.watchers.notify_changed(pk)
-        execution = engine.cache.get(pk)
-        if seen.instance.status == "waitingForPause" and (execution is None or execution.pause.since is None):
-            self._pause(execution, seen)
-        elif execution is not None:
-            self._apply(execution, seen)
+        if before is None:  # after the eviction, which withdraws what was queued for the instance
+            self._keep_out(pk, seen)
+
+    def _keep_out(self, pk: int, seen: Seen | None) -> None:
+        """Have an instance that others moved go on from what is on disk.
+
+        A creation or a claim that is under way may be about to bring it as it was before.
+        """
+        engine = self._engine
+        status = "deleted" if seen is None else seen.instance.status
+        if seen is not None and status in _MOVED and engine.creator.is_unheard_of(seen.instance):
+            self._do_beside(engine.creator.keep_out([seen.instance]))
+        elif status in _TAKEN_AWAY and engine.dispatcher.claiming:
+            engine.make_due(pk)  # which comes after the claim, and is refused unless the instance is here again
 
     def _pause(self, execution: Execution | None, seen: Seen) -> None:
         if execution is None:  # nobody is at work
@@ -177,17 +191,18 @@ class LeaseKeeper:
     def _paused(self, seen: Seen) -> None:
         engine, instance = self._engine, seen.instance
         at = engine.clock.now()
-        written = engine.store.write(Change(instance.pk, instance=InstanceChange("paused", at=at)))
-        written.add_done_callback(engine.check_write)
-        written.add_done_callback(partial(self._recheck_pause, instance.pk))
-        engine.evict(instance.pk)
+        engine.put_away_paused(instance.pk).add_done_callback(partial(self._recheck_pause, instance.pk))
         engine.watchers.notify_changed(instance.pk)
         engine.telemetry.emit(events.InstancePaused(workflow=instance.workflow, instance_id=instance.id, at=at))
 
     def _recheck_pause(self, pk: int, _: asyncio.Future[None]) -> None:
-        looking = self._engine.loop.create_task(self._resumed(pk))
-        self._looking.add(looking)
-        looking.add_done_callback(self._looking.discard)
+        self._do_beside(self._resumed(pk))
+
+    def _do_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what the beat does not wait for: it is the lease."""
+        task = self._engine.loop.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     async def _resumed(self, pk: int) -> None:
         """Let an instance go on that was put away for a pause which was taken back in the meantime."""

@@ -7,7 +7,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from everstep.core.errors import EverstepError
-from everstep.store.protocol import Change, InstanceChange
 
 if TYPE_CHECKING:
     from everstep.engine.engine import Engine
@@ -63,8 +62,7 @@ class OrphanSweeper:
         engine = self._engine
         if status == "waitingForPause":
             log.warning("instance %d was to be paused and nobody ran it: it is paused", pk)
-            written = engine.store.write(Change(pk, instance=InstanceChange("paused", at=engine.clock.now())))
-            written.add_done_callback(engine.check_write)
+            engine.put_away_paused(pk)
             engine.watchers.notify_changed(pk)
         else:
             log.warning("instance %d was running on disk and nobody ran it: it goes on from its journal", pk)
