@@ -39,4 +39,5 @@ KEPT_SEEDS = [
 ]
 KEPT_SEEDS_ON_POSTGRESQL = [
     (80987, "a read that waited for its next try was taken for nothing under way"),
+    (82007, "an instance turned away was made due when the store had been closed, as its move had been given up"),
 ]

@@ -214,8 +214,9 @@ class Engine:
     def _unbar(self, *pks: int) -> bool:
         """Take a bar back; return whether an instance is due anew that was turned away meanwhile: nobody has it."""
         turned_away = self.cache.unbar(*pks)
-        for pk in turned_away:
-            self.make_due(pk)
+        if not self.slots.closed:  # at a stop they are released with the others
+            for pk in turned_away:
+                self.make_due(pk)
         return bool(turned_away)
 
     # What executions tell and ask (Host)
