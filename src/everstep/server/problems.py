@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from everstep.api.http import Response
 from everstep.core.errors import (
     DatabaseInUseError,
@@ -93,6 +95,16 @@ def status_of(error: EverstepError) -> int:
     return next((_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS), 500)
 
 
+def problem_body(error: EverstepError) -> dict[str, Any]:
+    """Return what an answer says of an error, for JSON.
+
+    Example:
+        >>> problem_body(InstanceNotFoundError("no such instance"))
+        {'error': {'code': 'instance.not_found', 'message': 'no such instance'}}
+    """
+    return {"error": {"code": error.code, "message": str(error)}}
+
+
 def problem_response(error: EverstepError) -> Response:
     """Answer with an error: `{"error": {"code": "instance.not_found", "message": "…"}}`.
 
@@ -100,4 +112,4 @@ def problem_response(error: EverstepError) -> Response:
         >>> problem_response(InstanceNotFoundError("no such instance")).body
         b'{"error":{"code":"instance.not_found","message":"no such instance"}}'
     """
-    return Response.json({"error": {"code": error.code, "message": str(error)}}, status=status_of(error))
+    return Response.json(problem_body(error), status=status_of(error))
