@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         WorkflowEvent,
     )
     from everstep.embedded import Everstep, lifespan
+    from everstep.sync import SyncEverstep, SyncInstance, SyncWorkflow
 
 __all__ = [
     "AttemptCutOffError",
@@ -124,6 +125,9 @@ __all__ = [
     "StoreUnavailableError",
     "StoredValueError",
     "SubscriptionEvent",
+    "SyncEverstep",
+    "SyncInstance",
+    "SyncWorkflow",
     "ValueTooLargeError",
     "WaitingFor",
     "WorkerEntrypoint",
@@ -163,6 +167,7 @@ _HOMES = {
         "WorkflowEvent"
     ),
     "everstep.embedded": "Everstep lifespan",
+    "everstep.sync": "SyncEverstep SyncInstance SyncWorkflow",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -136,10 +136,13 @@ class WorkflowInstance:
         return f"<WorkflowInstance {self._workflow}/{self._id}>"
 
 
-class CreateBatchResult(Struct, frozen=True):
+InstanceT = TypeVar("InstanceT", default=WorkflowInstance)
+
+
+class CreateBatchResult(Struct, Generic[InstanceT], frozen=True):
     """What `create_batch` did: the instances created, and an error for each that was not."""
 
-    created: Sequence[WorkflowInstance]
+    created: Sequence[InstanceT]
     errors: Sequence[BatchError]
 
 
@@ -150,13 +153,13 @@ class DeleteBatchResult(Struct, frozen=True):
     errors: Sequence[BatchError]
 
 
-class InstancePage(Struct, frozen=True):
+class InstancePage(Struct, Generic[InstanceT], frozen=True):
     """Some instances, newest first; `cursor` is where the next page begins, None after the last."""
 
-    instances: Sequence[WorkflowInstance]
+    instances: Sequence[InstanceT]
     cursor: str | None
 
-    def __iter__(self) -> Iterator[WorkflowInstance]:
+    def __iter__(self) -> Iterator[InstanceT]:
         return iter(self.instances)
 
     def __len__(self) -> int:
