@@ -65,11 +65,18 @@ def within_takeover(attempt: Callable[[], bool]) -> bool:
 
 
 def in_use(database: Path, pid: int | None) -> DatabaseInUseError:
-    """Say that another engine has the database."""
+    """Say that another engine has the database: one of this process, or another process."""
+    if pid == os.getpid():
+        return DatabaseInUseError(
+            f"{database} is in use by this very process (pid {pid}), which runs an engine on it already. Use one "
+            "Everstep for all of the process, or give this one a state of its own; under `everstep dev` make it at the "
+            "top level of `main`, then the engine of dev does its work"
+        )
     holder = f" (pid {pid})" if pid else ""
     return DatabaseInUseError(
-        f"{database} is in use by another everstep process{holder}; "
-        "stop that one first, or give this one a state of its own"
+        f"{database} is in use by another everstep process{holder}; stop that one first, or give this one a state of "
+        "its own. One process at a time uses a SQLite file: a server with several (uvicorn --workers, gunicorn "
+        "--workers) runs with one, or on PostgreSQL"
     )
 
 

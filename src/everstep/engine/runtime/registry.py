@@ -116,10 +116,22 @@ class WorkflowRegistry:
         return iter(self._by_name.values())
 
     def resolve(self, workflow: str | type[WorkflowEntrypoint[Any, Any]]) -> WorkflowDefinition:
-        """Return the definition of a class or of a name."""
+        """Return the definition of a class or of a name.
+
+        Raises:
+            WorkflowNotFoundError: if it is not here; a class of the same name as one that is here is not that one.
+        """
         if isinstance(workflow, str):
             return self[workflow]
         for definition in self:
             if definition.cls is workflow:
                 return definition
-        return self[workflow_name(workflow)]
+        namesake = self[workflow_name(workflow)]
+        raise WorkflowNotFoundError(
+            f"{_whole_name(workflow)} is not run here: workflow {namesake.name!r} is another class, "
+            f"{_whole_name(namesake.cls)}. Use that one, or its name"
+        )
+
+
+def _whole_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
