@@ -86,11 +86,15 @@ class Everstep:
         self._owns_process = owns_process
         self._running: AsyncExitStack | None = None
         self._env: Env | None = None
+        self._deputy: Everstep | None = None
+        self.database = database
         self.recovered = 0
 
     @property
     def control(self) -> LocalControl:
         """What can be asked of instances. Raises RuntimeError outside `async with`."""
+        if self._deputy is not None:
+            return self._deputy.control
         if self._running is None:
             raise RuntimeError("the engine is not running: use it inside `async with Everstep(...) as es:`")
         return self._control
@@ -98,6 +102,8 @@ class Everstep:
     @property
     def env(self) -> Env:
         """The environment as an app without a declared one sees it. Raises RuntimeError before `async with`."""
+        if self._deputy is not None:
+            return self._deputy.env
         if self._env is None:
             raise RuntimeError("env has no bindings yet: use it inside `async with Everstep(...) as es:`")
         return self._env
@@ -105,13 +111,23 @@ class Everstep:
     @property
     def values(self) -> dict[str, Any]:
         """Every member of the environment by name: bindings, vars and secrets."""
-        return self._values
+        return self._values if self._deputy is None else self._deputy.values
+
+    def defer_to(self, deputy: Everstep) -> None:
+        """Let another engine of this process do the work of this one, which then starts nothing in `async with`.
+
+        `everstep dev` runs a program's workflows with an engine of its own, while the program's handlers ask theirs.
+        """
+        self._deputy = deputy
 
     def workflow(self, workflow: str | type[WorkflowEntrypoint[Any, ParamsT]]) -> Workflow[ParamsT]:
         """Return the binding of a workflow, by its class or its name. Raises WorkflowNotFoundError."""
-        return Workflow(self.control, self.registry.resolve(workflow).name)
+        registry = self.registry if self._deputy is None else self._deputy.registry
+        return Workflow(self.control, registry.resolve(workflow).name)
 
     async def __aenter__(self) -> Self:
+        if self._deputy is not None:
+            return self
         async with AsyncExitStack() as stack:
             await self._store.open()
             stack.push_async_callback(self._store.close)

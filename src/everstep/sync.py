@@ -19,6 +19,7 @@ from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
 from everstep.core.errors import EngineStoppedError
 from everstep.core.types import Status, SubscriptionEvent
 from everstep.embedded import Everstep
+from everstep.engine.runtime.registry import WorkflowRegistry
 from everstep.own_loop import run_on_own_loop
 
 ParamsT = TypeVarWithDefault("ParamsT", default=Any)
@@ -179,14 +180,35 @@ class SyncEverstep:
     def close(self) -> None:
         """Let attempts finish for a moment, give every instance back and end the thread."""
         with self._lock:
+            if self._stop is None:
+                return
             thread, self._thread, self._closed = self._thread, None, True
             if thread is None or self._process != os.getpid():
                 return
             atexit.unregister(self.close)
             assert self._loop is not None
-            assert self._stop is not None
             self._loop.call_soon_threadsafe(self._stop.set)
             thread.join()
+
+    @property
+    def registry(self) -> WorkflowRegistry:
+        """The workflows, by name."""
+        return self._es.registry
+
+    @property
+    def database(self) -> str:
+        """Where state is kept."""
+        return self._es.database
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Every member of the environment by name."""
+        return self._es.values
+
+    def defer_to(self, deputy: Everstep) -> None:
+        """Let an engine that runs on the running loop do the work of this one, which then starts and ends nothing."""
+        self._es.defer_to(deputy)
+        self._loop, self._thread, self._process = asyncio.get_running_loop(), threading.current_thread(), os.getpid()
 
     def workflow(self, workflow: str | type[WorkflowEntrypoint[Any, ParamsT]]) -> SyncWorkflow[ParamsT]:
         """Return the binding of a workflow, by its class or its name. Raises WorkflowNotFoundError."""

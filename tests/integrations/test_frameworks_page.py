@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,31 @@ async def test_an_asgi_app_does_what_the_page_says(load, name: str):
         assert (again.status_code, again.json()["error"]["code"]) == (409, "instance.already_exists")
         assert (await http.get("/orders/a")).json() == {"status": "complete"}
         assert (await http.get("/orders/b")).status_code == 404
+
+
+DJANGO = """
+import asyncio, sys
+sys.path.insert(0, {here!r})
+from django_shop import app
+from serving import served
+
+async def main():
+    async with served(app) as http:
+        assert (await http.get("/orders/a/create?items=2")).json() == {{"id": "a", "output": "10 EUR"}}
+        again = await http.get("/orders/a/create?items=2")
+        assert (again.status_code, again.json()["error"]["code"]) == (409, "instance.already_exists")
+        assert (await http.get("/orders/a")).json() == {{"status": "complete"}}
+        assert (await http.get("/orders/b")).status_code == 404
+
+asyncio.run(main())
+"""
+
+
+def test_the_django_app_does_what_the_page_says(tmp_path: Path):
+    (tmp_path / "django_shop.py").write_text(APPS["django_shop"])
+    (tmp_path / "ask.py").write_text(DJANGO.format(here=str(Path(__file__).parent)))  # one Django in a process
+    ran = subprocess.run([sys.executable, "ask.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_the_flask_app_does_what_the_page_says(load):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -65,3 +66,41 @@ async def test_any_other_error_stays_the_frameworks(http: httpx.AsyncClient):
 async def test_a_status_can_be_read_like_a_dict(http: httpx.AsyncClient):
     await http.post("/two")
     assert (await http.get("/two")).json() in {"running", "complete"}
+
+
+async def lived(app: Any) -> list[str]:
+    """Start and stop an app, and return what it answers."""
+    asked = iter(["lifespan.startup", "lifespan.shutdown"])
+    answered: list[str] = []
+
+    async def receive() -> Any:
+        return {"type": next(asked)}
+
+    async def send(message: Any) -> None:
+        answered.append(message["type"])
+
+    await user_app(app, {})({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+    return answered
+
+
+async def raising(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "http":
+        raise ValueError("only HTTP, as Django")
+
+
+async def returning(scope: Any, receive: Any, send: Any) -> None:
+    return
+
+
+@pytest.mark.parametrize("app", [raising, returning])
+async def test_an_app_without_a_lifespan_is_started_and_stopped_in_its_place(app: Any):
+    assert await lived(app) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_an_app_that_fails_at_its_start_is_not_taken_for_one_without_a_lifespan():
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise RuntimeError("no cache server")
+
+    with pytest.raises(RuntimeError, match="no cache server"):
+        await lived(failing)

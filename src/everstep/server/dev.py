@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 import uvicorn
 from msgspec import Struct, structs
 
-from everstep.api.entrypoint import WorkerEntrypoint, declared_env
+from everstep.api.entrypoint import DEFAULT_DATABASE, WorkerEntrypoint, declared_env
 from everstep.config import Project, load_secrets
 from everstep.config.redact import redact_url
 from everstep.config.sources import FILE_NAMES
@@ -114,7 +114,8 @@ class DevServer:
         """Run the program until it is stopped or changes."""
         self._root, self._loaded = project.root, True
         secrets = load_secrets(project.root, project.env_name)
-        values = {**project.config.vars, **secrets, **self._options.variables}
+        given = {name: value for engine in program.engines for name, value in engine.values.items()}
+        values = {**project.config.vars, **secrets, **given, **self._options.variables}
         self._check(program, values)
         database = self._database(project)
         es = Everstep(
@@ -128,6 +129,13 @@ class DevServer:
             options=EngineOptions(**structs.asdict(project.config.engine)),
             owns_process=True,
         )
+        for engine in program.engines:
+            engine.defer_to(es)
+            if engine.database not in {database, DEFAULT_DATABASE}:
+                program.notes.append(
+                    f"the program's own {type(engine).__name__} keeps state in {_shown(engine.database, self._root)}: "
+                    "not so under everstep dev, where `database` in the settings or --state says"
+                )
         if not self._options.quiet:
             es.telemetry.subscribe(self._console.happened)
         async with es:

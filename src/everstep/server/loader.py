@@ -7,7 +7,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -18,7 +18,9 @@ from everstep.api.entrypoint import WorkerEntrypoint, WorkflowEntrypoint
 from everstep.config import Project, WorkflowConfig
 from everstep.core.errors import ConfigError
 from everstep.core.suggest import did_you_mean
+from everstep.embedded import Everstep
 from everstep.engine.runtime.registry import WorkflowDefinition, define
+from everstep.sync import SyncEverstep
 
 
 class UserProgram(Struct):
@@ -27,12 +29,14 @@ class UserProgram(Struct):
     Attributes:
         workflows: The workflows, configured or discovered.
         web: A `WorkerEntrypoint` class, a `fetch` function, an ASGI callable, or None.
+        engines: What the program would run its workflows with in a process of its own.
         version: A hash of the program's own source files.
         notes: What the user should know.
     """
 
     workflows: list[WorkflowDefinition]
     web: Any
+    engines: list[Everstep | SyncEverstep]
     version: str
     notes: list[str]
 
@@ -56,15 +60,22 @@ def load_program(project: Project) -> UserProgram:
         )
     module = _import_main(project.root, main)
     notes: list[str] = []
-    workflows = list(_configured(project, module, notes)) if project.config.workflows else list(_discovered(module))
+    engines = [one for one in vars(module).values() if isinstance(one, (Everstep, SyncEverstep))]
+    if project.config.workflows:
+        workflows = list(_configured(project, module, notes))
+    else:
+        workflows = list(_registered(engines) if engines else _discovered(module))
     web = _web_side(module)
     if web is None:
-        notes.append(f"{main} has no `Default` entrypoint, `fetch` or `app`: only the inspector and the API answer")
+        notes.append(
+            f"{main} has no `Default` entrypoint, `fetch`, `app` or `application`: only the inspector and the API "
+            "answer"
+        )
     if not workflows:
         notes.append(f"no workflows found in {main}")
     if project.config.triggers.crons:
         notes.append("triggers.crons has schedules, and this release does not run them")
-    return UserProgram(workflows, web, _version(project.root), notes)
+    return UserProgram(workflows, web, engines, _version(project.root), notes)
 
 
 def _import_main(root: Path, main: str) -> ModuleType:
@@ -150,6 +161,12 @@ def _find_class(workflow: WorkflowConfig, module: ModuleType, project: Project) 
     return definition
 
 
+def _registered(engines: Sequence[Everstep | SyncEverstep]) -> Iterator[WorkflowDefinition]:
+    """The workflows that the program's own engines run, each once."""
+    found = {definition.cls: definition for engine in engines for definition in engine.registry}
+    return iter(found.values())
+
+
 def _discovered(module: ModuleType) -> Iterator[WorkflowDefinition]:
     return (define(cls) for cls in _workflow_classes(module))
 
@@ -168,11 +185,24 @@ def _web_side(module: ModuleType) -> Any:
         if not (inspect.isclass(default) and issubclass(default, WorkerEntrypoint)):
             raise ConfigError("`Default` must be a subclass of WorkerEntrypoint with `async def fetch(self, request)`")
         return default
-    for name in ("fetch", "app"):
+    for name in ("fetch", "app", "application"):  # the last is Django's
         value = getattr(module, name, None)
         if callable(value):
+            _check_asgi(name, value)
             return value
     return None
+
+
+def _check_asgi(name: str, value: Any) -> None:
+    try:
+        takes = list(inspect.signature(value).parameters)
+    except (TypeError, ValueError):  # a callable that does not say
+        return
+    if takes == ["environ", "start_response"]:
+        raise ConfigError(
+            f"`{name}` is a WSGI app, and `everstep dev` serves ASGI apps. Run it with a server for WSGI (flask run, "
+            "gunicorn) and let it use SyncEverstep; for Django, name the module with get_asgi_application()"
+        )
 
 
 def module_files(root: Path) -> set[Path]:

@@ -92,10 +92,34 @@ def _within(env: Env, app: AsgiApp) -> AsgiApp:
         with use_env(env):
             if scope["type"] == "http":
                 await _translating(app, scope, receive, send)
+            elif scope["type"] == "lifespan":
+                await _living(app, scope, receive, send)
             else:
                 await app(scope, receive, send)
 
     return within
+
+
+async def _living(app: AsgiApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run an app's lifespan, or accept in the place of an app that has none.
+
+    Such an app ends, most often by an exception (Django), before it asks for the first message. One that fails at its
+    start has asked for it.
+    """
+    asked = False
+
+    async def asking() -> MutableMapping[str, Any]:
+        nonlocal asked
+        asked = True
+        return await receive()
+
+    try:
+        await app(scope, asking, send)
+    except Exception:
+        if asked:
+            raise
+    if not asked:
+        await _accept_lifespan(receive, send)
 
 
 async def _translating(app: AsgiApp, scope: Scope, receive: Receive, send: Send) -> None:
