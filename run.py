@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import venv
 from pathlib import Path
@@ -19,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+DEBIAN = VENV / "debian"
 EXAMPLE = ROOT / "examples" / "order_pipeline"
 
 CHECKS = [
@@ -40,6 +43,7 @@ def main() -> int:
             return run(["python", str(EXAMPLE / "demo.py"), *arguments])
         case ["test", *arguments]:
             set_up()
+            unpack_pgbouncer()
             return test(arguments)
         case ["bench", *arguments]:  # sets up what it needs by itself, in `.bench`
             return subprocess.run([sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, check=False).returncode
@@ -81,6 +85,34 @@ def set_up() -> None:
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--editable", str(ROOT), *needs], check=True)
     stamp.write_text(wanted)
+
+
+def unpack_pgbouncer() -> None:
+    """Have Debian's PgBouncer in `.venv`, with the libraries of it that are not installed; needs no rights.
+
+    Where it cannot be had the tests say at their end what they did not prove.
+    """
+    program = DEBIAN / "usr" / "sbin" / "pgbouncer"
+    there = program.exists() or shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if there or not (shutil.which("apt-get") and shutil.which("dpkg")):
+        return
+    print("Unpacking Debian's PgBouncer (once) …", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        for package in ["pgbouncer", *_missing_libraries("pgbouncer")]:
+            if subprocess.run(
+                ["apt-get", "download", "-q", package], cwd=folder, stdout=sys.stderr, check=False
+            ).returncode:
+                print("apt-get has no PgBouncer: `apt-get update` may help", file=sys.stderr)
+                return
+        for archive in Path(folder).glob("*.deb"):
+            subprocess.run(["dpkg", "-x", archive, DEBIAN], check=True)
+
+
+def _missing_libraries(package: str) -> list[str]:
+    """Return the libraries a package depends on that are not installed."""
+    told = subprocess.run(["apt-cache", "depends", package], capture_output=True, text=True, check=False).stdout
+    needed = [line.partition("Depends: ")[2] for line in told.splitlines() if line.startswith("  Depends: lib")]
+    return [one for one in needed if subprocess.run(["dpkg", "-s", one], capture_output=True, check=False).returncode]
 
 
 def run(command: list[str]) -> int:

@@ -9,6 +9,9 @@ import pytest
 
 from everstep.engine.engine import Engine
 from postgres_server import PostgresServer
+from unproven import pytest_terminal_summary
+
+__all__ = ["pytest_terminal_summary"]
 
 
 def pytest_addoption(parser: pytest.Parser):

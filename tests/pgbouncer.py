@@ -7,28 +7,36 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-import pytest
-
 from postgres_server import PostgresServer, _free_port, _somebody
+from unproven import skip_unproven
 
 _STARTED_WITHIN_SECONDS = 10.0
+
+
+_UNPACKED = Path(sys.prefix) / "debian"
+"""Where `run.py test` unpacks Debian's package, with the libraries it needs that are not installed."""
 
 
 class Bouncer:
     """A pooler with fewer connections to the server than its clients have to it; skips the test where there is none."""
 
     def __init__(self, server: PostgresServer, *, pool_size: int = 5) -> None:
-        program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or _unpacked()
         if program is None:
-            pytest.skip("no pgbouncer here: install it with `apt-get install pgbouncer` or your system's package")
+            skip_unproven(
+                "workers behind PgBouncer. `python3 run.py test` unpacks Debian's package where apt-get has it; "
+                "elsewhere install your system's"
+            )
         self.port = _free_port()
         self._server = server
-        self._program = program
         self._directory = Path(tempfile.mkdtemp(prefix="everstep-pgbouncer-"))
+        self._program = str(shutil.copy(program, self._directory))  # the user may not see where it comes from
+        self._libraries = _libraries(self._directory)
         self._user = _somebody() if os.geteuid() == 0 else None
         if self._user is not None:
             os.chown(self._directory, self._user, -1)
@@ -56,7 +64,12 @@ class Bouncer:
         """Start, and wait until it listens."""
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program, str(self._config)], stdout=log, stderr=log, user=self._user, cwd=self._directory
+                [self._program, str(self._config)],
+                stdout=log,
+                stderr=log,
+                user=self._user,
+                cwd=self._directory,
+                env=os.environ | {"LD_LIBRARY_PATH": str(self._libraries)},
             )
         deadline = time.monotonic() + _STARTED_WITHIN_SECONDS
         while b"process up" not in (self._directory / "log").read_bytes().split(b"--restart--")[-1]:
@@ -78,3 +91,17 @@ class Bouncer:
         """Stop and delete everything."""
         self.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _unpacked() -> str | None:
+    program = _UNPACKED / "usr" / "sbin" / "pgbouncer"
+    return str(program) if program.exists() else None
+
+
+def _libraries(directory: Path) -> Path:
+    """Copy the unpacked libraries into one folder."""
+    folder = directory / "lib"
+    folder.mkdir()
+    for library in _UNPACKED.rglob("*.so.*"):
+        shutil.copy(library, folder)
+    return folder

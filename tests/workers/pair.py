@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-import pytest
-
 from postgres_server import NoStandbyError, PostgresServer, Standby
+from unproven import skip_unproven
 
 
 class Pair:
@@ -21,7 +20,7 @@ class Pair:
             self.standby.start()
         except NoStandbyError as error:
             self.primary.remove()
-            pytest.skip(str(error))
+            skip_unproven(str(error))
         self.primary.make_synchronous()
         self.promoted = False
 
