@@ -6,6 +6,7 @@ Names are loaded when they are first used, so that importing the package stays c
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ if TYPE_CHECKING:
     )
     from everstep.embedded import Everstep, lifespan
     from everstep.sync import SyncEverstep, SyncInstance, SyncWorkflow
+
+logging.getLogger("everstep").addHandler(logging.NullHandler())  # where records go is the application's to say
 
 __all__ = [
     "AttemptCutOffError",

@@ -24,6 +24,7 @@ from everstep.engine.runtime.registry import WorkflowDefinition, WorkflowRegistr
 from everstep.store.location import open_store
 from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry
+from everstep.telemetry.log_records import log_records
 
 ParamsT = TypeVar("ParamsT", default=Any)
 
@@ -138,6 +139,7 @@ class Everstep:
             self._bind()
             before = set_default_env(self._env)
             stack.callback(set_default_env, before)
+            stack.enter_context(log_records(self.telemetry))
             self.recovered = await engine.start()
             stack.push_async_callback(engine.stop)
             if self._owns_process:

@@ -15,6 +15,7 @@ import pytest
 
 from everstep import WorkflowEntrypoint
 from everstep.engine.options import EngineOptions
+from everstep.telemetry.log_records import INSTANCE
 
 from .virtual import Held, Machine, VirtualClock
 
@@ -39,7 +40,8 @@ async def unheard(caplog: pytest.LogCaptureFixture) -> AsyncIterator[list[dict[s
     await asyncio.sleep(0)
     assert not contexts
     errors = [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
-    assert not [record.getMessage() for record in errors if record.name.startswith("everstep")]
+    ours = [record for record in errors if record.name.startswith("everstep")]
+    assert not [record.getMessage() for record in ours if record.name != INSTANCE]  # an instance may fail
 
 
 @pytest.fixture

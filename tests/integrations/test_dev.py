@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -81,3 +82,54 @@ def test_an_app_of_wsgi_is_refused_with_the_way_out(tmp_path: Path, framework: s
     (tmp_path / "wsgi_app.py").write_text(made[framework])
     with pytest.raises(AssertionError, match="is a WSGI app"), running_dev(tmp_path, "wsgi_app.py"):
         pass
+
+
+TROUBLE = """
+import logging, time
+from everstep import WorkflowEntrypoint, env
+{logging}
+
+
+class Charge(WorkflowEntrypoint):
+    async def run(self, event, step):
+        await step.do("block", block)
+        await step.do("charge", {{"retries": {{"limit": 0}}}}, refuse)
+
+
+async def block():
+    time.sleep(1.8)
+
+
+def refuse():
+    raise ConnectionError("503 from the bank")
+
+
+async def fetch(request, env):
+    from everstep import Response
+    try:
+        await (await env.CHARGE.create(id="a")).result()
+    except ConnectionError:
+        return Response("refused")
+"""
+OWN_LOGGING = (
+    "logging.basicConfig(format='mine %(name)s %(message)s')\n"
+    "logging.getLogger().addHandler(logging.FileHandler('app.log'))"
+)
+
+
+@pytest.mark.parametrize("own", ["", OWN_LOGGING])
+def test_what_goes_wrong_has_one_line_in_the_terminal_and_a_record_in_the_apps_log(tmp_path: Path, own: str):
+    (tmp_path / "trouble.py").write_text(TROUBLE.format(logging=own))
+    with running_dev(tmp_path, "trouble.py") as http:
+        assert http.get("/").text == "refused"
+    said = (tmp_path / "dev.log").read_text()
+    [failed] = [line for line in said.splitlines() if "attempt 1/1 failed" in line]
+    [blocked] = [line for line in said.splitlines() if "blocked" in line and "in block." in line]
+    clock = r"\d\d:\d\d:\d\d\.\d{3}"
+    assert re.fullmatch(rf"{clock} charge/a  charge  attempt 1/1 failed: .*503 from the bank · no attempt left", failed)
+    assert re.match("mine everstep.loop the" if own else rf"{clock} ! the", blocked)
+    assert re.search(r"/trouble.py:\d+ in block\. Make the step", blocked)
+    if own:
+        logged = (tmp_path / "app.log").read_text()
+        assert "attempt 1/1 failed" in logged
+        assert "the event loop has been blocked" in logged

@@ -180,7 +180,7 @@ class Engine:
             return
         workflow = self.registry[instance.workflow]
         self.cache.add(execution)
-        if self.telemetry.listening:
+        if self.telemetry.listening or (execution.crashes and self.telemetry.hears_trouble):
             replayed = len(execution.journal)
             self._emit(instance, events.InstanceStarted, replayed=replayed, recovered=execution.crashes)
         if rollback.reason(execution) is not None:
@@ -345,7 +345,7 @@ class Engine:
                 parent.child_ended(f"{instance.workflow}/{instance.id}")
             else:
                 self.dispatcher.claim_soon()
-        if emit and self.telemetry.listening:
+        if emit and (self.telemetry.listening or (error is not None and self.telemetry.hears_trouble)):
             self._emit(
                 instance,
                 events.InstanceEnded,

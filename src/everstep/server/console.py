@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from everstep.telemetry import events
 from everstep.telemetry.lines import describe
+from everstep.telemetry.log_records import INSTANCE
 
 LINES_PER_SECOND = 500
 """Beyond this nobody reads along, and writing would slow the engine down."""
@@ -85,8 +86,22 @@ class _LogLines(logging.Handler):
 
 
 def show_warnings(console: Console) -> None:
-    """Write what is logged as a warning or worse, unless the app has set up its own logging: then that has it."""
+    """Write what is logged as a warning or worse, unless the app has set up its own logging: then that has it.
+
+    What happens to instances has its lines already.
+    """
     logging.lastResort = _LogLines(console)
+    ours = _LogLines(console)
+    ours.addFilter(lambda record: record.name != INSTANCE and not logging.getLogger().handlers)
+    logging.getLogger("everstep").addHandler(ours)
+
+
+def leave_out_doubles() -> None:
+    """Keep records of instances from handlers of the app that write to the terminal, where they have lines already."""
+    for logger in (logging.getLogger(), logging.getLogger("everstep")):
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stderr, sys.stdout):
+                handler.addFilter(lambda record: record.name != INSTANCE)
 
 
 def _colour_of(event: Any) -> str:

@@ -28,13 +28,12 @@ from everstep.embedded import Everstep
 from everstep.engine.options import EngineOptions
 from everstep.own_loop import run_on_own_loop
 from everstep.server.app import build_app, check_environments, with_access_log
-from everstep.server.console import Console, show_warnings
+from everstep.server.console import Console, leave_out_doubles, show_warnings
 from everstep.server.hotkeys import hotkeys
 from everstep.server.last_resort import LastResort
 from everstep.server.listen import hand_on, listen, on_all_interfaces, url_of
 from everstep.server.loader import UserProgram, load_program, module_files
 from everstep.server.user import AsgiApp, user_app
-from everstep.server.watchdog import watch_loop
 from everstep.store.location import is_postgres
 
 Ending: TypeAlias = Literal["stop", "reload"]
@@ -138,6 +137,7 @@ class DevServer:
                 )
         if not self._options.quiet:
             es.telemetry.subscribe(self._console.happened)
+            leave_out_doubles()
         async with es:
             app = build_app(es.control, user_app(program.web, es.values), allowed_hosts=self._options.allowed_hosts)
             self._banner(program, es, database, sorted(secrets))
@@ -168,7 +168,7 @@ class DevServer:
         server = _Server(config)
         # A socket of its own for each server: closing it leaves the queue of the one that is handed on open.
         serving = asyncio.ensure_future(server.serve(sockets=[self._listener.dup()]))
-        with self._signals(), self._keys(), watch_loop(self._console.warn):
+        with self._signals(), self._keys():
             watching = asyncio.ensure_future(self._watch())
             waiting: set[asyncio.Future[Any]] = {serving, self._ending}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

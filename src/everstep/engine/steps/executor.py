@@ -182,7 +182,7 @@ async def record_failure(step: StepExecution, outcome: Failed) -> AttemptRecord:
         step.unstorable = error if isinstance(error, NotSerializableError) else None
     else:
         transitions.retry(record, retry_at)
-    if execution.host.telemetry.listening:
+    if execution.host.telemetry.hears_trouble:
         execution.emit(
             events.AttemptFailed,
             record,

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from everstep.server import pages
-from everstep.server.watchdog import complaint
+from everstep.telemetry import watchdog
+from everstep.telemetry.watchdog import complaint, watch_loop
 
 
 def noting(said: list[str]) -> Callable[..., str]:
@@ -61,3 +66,28 @@ def test_whoever_started_the_loop_is_not_named():
     said: list[str] = []
     noting(said)()
     assert said == ["the event loop has been blocked for a second"]
+
+
+async def test_a_process_that_stood_still_as_a_whole_is_not_a_loop_that_was_blocked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watchdog, "BLOCKED_SECONDS", 0.1)
+    clock, said, looked = [0.0], [], threading.Event()
+
+    def late() -> float:
+        looked.set()
+        return clock[0]
+
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=late))
+    with watch_loop(said.append):
+        clock[0] = 60.0  # as after a suspend: whoever looks first finds the loop's last turn long ago
+        looked.clear()
+        assert await asyncio.to_thread(looked.wait, 5)
+    assert said == []
+
+
+async def test_a_loop_that_is_blocked_while_the_watch_turns_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watchdog, "BLOCKED_SECONDS", 0.1)
+    said: list[str] = []
+    told = threading.Event()
+    with watch_loop(lambda text: (said.append(text), told.set())):
+        assert told.wait(5)
+    assert "test_watchdog.py" in said[0]

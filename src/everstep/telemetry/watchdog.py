@@ -37,10 +37,12 @@ def watch_loop(warn: Callable[[str], None]) -> Iterator[None]:
         beat = time.monotonic()
 
     def watch() -> None:
-        warned = 0.0
+        warned, looked = 0.0, time.monotonic()
         while not stopped.wait(BLOCKED_SECONDS / 2):
-            seen = beat
-            if time.monotonic() - seen > BLOCKED_SECONDS and seen != warned:
+            seen, before, looked = beat, looked, time.monotonic()
+            # Where this thread was late as well, the whole process stood still: a busy machine, a laptop that slept.
+            awake = looked - before < BLOCKED_SECONDS
+            if awake and looked - seen > BLOCKED_SECONDS and seen != warned:
                 warned = seen
                 warn(complaint(sys._current_frames().get(loop_thread)))  # noqa: SLF001  # the documented way
             with contextlib.suppress(RuntimeError):  # the loop closed meanwhile
