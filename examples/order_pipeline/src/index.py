@@ -108,10 +108,10 @@ class Default(WorkerEntrypoint[ShopEnv]):
                 return Response.json({"instanceId": instance.id})
             case _, "/":
                 return Response("Use POST to start an order", status_code=405, headers={"Allow": "POST"})
-
-        if instance_id := request.query_params.get("id"):
-            return await control(request, await self.env.ORDER_PIPELINE.get(instance_id))
-        return Response("Not found", status_code=404)
+            case _:
+                if instance_id := request.query_params.get("id"):
+                    return await control(request, await self.env.ORDER_PIPELINE.get(instance_id))
+                return Response("Not found", status_code=404)
 
     async def start(self, request: Request) -> WorkflowInstance:
         order = parse(await request.body(), OrderParams)
@@ -138,4 +138,5 @@ async def control(request: Request, instance: WorkflowInstance) -> Response:
         case "POST", "/orders/restart":
             await instance.restart()
             return Response.json({"restarted": True})
-    return Response("Not found", status_code=404)
+        case _:
+            return Response("Not found", status_code=404)

@@ -1,6 +1,7 @@
 """The calls to the outside: payments, inventory and e-mail. Trying again is not done here: that is the steps' part."""
 
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -32,7 +33,7 @@ async def charge_card(order: OrderParams, api_url: str, api_key: str) -> Payment
         headers={"Authorization": f"Bearer {api_key}"},
         error=PaymentError,
     )
-    if response.status_code == httpx.codes.PAYMENT_REQUIRED:
+    if response.status_code == HTTPStatus.PAYMENT_REQUIRED:
         raise NonRetryableError(f"The card of order {order.order_id} was declined")
     if not response.is_success:
         raise PaymentError(f"Payment failed: {response.status_code}")
