@@ -23,6 +23,8 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 RUN_ELSEWHERE = {
     "python3 run.py demo --once": "tests/examples/test_order_pipeline_demo.py",
     "python3 run.py test": "this very suite",
+    "python3 -m venv ../shop/.venv": "this very suite runs in an environment",
+    ". ../shop/.venv/bin/activate": "this very suite runs in an environment",
     "pip install .": "this very suite runs on an installed checkout",
 }
 CHECKED_ELSEWHERE = {
