@@ -11,6 +11,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from msgspec import UNSET
 
 from everstep import (
     NonRetryableError,
@@ -546,6 +547,17 @@ async def test_the_text_of_an_errors_traceback_is_kept_for_people(running):
     instance = await machine.create(shop)
     [step] = (await instance.status(steps=True)).steps
     assert "in fail\n    raise error" in step.error.traceback
+
+
+async def test_an_instances_own_traceback_is_shown_to_who_asks_for_every_step(running):
+    @flow
+    async def shop(event, step):
+        await fail(Declined("no step around it"))
+
+    machine = await running(shop)
+    instance = await machine.create(shop)
+    assert (await instance.status()).error.traceback is UNSET
+    assert "in fail\n    raise error" in (await instance.status(steps=True)).error.traceback
 
 
 async def test_system_exit_in_a_step_is_its_error_and_not_the_engines(running):

@@ -58,7 +58,7 @@ def instance_status(
     began = instance.started_at or instance.created_at
     return InstanceStatus(
         status=instance.status,
-        error=None if instance.error is None else plain_error(error_info(instance.error)),
+        error=None if instance.error is None else _own_error(instance.error, traceback=attempts is not None),
         output=None if instance.output is None else _value(instance.output),
         rollback=None if instance.rollback is None else decoded(instance.rollback),
         current_step=None if current is None else current.name,
@@ -174,6 +174,12 @@ def _value(text: str) -> Any:
         return codec.decode(text)
     except StoredValueError:  # its class is gone: show what is stored
         return msgspec.json.decode(text)
+
+
+def _own_error(text: str, *, traceback: bool) -> ErrorInfo:
+    """Return what an instance ended with. Its traceback is for who asks for every step: apps hand a status on."""
+    error = error_info(text)
+    return error if traceback else plain_error(error)
 
 
 def plain_error(error: ErrorInfo) -> ErrorInfo:

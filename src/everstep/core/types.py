@@ -226,7 +226,7 @@ class InstanceStatus(View, frozen=True, omit_defaults=False):
 
     Attributes:
         status: See `Status`.
-        error: Why it ended as `errored`.
+        error: Why it ended as `errored`; its traceback only with `status(steps=True)`.
         output: What `run` returned, once `complete`.
         rollback: How its rollback ended, or None.
         current_step: The name of the step it is in: running, retrying, sleeping or waiting.
