@@ -49,7 +49,11 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-@pytest.mark.parametrize(("page", "code"), blocks("python"), ids=lambda value: getattr(value, "name", "code"))
+CELLS_OF_A_NOTEBOOK = {"notebooks.md": "tests/docs/test_notebooks_page.py"}
+PROGRAMS = [(page, code) for page, code in blocks("python") if page.name not in CELLS_OF_A_NOTEBOOK]
+
+
+@pytest.mark.parametrize(("page", "code"), PROGRAMS, ids=lambda value: getattr(value, "name", "code"))
 def test_python_blocks_run(page: Path, code: str, tmp_path: Path) -> None:
     (tmp_path / "block.py").write_text(code)
 
