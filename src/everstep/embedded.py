@@ -43,6 +43,9 @@ class Everstep:
         owns_process: Whether the process is there for the engine only. Then the interpreter is settled for it: shorter
             turns of its threads and rarer garbage collections, worth a fifth when a thousand instances are at work.
         direct: Another URL of the same PostgreSQL database, past a pooler in transaction mode, for notifications.
+        root: The directory that a relative path of `database` is in; the current one when omitted.
+        version: What identifies this state of the code, shown as `version` of an instance's status.
+        clock: For tests of the engine, as are `options` and `store`.
 
     Raises:
         TypeError: for workflows that are no list, and for an env that is no dict; its values are never shown.

@@ -82,7 +82,7 @@ class WorkflowInstance:
         await self._control.terminate(self._workflow, self._id, rollback=rollback)
 
     async def restart(self, *, from_step: str | None = None, count: int = 1, type: str | None = None) -> None:
-        """Start it again with the same id and params, from the beginning or from a step.
+        """Start it again with the same id and params, from the beginning or from a step, whatever its status.
 
         Args:
             from_step: The name of a step. What started before it is kept with its result; it and everything after it is
@@ -108,22 +108,31 @@ class WorkflowInstance:
     def subscribe(self, *, cursor: int = 0, filter: Iterable[str] | None = None) -> AsyncIterator[SubscriptionEvent]:
         """Follow what happens to it: numbered events from the first above `cursor`, history first, then live.
 
-        Ends after the terminal event, also when `filter`, several event types, leaves that one out. Numbers rise over
-        restarts: with the last number of one run as `cursor`, every event of the next one comes.
+        Ends after the terminal event, also when `filter` leaves that one out. Numbers rise over restarts: with the last
+        number of one run as `cursor`, every event of the next one comes.
+
+        Args:
+            cursor: The `event_id` of the last event that was seen; 0 begins with the first.
+            filter: Event types to be told of, such as `["step_completed", "workflow_completed"]`; None for all.
 
         Raises:
+            InstanceNotFoundError: on the first event, if there is no such instance.
             TypeError: for a filter that is text, a mapping or no collection.
             ValueError: for a negative cursor, and for event types that do not exist.
 
         Example:
             >>> async def follow(instance: WorkflowInstance) -> None:
-            ...     async for event in instance.subscribe():
-            ...         print(event.event_id, event.type)
+            ...     async for event in instance.subscribe(filter=["step_completed"]):
+            ...         print(event.event_id, event.step_name, event.output)
         """
         return self._control.subscribe(self._workflow, self._id, cursor=cursor, filter=filter)
 
     async def send_event(self, *, type: str, payload: Any = None) -> None:
         """Send it an event; one that comes before its wait is kept.
+
+        Args:
+            type: What `step.wait_for_event` waits for: 1 to 100 letters, digits, `_`, `-` and dots.
+            payload: Any value that can be stored, up to 1 MiB.
 
         Raises:
             InstanceStateError: if it has ended.
@@ -140,21 +149,36 @@ InstanceT = TypeVar("InstanceT", default=WorkflowInstance)
 
 
 class CreateBatchResult(Struct, Generic[InstanceT], frozen=True):
-    """What `create_batch` did: the instances created, and an error for each that was not."""
+    """What `create_batch` did.
+
+    Attributes:
+        created: The instances that were created, in the order of the batch.
+        errors: An error for each that was not.
+    """
 
     created: Sequence[InstanceT]
     errors: Sequence[BatchError]
 
 
 class DeleteBatchResult(Struct, frozen=True):
-    """What `delete_batch` did: the ids deleted, and an error for each that was not."""
+    """What `delete_batch` did.
+
+    Attributes:
+        deleted: The ids that were deleted, in the order of the batch.
+        errors: An error for each that was not.
+    """
 
     deleted: Sequence[str]
     errors: Sequence[BatchError]
 
 
 class InstancePage(Struct, Generic[InstanceT], frozen=True):
-    """Some instances, newest first; `cursor` is where the next page begins, None after the last."""
+    """Some instances; a page is iterable and has a length.
+
+    Attributes:
+        instances: The instances, newest first.
+        cursor: Where the next page begins; None after the last.
+    """
 
     instances: Sequence[InstanceT]
     cursor: str | None
@@ -237,7 +261,11 @@ class Workflow(Generic[ParamsT]):
     async def get_or_create(self, *, id: str | None = None, params: ParamsT | None = None) -> WorkflowInstance:
         """Return the instance with this id, created with `params` if there is none yet.
 
+        One that exists keeps the params it was created with, whatever its status. Asking again is safe: after a call
+        that was cut off, by a retry, in several processes at once.
+
         Raises:
+            ValueError: if the id is not allowed.
             InvalidParamsError: if the params do not fit the declared type.
             NotSerializableError: if they cannot be stored.
         """
@@ -280,7 +308,7 @@ class Workflow(Generic[ParamsT]):
         return CreateBatchResult(created, errors)
 
     async def delete_batch(self, ids: Iterable[str]) -> DeleteBatchResult:
-        """Delete up to 100 instances; those that do not exist are reported, each at its place.
+        """Delete 1 to 100 instances, at work or ended; those that do not exist are reported, each at its place.
 
         Raises:
             TypeError: for ids that are one text, a mapping or no collection; nothing is deleted then.
@@ -308,11 +336,16 @@ class Workflow(Generic[ParamsT]):
         Args:
             status: Only those in this status.
             tag: Only those with this tag.
-            limit: At most so many.
-            cursor: The `cursor` of the page before.
+            limit: At most so many, 1 or more.
+            cursor: The `cursor` of the page before; None for the first page.
 
         Raises:
-            TypeError: for an argument of the wrong kind, ValueError: for an impossible one.
+            TypeError: for an argument of the wrong kind.
+            ValueError: for a status that does not exist, a limit below 1, a cursor of another call.
+
+        Example:
+            >>> async def failed(binding: Workflow[dict]) -> list[str]:
+            ...     return [instance.id for instance in await binding.list(status="errored", limit=20)]
         """
         ids, next_cursor = await self._control.page(self._name, status=status, tag=tag, limit=limit, cursor=cursor)
         return InstancePage([self._handle(id) for id in ids], next_cursor)

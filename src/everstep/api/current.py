@@ -62,6 +62,11 @@ def current_step() -> StepContext:
 
     Raises:
         RuntimeError: outside a step.
+
+    Example:
+        >>> async def charge(cents: int) -> str:
+        ...     here = current_step()
+        ...     return f"{here.instance_id}:{here.step.name}-{here.step.count}"  # the same in every attempt
     """
     attempt = innermost()
     if attempt is None:

@@ -53,6 +53,8 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
     `event.payload`; both may be left out.
 
     Attributes:
+        env: Bindings, vars and secrets, as the declared class.
+        ctx: `ctx.wait_until(coroutine)` lets a coroutine go on beside the code; it is not durable.
         durability: `"full"`: a step's result has reached the disk before the line after it runs. `"relaxed"`: it has
             reached the operating system. That outlives the process, `kill -9` included, and is several times as fast
             for steps in sequence; when the machine loses power, the results of the last moments may be gone, and their
@@ -81,12 +83,24 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
     ) -> Any:
         """Run one instance to its end in this process and return its output; needs no configuration.
 
-        State is kept in `.everstep/`. With an `id`, a run that was killed is picked up where it was, and one that is
-        complete returns its output again.
+        With an `id`, a run that was killed is picked up where it was, and one that is complete returns its output
+        again.
+
+        Args:
+            params: What `event.payload` will be. An instance that exists keeps what it began with.
+            id: The instance's id; a new one when omitted.
+            env: Vars and secrets by name, as `self.env` shows them.
+            database: `sqlite:///state.db` or `postgresql://…`; `sqlite:///.everstep/state.db` when omitted.
 
         Raises:
             RuntimeError: inside a running event loop; use `async with Everstep(...)` there.
+            ConfigError: if a declared member of the environment is missing.
+            DatabaseInUseError: if another process runs an engine on this database.
             Exception: what the instance ended with.
+
+        Example:
+            >>> def main():
+            ...     print(Hello.run_once({"name": "Ada"}, id="first", env={"GREETING": "Hello"}))
         """
         from everstep.embedded import Everstep  # a rung above this one, and loading it takes a moment
 
@@ -109,6 +123,10 @@ class WorkflowEntrypoint(_Entrypoint[EnvT], Generic[EnvT, ParamsT]):
 
 class WorkerEntrypoint(_Entrypoint[EnvT], Generic[EnvT]):
     """The web side of an app: a subclass named `Default` with `fetch`. A `scheduled` is not called by this release.
+
+    Attributes:
+        env: Bindings, vars and secrets, as the declared class.
+        ctx: `ctx.wait_until(coroutine)` lets a coroutine go on after the response was sent; it is not durable.
 
     Example:
         >>> class Default(WorkerEntrypoint):

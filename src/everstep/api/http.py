@@ -17,6 +17,11 @@ class Response(_StarletteResponse):
     def json(cls, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
         """Make a JSON response. Datetimes become ISO 8601 text, decimals and UUIDs text, models objects.
 
+        Args:
+            value: Anything Everstep can store.
+            status: The HTTP status.
+            headers: Further headers.
+
         Example:
             >>> Response.json({"ok": True}, status=201).status_code
             201

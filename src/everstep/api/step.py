@@ -168,7 +168,8 @@ class WorkflowStep:
             What `fn` returned, as the store gives it back, now and on every replay.
 
         Raises:
-            TypeError: for a wrong kind of argument, ValueError: for an impossible one; both name the step.
+            TypeError: for a wrong kind of argument; it names the step.
+            ValueError: for an impossible one; it names the step.
             Exception: the step's last error once no attempt is left, now and on every replay.
 
         Example:
@@ -180,12 +181,17 @@ class WorkflowStep:
         return self._decorator(*args, **kwargs)
 
     def sleep(self, name: str, duration: Duration) -> Coroutine[None, None, None]:
-        """Sleep for `duration`, at most 365 days, costing nothing meanwhile.
+        """Sleep for a while, costing nothing meanwhile.
 
         The wake time is fixed when the sleep first begins. Pausing the instance stops the clock.
 
+        Args:
+            name: The step's name, by which a replay knows the sleep.
+            duration: How long: `"1 hour"` or a timedelta, at most 365 days.
+
         Raises:
-            TypeError: for a bare number, whose unit would be a guess; ValueError: for an impossible duration.
+            TypeError: for a bare number, whose unit would be a guess.
+            ValueError: for an impossible duration.
 
         Example:
             >>> async def run(event, step):
@@ -196,12 +202,21 @@ class WorkflowStep:
         return self._runner.sleep(name, ms)
 
     def sleep_until(self, name: str, when: datetime) -> Coroutine[None, None, None]:
-        """Sleep until `when`, an aware datetime at most 365 days ahead. A past one returns at once.
+        """Sleep until a moment. A past one returns at once.
 
         The moment is fixed when the sleep first begins; neither a replay nor a pause moves it.
 
+        Args:
+            name: The step's name, by which a replay knows the sleep.
+            when: An aware datetime, at most 365 days ahead.
+
         Raises:
-            TypeError: if `when` is no datetime, ValueError: if it is naive.
+            TypeError: if `when` is no datetime.
+            ValueError: if it is naive.
+
+        Example:
+            >>> async def run(event, step):
+            ...     await step.sleep_until("tomorrow", step.now() + timedelta(days=1))
         """
         check_step_name(name)
         if not isinstance(when, datetime):
@@ -229,12 +244,13 @@ class WorkflowStep:
         Args:
             name: The step's name.
             type: The event's type; dots are allowed.
-            timeout: How long to wait, at most 365 days.
+            timeout: How long to wait, as a duration: more than 0, at most 365 days.
             payload: The type the payload is restored to.
 
         Raises:
             WorkflowTimeoutError: if none came in time.
-            TypeError: for a timeout that is a bare number; ValueError: for an impossible one, or type.
+            TypeError: for a timeout that is a bare number.
+            ValueError: for an impossible one, or type.
 
         Example:
             >>> async def run(event, step):
@@ -263,7 +279,8 @@ class WorkflowStep:
             What the child returned.
 
         Raises:
-            Exception: the child's error, or InstanceTerminatedError if it was terminated.
+            InstanceTerminatedError: if the child was terminated.
+            Exception: the child's error.
 
         Example:
             >>> async def run(event, step):

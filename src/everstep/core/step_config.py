@@ -50,9 +50,10 @@ class Retries(Struct, frozen=True, kw_only=True):
 
     Attributes:
         limit: Retries after the first attempt; 5 means up to 6 attempts.
-        delay: How long to wait before the first retry, or a function of a `RetryContext` that says so for each.
+        delay: How long to wait before the first retry, as a duration, or a function of a `RetryContext` that says so
+            for each; it has 5 seconds to answer.
         backoff: How the delay grows: `"constant"`, `"linear"` or `"exponential"` (doubling).
-        max_delay: The longest delay between two attempts.
+        max_delay: The longest delay between two attempts, as a duration; None for no bound.
         jitter: Up to this fraction of a delay (0 to 1) is added to it at random, so that many do not retry at once.
         non_retryable: Exception types that end the step at once.
     """
@@ -70,7 +71,7 @@ class StepConfig(Struct, frozen=True, kw_only=True):
 
     Attributes:
         retries: See `Retries`.
-        timeout: How long one attempt may take.
+        timeout: How long one attempt may take, as a duration.
         sensitive: `"output"` keeps the result out of every view and log; later code still gets it.
         rollback: Undoes the step when the instance fails, or is terminated with `rollback=True`.
         rollback_config: How the rollback is retried and timed out.

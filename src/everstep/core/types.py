@@ -47,7 +47,12 @@ class View(Struct, frozen=True):
 
 
 class Schedule(Struct, frozen=True):
-    """Which schedule created an instance."""
+    """Which schedule created an instance.
+
+    Attributes:
+        cron: The schedule's expression.
+        scheduled_time: When it was due.
+    """
 
     cron: str
     scheduled_time: datetime
@@ -72,7 +77,13 @@ class WorkflowEvent(Struct, Generic[PayloadT], frozen=True):
 
 
 class StepEvent(Struct, Generic[PayloadT], frozen=True):
-    """An event that `step.wait_for_event` received. `timestamp` is when it was sent."""
+    """An event that `step.wait_for_event` received.
+
+    Attributes:
+        payload: What was sent, as the declared type.
+        timestamp: When it was sent.
+        type: The event's type.
+    """
 
     payload: PayloadT
     timestamp: datetime
@@ -105,7 +116,12 @@ class StepContext(Struct, frozen=True):
 
 
 class RetryContext(Struct, frozen=True):
-    """What a delay function may decide on: the failed attempt's context, and its error."""
+    """What a delay function may decide on.
+
+    Attributes:
+        ctx: The context of the attempt that failed.
+        error: What it failed with.
+    """
 
     ctx: StepContext
     error: BaseException
@@ -126,7 +142,14 @@ class RollbackContext(Struct, frozen=True):
 
 
 class ErrorInfo(View, frozen=True):
-    """An error for people and programs: the class's name, the message, and the traceback where it is known."""
+    """An error for people and programs.
+
+    Attributes:
+        name: The name of the exception's class.
+        message: The exception's text.
+        code: The stable code of an error of Everstep's own.
+        traceback: The text of the traceback, where it is shown: see `status(steps=True)`.
+    """
 
     name: str
     message: str
@@ -135,7 +158,13 @@ class ErrorInfo(View, frozen=True):
 
 
 class WaitingFor(View, frozen=True):
-    """What an instance waits for: a sleep, an event of a `type`, a step's next attempt, a child, a timer of asyncio."""
+    """What an instance waits for.
+
+    Attributes:
+        kind: A sleep, an event, a step's next attempt, a child workflow, or a timer of asyncio.
+        step: The step's name.
+        type: The event's type, where it waits for one.
+    """
 
     kind: Literal["sleep", "event", "retry", "workflow", "timer"]
     step: str
@@ -143,7 +172,16 @@ class WaitingFor(View, frozen=True):
 
 
 class AttemptInfo(View, frozen=True):
-    """One try of one step. `retry_at` is when the next one was due, if there was to be one."""
+    """One try of one step.
+
+    Attributes:
+        attempt: Its number, counted from 1.
+        started_at: When it began.
+        ended_at: When it ended; None while it runs.
+        status: Whether it runs, gave a result, or failed.
+        error: What it failed with.
+        retry_at: When the next one was due, if there was to be one.
+    """
 
     attempt: int
     started_at: datetime
@@ -154,7 +192,23 @@ class AttemptInfo(View, frozen=True):
 
 
 class StepInfo(View, frozen=True):
-    """One step of an instance as `status(steps=True)` shows it. `seq` is the order in which steps started."""
+    """One step of an instance as `status(steps=True)` shows it.
+
+    Attributes:
+        seq: Its number in the order in which steps started.
+        name: Its name.
+        count: How many times that name came, counted from 1.
+        type: What kind of call it is.
+        status: `retrying` between two attempts, `waiting` in a sleep, a wait or for a child.
+        started_at: When it started.
+        ended_at: When it ended; None before.
+        wake_at: When a sleep ends, a wait times out, or the next attempt is due.
+        output: What it returned; `[REDACTED]` where it is sensitive.
+        error: What it ended with.
+        config: The configuration it began with, every default filled in.
+        event_type: The type of the event it waits for.
+        attempts: Every attempt, the first one first.
+    """
 
     seq: int
     name: str
@@ -181,6 +235,13 @@ class SubscriptionEvent(View, frozen=True, omit_defaults=True):
         instance_id: The instance.
         step_name: The step as `name-count`, for events of steps.
         attempt: The attempt, for events of attempts.
+        params: What the instance was created with, in `workflow_started`.
+        config: The configuration of a step that starts.
+        output: The result of a step, or of the instance, that completed.
+        error: What a step, an attempt or the instance failed with.
+        retry_delay_ms: Milliseconds until the next attempt.
+        duration_ms: How many milliseconds a sleep that starts will take.
+        event_type: The type of the event that is waited for.
     """
 
     event_id: int
@@ -199,7 +260,14 @@ class SubscriptionEvent(View, frozen=True, omit_defaults=True):
 
 
 class BatchError(View, frozen=True):
-    """One instance of a batch that was not created, or not deleted: its place in the batch, and why."""
+    """One instance of a batch that was not created, or not deleted.
+
+    Attributes:
+        index: Its place in the batch, counted from 0.
+        id: The id that was asked for.
+        code: The error's stable code.
+        message: The error's text.
+    """
 
     index: int
     id: str | None
@@ -208,14 +276,24 @@ class BatchError(View, frozen=True):
 
 
 class RollbackStatus(View, frozen=True):
-    """How the rollback of an instance ended."""
+    """How the rollback of an instance ended.
+
+    Attributes:
+        outcome: `failed` where a handler failed for good, or was missing.
+        error: What it failed with.
+    """
 
     outcome: Literal["complete", "failed"]
     error: ErrorInfo | None = None
 
 
 class InstanceLink(View, frozen=True):
-    """Another instance: the parent that started this one, or a child."""
+    """Another instance: the parent that started this one, or a child.
+
+    Attributes:
+        workflow: The name of its workflow.
+        id: Its id.
+    """
 
     workflow: str
     id: str

@@ -34,7 +34,7 @@ def prometheus_text(metrics: Metrics) -> str:
     """Write metrics in Prometheus' text format.
 
     Example:
-        >>> X one = Load(1, 2)
+        >>> one = Load(1, 2)
         >>> print(prometheus_text(Metrics(one, one, one, one, one)).splitlines()[2])
         everstep_running 1
     """
