@@ -28,6 +28,7 @@ RUN_ELSEWHERE = {
     "pip install .": "this very suite runs on an installed checkout",
 }
 CHECKED_ELSEWHERE = {
+    "pycon": "tests/docs/test_docstrings.py",
     "toml": "tests/config",
     "jsonc": "tests/config",
     "json": "tests/server",
@@ -170,6 +171,20 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_start_page_leads_to_every_page() -> None:
+    start, tutorial = ROOT / "docs/README.md", ROOT / "examples/order_pipeline/README.md"
+    found, unread = {start}, [start]
+    while unread:
+        page = unread.pop()
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+\.md)", page.read_text(encoding="utf-8")):
+            linked = (page.parent / target).resolve()
+            if linked not in found and linked.exists():
+                found.add(linked)
+                unread += [linked] if linked.name == "README.md" and linked.parent != ROOT else []  # a page of pages
+
+    assert {page.relative_to(ROOT).as_posix() for page in {*PAGES, tutorial} - found} == set()
 
 
 def test_the_command_line_page_names_every_command_and_option() -> None:
