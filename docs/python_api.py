@@ -170,9 +170,9 @@ def _type(annotation: Any) -> str:
 def _fields(value: type) -> dict[str, str]:
     """The fields of a Struct, with their types as the source has them, and their defaults."""
     if issubclass(value, msgspec.Struct):
-        own = [cls for cls in reversed(value.__mro__) if cls.__module__.startswith("everstep.")]
-        found = {name: hint for cls in own for name, hint in inspect.get_annotations(cls).items()}
         defaults = {one.name: one.default for one in msgspec.structs.fields(value)}
+        hints = {name: hint for cls in reversed(value.__mro__) for name, hint in inspect.get_annotations(cls).items()}
+        found = {name: hints[name] for name in defaults}
         return {
             name: _type(hint).removesuffix(" | UnsetType") + _default(defaults[name]) for name, hint in found.items()
         }

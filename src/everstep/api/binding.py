@@ -128,16 +128,12 @@ class WorkflowInstance:
         return self._control.subscribe(self._workflow, self._id, cursor=cursor, filter=filter)
 
     async def send_event(self, *, type: str, payload: Any = None) -> None:
-        """Send it an event; one that comes before its wait is kept.
-
-        Args:
-            type: What `step.wait_for_event` waits for: 1 to 100 letters, digits, `_`, `-` and dots.
-            payload: Any value that can be stored, up to 1 MiB.
+        """Send it an event, with a payload of up to 1 MiB; one that comes before its wait is kept.
 
         Raises:
             InstanceStateError: if it has ended.
             NotSerializableError: if the payload cannot be stored.
-            ValueError: if the type is not allowed.
+            ValueError: if the type is not 1 to 100 characters of A-Z, a-z, 0-9, _, - and .
         """
         await self._control.send_event(self._workflow, self._id, type=type, payload=payload)
 
@@ -261,8 +257,7 @@ class Workflow(Generic[ParamsT]):
     async def get_or_create(self, *, id: str | None = None, params: ParamsT | None = None) -> WorkflowInstance:
         """Return the instance with this id, created with `params` if there is none yet.
 
-        One that exists keeps the params it was created with, whatever its status. Asking again is safe: after a call
-        that was cut off, by a retry, in several processes at once.
+        One that exists keeps the params it was created with, whatever its status, so asking again is safe.
 
         Raises:
             ValueError: if the id is not allowed.
@@ -342,10 +337,6 @@ class Workflow(Generic[ParamsT]):
         Raises:
             TypeError: for an argument of the wrong kind.
             ValueError: for a status that does not exist, a limit below 1, a cursor of another call.
-
-        Example:
-            >>> async def failed(binding: Workflow[dict]) -> list[str]:
-            ...     return [instance.id for instance in await binding.list(status="errored", limit=20)]
         """
         ids, next_cursor = await self._control.page(self._name, status=status, tag=tag, limit=limit, cursor=cursor)
         return InstancePage([self._handle(id) for id in ids], next_cursor)
