@@ -43,6 +43,20 @@ def test_fractions_and_spaces_are_taken(text: str, ms: int) -> None:
     assert duration_ms(text) == ms
 
 
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [("500ms", 500), ("5s", 5_000), ("10m", 600_000), ("2h", 7_200_000), ("1d", 86_400_000), ("1.5 h", 5_400_000)],
+)
+def test_units_have_short_names(text: str, ms: int) -> None:
+    assert duration_ms(text) == ms
+
+
+@pytest.mark.parametrize("text", ["5S", "10M", "5mss", "1h30m", "5ss", "1w", "1y"])
+def test_other_short_names_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        duration_ms(text)
+
+
 def test_a_timedelta_is_taken() -> None:
     assert duration_ms(timedelta(minutes=2, milliseconds=3)) == 120_003
 
@@ -92,7 +106,7 @@ def test_a_bare_number_is_refused_with_the_reason_and_the_cure(number: float) ->
     message = str(caught.value)
     assert message.startswith(f"timeout of step 'charge' is the bare number {number!r}")
     assert "milliseconds in JavaScript" in message
-    assert f'write "{number} seconds" or timedelta(seconds={number})' in message
+    assert f'write "{number} seconds", or "{number}ms" where it is in milliseconds' in message
 
 
 @pytest.mark.parametrize("value", [None, True, False, b"10 seconds", ["10 seconds"]])

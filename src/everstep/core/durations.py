@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from everstep.core.limits import LONGEST_LEASE_MS, SHORTEST_LEASE_MS
 
 Duration: TypeAlias = str | timedelta | Literal[0]
-"""`"10 seconds"` (second … year, singular or plural, any positive number), a `timedelta`, or `0`."""
+"""`"10 seconds"` (second … year, singular or plural, any positive number), short `"10s"`, a `timedelta`, or `0`."""
 
 _UNIT_MS = {
     "second": 1_000,
@@ -23,15 +23,16 @@ _UNIT_MS = {
     "month": 2_592_000_000,
     "year": 31_536_000_000,
 }
-_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(second|minute|hour|day|week|month|year)s?\s*")
-_EXAMPLE = 'write it like "10 seconds", "1.5 hours" or timedelta(seconds=10)'
+_SHORT_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(?:(second|minute|hour|day|week|month|year)s?|(ms|s|m|h|d))\s*")
+_EXAMPLE = 'write it like "10 seconds", "1.5 hours", "10s" or timedelta(seconds=10)'
 
 
 def duration_ms(value: Duration | float, *, what: str = "duration") -> int:
     """Turn a duration into milliseconds, rounded up so that nothing is ever early.
 
     Args:
-        value: `"30 seconds"`, `timedelta(seconds=30)` or `0`.
+        value: `"30 seconds"`, `"30s"` (ms, s, m, h, d), `timedelta(seconds=30)` or `0`.
         what: How messages call it, e.g. `"retries.delay of step 'charge'"`.
 
     Raises:
@@ -54,7 +55,7 @@ def duration_ms(value: Duration | float, *, what: str = "duration") -> int:
             return 0
         raise TypeError(
             f"{what} is the bare number {value!r}: seconds in Python's habits, milliseconds in JavaScript's, "
-            f'so it is not guessed; write "{value} seconds" or timedelta(seconds={value})'
+            f'so it is not guessed; write "{value} seconds", or "{value}ms" where it is in milliseconds'
         )
     raise TypeError(f"{what} must be a string or a timedelta, got {type(value).__name__}; {_EXAMPLE}")
 
@@ -110,4 +111,5 @@ def _parse(text: str, what: str) -> int:
     match = _PATTERN.fullmatch(text)
     if match is None:
         raise ValueError(f"{what} {text!r} is not a duration; {_EXAMPLE}")
-    return math.ceil(Fraction(match[1]) * _UNIT_MS[match[2]])  # exact: a float would round tiny ones to nothing
+    unit_ms = _UNIT_MS[match[2]] if match[2] else _SHORT_UNIT_MS[match[3]]
+    return math.ceil(Fraction(match[1]) * unit_ms)  # exact: a float would round tiny ones to nothing
