@@ -104,8 +104,10 @@ class StepContext(Struct, frozen=True):
         step: `name` and `count` of the step.
         attempt: The attempt's number, counted from 1.
         config: The step's configuration with every default filled in.
-        instance_id: The instance's id; with `step`, the natural idempotency key.
+        instance_id: The instance's id.
         workflow_name: The workflow's name.
+        idempotency_key: 32 characters to send along with a call that changes something outside: the same in every
+            attempt and replay of the step, another one for each step and instance, and after a `restart()`.
     """
 
     step: StepIdentity
@@ -113,6 +115,7 @@ class StepContext(Struct, frozen=True):
     config: dict[str, Any]
     instance_id: str
     workflow_name: str
+    idempotency_key: str = ""
 
 
 class RetryContext(Struct, frozen=True):

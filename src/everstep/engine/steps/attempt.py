@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
@@ -97,8 +98,33 @@ class Attempt(Place):
 
 def context_of(instance: InstanceRecord, record: StepRecord, attempt: int, policy: StepPolicy) -> StepContext:
     """Return what an attempt's function may know of it."""
-    identity = StepIdentity(record.name, record.count)
-    return StepContext(identity, attempt, policy.as_config(), instance.id, instance.workflow)
+    return StepContext(
+        StepIdentity(record.name, record.count),
+        attempt,
+        policy.as_config(),
+        instance.id,
+        instance.workflow,
+        idempotency_key(instance, record),
+    )
+
+
+def idempotency_key(instance: InstanceRecord, record: StepRecord) -> str:
+    """Name a step of one life of an instance, from what is on disk before its function is called.
+
+    A restart has the instance start at another time. `parent` tells steps of the same name apart that are parts of
+    different steps.
+    """
+    parts = (
+        instance.workflow,
+        instance.id,
+        instance.created_at,
+        instance.started_at,
+        record.kind,
+        record.parent,
+        record.name,
+        record.count,
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 class Attempts:

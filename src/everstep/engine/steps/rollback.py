@@ -17,6 +17,7 @@ from everstep.core.stored_error import decode_error, encode_error, error_info
 from everstep.core.types import ErrorInfo, RollbackContext, RollbackStatus, StepContext, StepIdentity
 from everstep.engine.execution.branches import Compensation
 from everstep.engine.execution.execution import Execution
+from everstep.engine.steps.attempt import idempotency_key
 from everstep.engine.steps.executor import run_step
 from everstep.engine.steps.outcome import Outcome
 from everstep.engine.steps.step_execution import AwaitedStep, output_of
@@ -148,7 +149,9 @@ async def _compensate(execution: Execution, step: StepRecord, compensation: Comp
     output = output_of(execution, step, compensation.call)
     identity = StepIdentity(step.name, step.count)
     config = DEFAULT_POLICY.as_config() if step.config is None else msgspec.json.decode(step.config)
-    context = StepContext(identity, step.attempt, config, execution.instance.id, execution.instance.workflow)
+    instance = execution.instance
+    key = idempotency_key(instance, step)
+    context = StepContext(identity, step.attempt, config, instance.id, instance.workflow, key)
     call = StepCall(step.name, None, compensation.handler, (RollbackContext(context, cause, output),))
     handler = _Handler(execution, call, compensation, record)
     if record.final:
