@@ -91,7 +91,23 @@ def _import_main(root: Path, main: str) -> ModuleType:
             raise
         if isinstance(error, ModuleNotFoundError) and error.name is not None and name.startswith(error.name):
             raise ConfigError(f"main is {main!r}, and there is no module {error.name!r} under {root}") from None
-        raise BrokenProgramError(f"{main} failed to import:\n\n{_user_traceback(error)}") from None
+        hint = _import_hint(error, root, folder)
+        raise BrokenProgramError(f"{main} failed to import:\n\n{_user_traceback(error)}{hint}") from None
+
+
+def _import_hint(error: BaseException, root: Path, folder: Path) -> str:
+    """Say how a module of the program's own is imported, where that is why an import failed."""
+    if not isinstance(error, ImportError) or folder == root or not folder.is_relative_to(root):
+        return ""
+    package = ".".join(folder.relative_to(root).parts)
+    if "no known parent package" in str(error):
+        return (
+            f"\n\n{package} is no package: write `from {package}.module import name`, or add an empty "
+            f"{folder.relative_to(root)}/__init__.py"
+        )
+    if error.name in sys.stdlib_module_names and (folder / f"{error.name}.py").is_file():
+        return f"\n\n`{error.name}` is the standard library's: write `from {package}.{error.name} import name`"
+    return ""
 
 
 def _module_of(root: Path, main: str) -> tuple[str, Path]:
