@@ -126,7 +126,9 @@ async def test_anything_that_can_be_called_is_a_function(step: Any, recorder: Re
 
 @pytest.mark.parametrize("wrong", [5, "charge", ["charge"], object()])
 def test_what_is_no_function_after_the_name_is_refused(step: Any, wrong: Any) -> None:
-    with pytest.raises(TypeError, match=f"^step 'charge' needs a function after its name, got {type(wrong).__name__}$"):
+    with pytest.raises(
+        TypeError, match=f"^step 'charge' needs a function after its name, got {type(wrong).__name__}; give"
+    ):
         step.do("charge", wrong)
 
 
@@ -138,7 +140,7 @@ def test_a_configuration_without_a_function_is_refused(step: Any, config: Any) -
 
 @pytest.mark.parametrize("wrong", [5, "charge", {}, None])
 def test_what_is_no_function_after_the_configuration_is_refused(step: Any, wrong: Any) -> None:
-    message = f"^step 'charge' needs a function after its config, got {type(wrong).__name__}$"
+    message = f"^step 'charge' needs a function after its config, got {type(wrong).__name__}; give"
     with pytest.raises(TypeError, match=message):
         step.do("charge", {}, wrong)
 

@@ -571,7 +571,7 @@ class TestSize:
         with pytest.raises(ValueTooLargeError) as caught:
             encode("x" * 1024 * 1024, where=WHERE)
         assert str(caught.value) == (
-            "the result of step 'charge' has 1,048,578 bytes as JSON, more than the limit of 1,048,576; "
+            "the result of step 'charge' would take 1,048,578 bytes as JSON, more than the limit of 1,048,576; "
             "store it elsewhere (a file, a bucket, a table) and return a reference to it"
         )
 

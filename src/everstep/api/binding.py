@@ -10,6 +10,7 @@ from msgspec import Struct
 from typing_extensions import TypeVar
 
 from everstep.api.control import Control, Retention
+from everstep.core.call_forms import NamesInSnakeCase, arguments_by_name
 from everstep.core.durations import Duration, duration_ms
 from everstep.core.errors import DuplicateInBatchError, EverstepError
 from everstep.core.limits import BATCH
@@ -22,7 +23,7 @@ T = TypeVar("T")
 ParamsT = TypeVar("ParamsT", default=Any)
 
 
-class WorkflowInstance:
+class WorkflowInstance(NamesInSnakeCase):
     """A handle on one instance. Every method that changes something returns once the change is on disk."""
 
     def __init__(self, control: Control, workflow: str, id: str) -> None:
@@ -73,6 +74,7 @@ class WorkflowInstance:
         """
         await self._control.resume(self._workflow, self._id)
 
+    @arguments_by_name
     async def terminate(self, *, rollback: bool = False) -> None:
         """Stop it for good, at once; with `rollback`, its steps' rollback handlers are called first.
 
@@ -81,6 +83,7 @@ class WorkflowInstance:
         """
         await self._control.terminate(self._workflow, self._id, rollback=rollback)
 
+    @arguments_by_name
     async def restart(self, *, from_step: str | None = None, count: int = 1, type: str | None = None) -> None:
         """Start it again with the same id and params, from the beginning or from a step, whatever its status.
 
@@ -127,6 +130,7 @@ class WorkflowInstance:
         """
         return self._control.subscribe(self._workflow, self._id, cursor=cursor, filter=filter)
 
+    @arguments_by_name
     async def send_event(self, *, type: str, payload: Any = None) -> None:
         """Send it an event, with a payload of up to 1 MiB; one that comes before its wait is kept.
 
@@ -208,7 +212,7 @@ def _checked_options(one: Mapping[str, Any]) -> Mapping[str, Any]:
     return one
 
 
-class Workflow(Generic[ParamsT]):
+class Workflow(NamesInSnakeCase, Generic[ParamsT]):
     """A binding: the way to create and find instances of one workflow.
 
     Example:
@@ -226,6 +230,7 @@ class Workflow(Generic[ParamsT]):
         """The workflow's name."""
         return self._name
 
+    @arguments_by_name
     async def create(
         self,
         *,
@@ -254,6 +259,7 @@ class Workflow(Generic[ParamsT]):
             await self._control.create(self._name, id=id, params=params, retention=retention, tags=tags)
         )
 
+    @arguments_by_name
     async def get_or_create(self, *, id: str | None = None, params: ParamsT | None = None) -> WorkflowInstance:
         """Return the instance with this id, created with `params` if there is none yet.
 
@@ -323,6 +329,7 @@ class Workflow(Generic[ParamsT]):
                 errors.append(BatchError(index, id, error.code, str(error)))
         return DeleteBatchResult(deleted, errors)
 
+    @arguments_by_name
     async def list(
         self, *, status: Status | None = None, tag: str | None = None, limit: int = 100, cursor: str | None = None
     ) -> InstancePage:

@@ -81,6 +81,16 @@ class DeclaredStep(Generic[T]):
         self._earlier = earlier
         self._latest: asyncio.Future[T] | None = None
 
+    if not TYPE_CHECKING:  # a type checker has to go on refusing `await step.do(fn)`
+
+        def __await__(self) -> NoReturn:
+            name = self._call.name
+            shown = "name" if name == "<lambda>" else repr(name)
+            raise TypeError(
+                f"a step that is run at once begins with its name: await step.do({shown}, fn, *args); "
+                f"step {name!r} is only declared by this: call it, and await that"
+            )
+
     async def __call__(self, *args: Any, **kwargs: Any) -> T:
         """Run the step, after the steps it depends on; steps that need it later take this result."""
         outcome = self._latest = asyncio.get_running_loop().create_future()

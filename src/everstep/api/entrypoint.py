@@ -172,8 +172,26 @@ def check_entrypoint(cls: object) -> type[WorkflowEntrypoint[Any, Any]]:
         raise ConfigError(f"{getattr(cls, '__name__', cls)!r} is not a workflow: subclass WorkflowEntrypoint")
     if cls.run is WorkflowEntrypoint.run:
         raise ConfigError(f"workflow {cls.__name__} has no `async def run(self, event, step)`")
+    if inspect.isasyncgenfunction(cls.run):
+        raise ConfigError(
+            f"workflow {cls.__name__}: `run` has a `yield`, which makes it a generator; return the result, and await "
+            "each step"
+        )
     if not inspect.iscoroutinefunction(cls.run):
         raise ConfigError(f"workflow {cls.__name__}: `run` must be `async def`")
+    signature = inspect.signature(cls.run)
+    try:
+        signature.bind("self", "event", "step")
+    except TypeError:
+        raise ConfigError(
+            f"workflow {cls.__name__}: `run` is called with an event and a step; write `async def run(self, event, "
+            f"step)`, not `async def run({', '.join(map(str, signature.parameters.values()))})`"
+        ) from None
+    second = list(signature.parameters)[1:2]
+    if second == ["step"]:
+        raise ConfigError(
+            f"workflow {cls.__name__}: `run` gets the event first; write `async def run(self, event, step)`"
+        )
     return cls
 
 

@@ -9,6 +9,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, Ty
 from uuid import UUID
 
 from everstep.api.declared import DeclaredStep, StepCall, StepDecorator
+from everstep.core.call_forms import NamesInSnakeCase
 from everstep.core.durations import Duration, bounded_ms
 from everstep.core.limits import STEP_NAME_CHARS, WAIT_MS
 from everstep.core.names import check_event_type, check_step_name
@@ -20,6 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_SECONDS_UNTIL_5138 = 100_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -66,7 +68,7 @@ class _TakesKeywordCtx(Protocol[*Ts]):
     def __call__(self, *args: *Ts, ctx: StepContext) -> Any: ...
 
 
-class WorkflowStep:
+class WorkflowStep(NamesInSnakeCase):
     """The durable primitives of a workflow.
 
     A step is known by its kind, its name and how many times that name came before, so names must not depend on the
@@ -220,7 +222,8 @@ class WorkflowStep:
         """
         check_step_name(name)
         if not isinstance(when, datetime):
-            raise TypeError(f"sleep_until {name!r} takes an aware datetime, got {type(when).__name__}")
+            cure = f"; write {_moment_form(when)}" if isinstance(when, (int, float)) else ""
+            raise TypeError(f"sleep_until {name!r} takes an aware datetime, got {type(when).__name__}{cure}")
         if when.utcoffset() is None:
             raise ValueError(
                 f"sleep_until {name!r} got the naive datetime {when.isoformat()}, whose moment depends on the machine; "
@@ -258,6 +261,8 @@ class WorkflowStep:
             ...     return decision.payload
         """
         check_step_name(name)
+        if isinstance(type, Mapping):
+            raise TypeError(_arguments_in_a_dict(name, type))
         check_event_type(type)
         timeout_ms = bounded_ms(timeout, WAIT_MS, what=f"timeout of wait {name!r}")
         if timeout_ms == 0:
@@ -350,6 +355,17 @@ def _parse_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
     return StepCall(name, cast("AnyStepConfig | None", second), args[2], args[3:], kwargs)
 
 
+def _moment_form(number: float) -> str:
+    """Write a number as the moment it stands for: seconds since 1970, or the milliseconds of the original."""
+    return f"datetime.fromtimestamp({number!r}{' / 1000' if number > _SECONDS_UNTIL_5138 else ''}, UTC)"
+
+
+def _arguments_in_a_dict(name: str, given: Mapping[str, Any]) -> str:
+    timeout = f", timeout={given['timeout']!r}" if "timeout" in given else ""
+    call = f"step.wait_for_event({name!r}, type={given.get('type', '…')!r}{timeout})"
+    return f"wait_for_event {name!r} takes its type and timeout as arguments, not in a dict: write {call}"
+
+
 def _check_name(name: object) -> str:
     if not isinstance(name, str) and inspect.isawaitable(name):
         raise TypeError(f"a step begins with its name, got {_not_a_function(name)}")
@@ -357,8 +373,7 @@ def _check_name(name: object) -> str:
 
 
 def _not_a_function(value: object) -> str:
-    """Name the kind of what was given for a function, with the cure where it is the call of one."""
+    """Name the kind of what was given for a function, and the cure: nearly always it is what a call returned."""
     if inspect.iscoroutine(value):
         value.close()  # or Python would warn that it was never awaited
-    cure = "; give the function and its arguments, not its call: step.do(name, fn, *args)"
-    return type(value).__name__ + (cure if inspect.isawaitable(value) else "")
+    return f"{type(value).__name__}; give the function and its arguments, not its call: step.do(name, fn, *args)"

@@ -214,7 +214,7 @@ class LocalControl(LifecycleOperations):
         engine = self._engine
         check_event_type(type)
         await self._existing(workflow, id)
-        text, _ = codec.encode(payload, where=f"the payload of event {type!r}")
+        text, _ = codec.encode(payload, where=f"the payload of event {type!r}", verb="pass")
         sent = await engine.store.send_event(workflow, id, type=type, payload=text, now=engine.clock.now())
         if engine.telemetry.listening:
             engine.telemetry.emit(

@@ -28,7 +28,9 @@ _DOLLAR = ord(TAG)  # to look for one byte is much quicker, and most values have
 _STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
-def encode(value: object, *, where: str, declared: object = Any, limit_bytes: int = VALUE_BYTES) -> tuple[str, Any]:
+def encode(
+    value: object, *, where: str, declared: object = Any, limit_bytes: int = VALUE_BYTES, verb: str = "return"
+) -> tuple[str, Any]:
     """Write a value as JSON text, and read it back as every replay will.
 
     Args:
@@ -36,6 +38,7 @@ def encode(value: object, *, where: str, declared: object = Any, limit_bytes: in
         where: How messages call it, e.g. `"the result of step 'charge'"`.
         declared: The declared type; only needed to find classes that are local to a function.
         limit_bytes: The most bytes the text may have.
+        verb: How messages call what brought the value here: a step returns one, a caller passes one.
 
     Returns:
         The text, and the value decoded from it: a fresh object.
@@ -48,7 +51,7 @@ def encode(value: object, *, where: str, declared: object = Any, limit_bytes: in
         >>> encode({"total": 3, "parts": (1, 2)}, where="the result of step 'sum'")
         ('{"total":3,"parts":{"$":"tuple","v":[1,2]}}', {'total': 3, 'parts': (1, 2)})
     """
-    return encode_plain(value, limit_bytes) or encode_tagged(value, where, declared, limit_bytes)
+    return encode_plain(value, limit_bytes) or encode_tagged(value, where, declared, limit_bytes, verb)
 
 
 def decode(text: str, declared: object = Any, *, where: str = "a stored value") -> Any:
@@ -91,22 +94,24 @@ def encode_plain(value: Any, limit_bytes: int = VALUE_BYTES) -> tuple[str, Any] 
     return (data.decode(), copy) if copy == value else None
 
 
-def encode_tagged(value: object, where: str, declared: object = Any, limit_bytes: int = VALUE_BYTES) -> tuple[str, Any]:
+def encode_tagged(
+    value: object, where: str, declared: object = Any, limit_bytes: int = VALUE_BYTES, verb: str = "return"
+) -> tuple[str, Any]:
     """Write and read a value that `encode_plain` does not take; arguments and errors are those of `encode`."""
     encoder = Encoder(declared)
     try:
         text = _dump(encoder.encode(value))
     except RefusedError as refused:
         raise NotSerializableError(
-            f"{where} cannot be stored: {refused.path} is {refused.what}; {refused.cure}"
+            f"{where} cannot be stored: {refused.path} is {refused.what}; {refused.cure.replace('return', verb)}"
         ) from None
     except RecursionError:
         raise NotSerializableError(
             f"{where} cannot be stored: it is nested too deeply, near {NESTING} levels; "
-            "return it in a flatter shape, or as text"
+            f"{verb} it in a flatter shape, or as text"
         ) from None
     if (size := len(text.encode())) > limit_bytes:
-        raise _too_large(where, size, limit_bytes)
+        raise _too_large(where, size, limit_bytes, verb)
     return text, _from_tree(orjson.loads(text), encoder.classes, declared, where)
 
 
@@ -128,8 +133,8 @@ def _from_tree(tree: Any, live: dict[str, type], declared: object, where: str) -
         raise StoredValueError(f"{where} cannot be restored by today's code: {error!r}") from error
 
 
-def _too_large(where: str, size: int, limit: int) -> ValueTooLargeError:
+def _too_large(where: str, size: int, limit: int, verb: str) -> ValueTooLargeError:
     return ValueTooLargeError(
-        f"{where} has {size:,} bytes as JSON, more than the limit of {limit:,}; "
-        "store it elsewhere (a file, a bucket, a table) and return a reference to it"
+        f"{where} would take {size:,} bytes as JSON, more than the limit of {limit:,}; "
+        f"store it elsewhere (a file, a bucket, a table) and {verb} a reference to it"
     )

@@ -8,10 +8,10 @@ from typing import Any, cast
 from msgspec import Struct, structs
 
 from everstep.core.backoff import Backoff, retry_delay_ms
+from everstep.core.config_hints import key_hint
 from everstep.core.durations import bounded_ms
 from everstep.core.limits import RETRIES, WAIT_MS
 from everstep.core.step_config import AnyStepConfig, DelayFunction, Retries, RollbackFunction, StepConfig
-from everstep.core.suggest import did_you_mean
 
 
 class StepPolicy(Struct, frozen=True):
@@ -96,7 +96,7 @@ def _as_mapping(value: object, cls: type[Struct], keys: tuple[str, ...], what: s
         raise TypeError(f"{what} must be a dict or {cls.__name__}, got {type(value).__name__}")
     for key in value:
         if key not in keys:
-            hint = did_you_mean(str(key), keys)
+            hint = key_hint(key, value[key], keys, _RETRIES_KEYS)
             raise ValueError(f"{what} has an unknown key {key!r}{hint}; known: {', '.join(keys)}")
     return value
 

@@ -11,6 +11,8 @@ from typing import Any, Generic, Literal, TypeAlias, get_args
 from msgspec import UNSET, Struct, UnsetType
 from typing_extensions import TypeVar
 
+from everstep.core.call_forms import NamesInSnakeCase
+
 Status: TypeAlias = Literal[
     "queued", "running", "waiting", "paused", "waitingForPause", "errored", "terminated", "complete", "unknown"
 ]
@@ -32,7 +34,7 @@ StepStatus: TypeAlias = Literal["running", "retrying", "waiting", "complete", "e
 PayloadT = TypeVar("PayloadT", default=Any)
 
 
-class View(Struct, frozen=True):
+class View(NamesInSnakeCase, Struct, frozen=True):
     """A value to look at, by attribute or by key: `status.output`, `status["output"]`, `dict(status)`."""
 
     def __getitem__(self, name: str) -> Any:
@@ -58,7 +60,7 @@ class Schedule(Struct, frozen=True):
     scheduled_time: datetime
 
 
-class WorkflowEvent(Struct, Generic[PayloadT], frozen=True):
+class WorkflowEvent(NamesInSnakeCase, Struct, Generic[PayloadT], frozen=True):
     """What an instance was created with; the same on every replay.
 
     Attributes:
@@ -76,7 +78,7 @@ class WorkflowEvent(Struct, Generic[PayloadT], frozen=True):
     schedule: Schedule | None = None
 
 
-class StepEvent(Struct, Generic[PayloadT], frozen=True):
+class StepEvent(NamesInSnakeCase, Struct, Generic[PayloadT], frozen=True):
     """An event that `step.wait_for_event` received.
 
     Attributes:
@@ -97,7 +99,7 @@ class StepIdentity(Struct, frozen=True):
     count: int
 
 
-class StepContext(Struct, frozen=True):
+class StepContext(NamesInSnakeCase, Struct, frozen=True):
     """What a step's function may know of its own attempt.
 
     Attributes:

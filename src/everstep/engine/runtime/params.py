@@ -25,7 +25,7 @@ def encoded_params(params: Any, declared: Any, where: str) -> str | None:
     if params is None:
         codec.restore({}, declared, where=where)  # what `event.payload` will be
         return None
-    text, value = codec.encode(params, where=where, declared=declared)
+    text, value = codec.encode(params, where=where, declared=declared, verb="pass")
     codec.restore(value, declared, where=where)
     return text
 
