@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import sys
 import threading
 from dataclasses import dataclass
@@ -218,7 +220,8 @@ class TestTheSameError:
         assert type(back) is type(error)
         assert back.args == error.args
         assert str(back) == str(error)
-        assert {k: v for k, v in back.__dict__.items() if k != "__everstep_traceback__"} == error.__dict__
+        ours = {"__everstep_traceback__", "__everstep_origin__", "__notes__"}  # where it came from
+        assert {k: v for k, v in back.__dict__.items() if k not in ours} == error.__dict__
 
     @pytest.mark.parametrize(
         ("error", "attribute"),
@@ -454,7 +457,7 @@ class TestTraceback:
         back = again(caught_from())
         assert ", in boom" in back.__everstep_traceback__
         assert str(back) == "no stock"
-        assert not hasattr(back, "__notes__")
+        assert back.__notes__ == [error_info(encode_error(back)).origin]
 
     def test_an_error_raised_again_keeps_where_it_first_came_from(self):
         back = raised(again(caught_from()))
@@ -470,6 +473,56 @@ class TestTraceback:
         assert (
             error_info(encode_error(InstanceStateError("x", "instance.cannot_pause"))).code == "instance.cannot_pause"
         )
+
+
+class TestOrigin:
+    def test_a_rebuilt_error_has_the_file_the_line_and_the_source_as_a_note(self):
+        (note,) = again(raised(ValueError("no stock"))).__notes__
+        assert re.fullmatch(rf'File "{re.escape(__file__)}", line \d+, in raised: raise error from cause', note)
+
+    def test_an_error_keeps_its_origin_and_its_own_notes_when_it_is_raised_and_stored_again(self):
+        first = again(raised(ValueError("no stock")))
+        first.add_note("while packing")
+        second = again(raised_within(again(raised(first)), KeyError("k")))
+        assert sorted(second.__notes__) == sorted(first.__notes__)
+
+    def test_an_error_that_becomes_a_step_error_has_its_origin(self):
+        back = again(raised(LockedError(threading.Lock())))
+        assert type(back) is StepError
+        assert ", in raised: raise error from cause" in back.__notes__[0]
+
+    def test_the_frames_of_the_standard_library_are_not_the_origin(self):
+        try:
+            json.loads("{")
+        except ValueError as caught:
+            (note,) = again(caught).__notes__
+        assert note.endswith('json.loads("{")')
+
+    @pytest.mark.parametrize("file", ["/app/.venv/lib/python3.13/site-packages/stripe/http.py", "<frozen importlib>"])
+    def test_the_frames_of_an_installed_library_are_not_the_origin(self, file):
+        library = {"error": ValueError("declined")}
+        exec(compile("def call():\n    raise error\n", file, "exec"), library)
+        try:
+            library["call"]()
+        except ValueError as caught:
+            (note,) = again(caught).__notes__
+        assert note.endswith('library["call"]()')
+
+    def test_an_error_that_was_never_raised_has_no_origin(self):
+        assert not hasattr(again(ValueError("x")), "__notes__")
+
+    def test_a_group_names_what_failed_inside_of_it(self):
+        group = ExceptionGroup("two failed", [raised(ValueError("a")), ExceptionGroup("in", [KeyError("k")])])
+        back = again(raised(group))
+        (note,) = back.__notes__
+        first, second = note.splitlines()
+        assert first.startswith(f'failed inside: ValueError: a (File "{__file__}", line ')
+        assert second == "failed inside: KeyError: 'k'"
+        assert ", in raised" in back.exceptions[0].__notes__[0]
+
+    def test_a_group_of_many_names_the_first_ones(self):
+        (note,) = again(ExceptionGroup("many", [ValueError(str(n)) for n in range(9)])).__notes__
+        assert note.splitlines()[-2:] == ["failed inside: ValueError: 3", "and 5 more"]
 
 
 class TestSize:

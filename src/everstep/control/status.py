@@ -183,5 +183,5 @@ def _own_error(text: str, *, traceback: bool) -> ErrorInfo:
 
 
 def plain_error(error: ErrorInfo) -> ErrorInfo:
-    """Return an error without its traceback."""
-    return structs.replace(error, traceback=UNSET)
+    """Return an error without where it came from."""
+    return structs.replace(error, traceback=UNSET, origin=UNSET)

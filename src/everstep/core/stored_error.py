@@ -19,6 +19,7 @@ from msgspec import UNSET
 
 from everstep.core import classes
 from everstep.core.errors import EverstepError, StepError, StoredValueError
+from everstep.core.origin import ORIGIN_ATTRIBUTE, origin_of, own_notes, with_origin
 from everstep.core.refusal import RefusedError
 from everstep.core.tagged import Decoder, Encoder
 from everstep.core.types import ErrorInfo
@@ -40,6 +41,7 @@ _HIDDEN_MODULES = (
     "asyncio",
     "concurrent.futures",
 )
+_OF_REBUILT = {TRACEBACK_ATTRIBUTE, ORIGIN_ATTRIBUTE, "__notes__"}
 _GROUP_MEMBERS = 16
 _RAISED_BY_VALIDATORS = {"value_error": ValueError, "assertion_error": AssertionError}
 
@@ -77,7 +79,8 @@ def encode_error(error: BaseException) -> str:
 def decode_error(text: str) -> BaseException:
     """Rebuild an exception: the same class where that is possible, otherwise a `StepError`.
 
-    The text of its traceback is in the attribute `__everstep_traceback__`.
+    The text of its traceback is in the attribute `__everstep_traceback__`; where in the program's own code it was
+    raised is one of its notes.
 
     Raises:
         StoredValueError: when the text is not what `encode_error` wrote.
@@ -98,6 +101,7 @@ def error_info(text: str) -> ErrorInfo:
         message=record["message"],
         code=record.get("code", UNSET),
         traceback=_traceback_chain(record) or UNSET,
+        origin=record.get("origin", UNSET),
     )
 
 
@@ -108,8 +112,11 @@ def _record(error: BaseException, budget: _Budget, depth: int) -> dict[str, Any]
     }
     if isinstance(error, EverstepError):
         record["code"] = error.code
-    if trace := _traceback_text(error, budget.chars):
+    frames = traceback.StackSummary.extract(_frames_shown(error.__traceback__))
+    if trace := _traceback_text(error, frames, budget.chars):
         record["traceback"] = trace
+    if origin := origin_of(error, frames):
+        record["origin"] = _text(origin, budget.chars)
     if isinstance(error, Exception):
         record |= _recipe(error, budget, depth)
     if depth > 1:
@@ -158,7 +165,9 @@ def _parts(error: Exception) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if (validation := _validation_parts(error)) is not None:
         return validation, {}
     args: Any = error.args
-    state = {name: value for name, value in error.__dict__.items() if name != TRACEBACK_ATTRIBUTE}
+    state = {name: value for name, value in error.__dict__.items() if name not in _OF_REBUILT}
+    if notes := own_notes(error):
+        state["__notes__"] = notes
     state |= {name: getattr(error, name) for name in _slots(type(error)) if hasattr(error, name)}
     if isinstance(error, OSError):
         args = OSError.__reduce__(error)[1]  # the file names are in no other place
@@ -215,9 +224,8 @@ def _shortened(text: str, chars: int) -> str:
     return f"{text[:chars]}… ({len(text) - chars} characters more)"
 
 
-def _traceback_text(error: BaseException, chars: int) -> str:
+def _traceback_text(error: BaseException, frames: traceback.StackSummary, chars: int) -> str:
     """Where it was raised, without the frames that only carried it; the last frames matter most."""
-    frames = traceback.StackSummary.extract(_frames_shown(error.__traceback__))
     first = getattr(error, TRACEBACK_ATTRIBUTE, "")
     if not frames:
         return _tail(first, chars)
@@ -276,6 +284,8 @@ def _rebuilt(record: Mapping[str, Any]) -> BaseException:
         error.__context__ = _rebuilt(record["context"])
     if "traceback" in record:
         _attach_traceback(error, record["traceback"])
+    if "origin" in record:
+        with_origin(error, record["origin"])
     return error
 
 

@@ -154,12 +154,14 @@ class ErrorInfo(View, frozen=True):
         message: The exception's text.
         code: The stable code of an error of Everstep's own.
         traceback: The text of the traceback, where it is shown: see `status(steps=True)`.
+        origin: The line of the program that raised it, where it is known.
     """
 
     name: str
     message: str
     code: str | UnsetType = UNSET
     traceback: str | UnsetType = UNSET
+    origin: str | UnsetType = UNSET
 
 
 class WaitingFor(View, frozen=True):

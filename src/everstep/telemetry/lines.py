@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from msgspec import UNSET
+
 from everstep.core.durations import format_duration
+from everstep.core.types import ErrorInfo
 from everstep.telemetry import events
 
 
@@ -35,7 +38,7 @@ def _text(event: events.Event) -> str | None:  # one line per kind of event
         case events.InstanceRestarted():
             return "restarted from the beginning"
         case events.InstanceEnded(status=status, elapsed_ms=elapsed_ms, error=error):
-            why = f": {error.name}: {error.message}" if error else ""
+            why = f": {_error_text(error)}" if error else ""
             return f"{status} after {format_duration(elapsed_ms)}{why}"
         case events.EventSent(type=type):
             return f"event {type} received"
@@ -49,7 +52,7 @@ def _step_text(event: events.Event) -> str | None:
             return f"attempt {attempt}/{allowed}"
         case events.AttemptFailed(attempt=attempt, allowed=allowed, error=error, retry_at=retry_at):
             then = "no attempt left" if retry_at is None else f"retry in {format_duration(retry_at - event.at)}"
-            return f"attempt {attempt}/{allowed} failed: {error.name}: {error.message} · {then}"
+            return f"attempt {attempt}/{allowed} failed: {_error_text(error)} · {then}"
         case events.StepCompleted(attempt=attempt, took_ms=took_ms):
             tries = f" on attempt {attempt}" if attempt > 1 else ""
             return f"done in {format_duration(took_ms)}{tries}"
@@ -61,6 +64,11 @@ def _step_text(event: events.Event) -> str | None:
             return f"no event {type} came in time" if timed_out else f"took event {type}"
         case _:
             return None
+
+
+def _error_text(error: ErrorInfo) -> str:
+    text = f"{error.name}: {error.message}"
+    return text if error.origin is UNSET else f"{text} ({' · '.join(str(error.origin).splitlines())})"
 
 
 def _started_text(replayed: int, recovered: int) -> str | None:
