@@ -62,6 +62,7 @@ NAMES = [
     "StepEvent",
     "StepInfo",
     "StepLimitError",
+    "StepPage",
     "StorageLimitError",
     "StoreConflictError",
     "StoreError",

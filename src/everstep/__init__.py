@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         StepContext,
         StepEvent,
         StepInfo,
+        StepPage,
         SubscriptionEvent,
         WaitingFor,
         WorkflowEvent,
@@ -122,6 +123,7 @@ __all__ = [
     "StepEvent",
     "StepInfo",
     "StepLimitError",
+    "StepPage",
     "StorageLimitError",
     "StoreConflictError",
     "StoreError",
@@ -166,7 +168,7 @@ _HOMES = {
     "everstep.core.step_config": "Retries RetriesDict StepConfig StepConfigDict",
     "everstep.core.types": (
         "AttemptInfo BatchError ErrorInfo InstanceLink InstanceStatus RetryContext RollbackContext "
-        "RollbackStatus Schedule StepContext StepEvent StepInfo SubscriptionEvent WaitingFor "
+        "RollbackStatus Schedule StepContext StepEvent StepInfo StepPage SubscriptionEvent WaitingFor "
         "WorkflowEvent"
     ),
     "everstep.embedded": "Everstep lifespan",

@@ -59,6 +59,13 @@ class Outputs(WorkflowEntrypoint):
         await step.do("twice", lambda: 2)
 
 
+class Many(WorkflowEntrypoint):
+    async def run(self, event, step):
+        for number in range(event.payload):
+            await step.do(f"s{number}", lambda: 1)
+        await step.sleep("long", "1 hour")
+
+
 class Family(WorkflowEntrypoint):
     async def run(self, event, step):
         await step.do("book", {"rollback": lambda ctx: None}, lambda: 1)
@@ -74,7 +81,7 @@ def fail_for_good():
     raise NonRetryableError(f"refused: {SCRIPT}")
 
 
-PROGRAM = [Greet, Echo, Approval, Nap, Flaky, Nasty, Outputs, Family]
+PROGRAM = [Greet, Echo, Approval, Nap, Flaky, Nasty, Outputs, Family, Many]
 
 
 class Server:

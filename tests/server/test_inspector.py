@@ -14,7 +14,7 @@ from serving import API, SCRIPT, Server
 
 import everstep.server
 from everstep.api import http as api_http
-from everstep.control import control
+from everstep.control import views
 from everstep.server import pages, shapes
 from everstep.server.markup import Html, join, tag
 
@@ -182,7 +182,7 @@ async def test_each_page_has_the_same_data_as_json(server: Server):
         assert answer.json()["workflow"]["name"] == "greet"
         assert answer.json()["instances"] == await server.result(f"{API}/greet/instances")
         answer = await server.http.get(f"/__workflows/greet/g-1{query}", headers=headers)
-        assert answer.json() == shown
+        assert answer.json() == {**shown, "cursor": None}
 
 
 @pytest.mark.parametrize("path", ["/__workflows", "/__workflows/echo", "/__workflows/echo/e-1", "/__workflows/nothing"])
@@ -264,21 +264,67 @@ async def test_long_pages_and_answers_are_written_in_a_thread(server: Server, mo
         monkeypatch.setattr(module, name, noting)
 
     for module, name in (
-        (control, "instance_status"), (shapes, "instance_shape"), (pages, "instance_page"), (api_http, "plain_json"),
+        (views, "step_infos"), (shapes, "instance_shape"), (pages, "instance_page"), (api_http, "plain_json"),
     ):  # fmt: skip
         watched(module, name)
-    for url in ("/__workflows/nasty/x-1?steps=all", "/__workflows/nasty/x-1?format=json", f"{API}/nasty/instances/x-1"):
+    for url in ("/__workflows/nasty/x-1", "/__workflows/nasty/x-1?format=json", f"{API}/nasty/instances/x-1"):
         assert (await server.http.get(url)).status_code == 200
         assert threading.get_ident() not in threads.values(), (url, threads)
     assert len(threads) == 4
 
 
-async def test_a_page_of_every_step_is_not_refreshed_by_itself(server: Server):
+def shown_steps(shown: Parsed) -> list[int]:
+    ids = [one["id"] or "" for one in shown.attributes("tbody") if "id" in one]
+    return [int(id.removeprefix("step-")) for id in ids]
+
+
+async def follow(server: Server, shown: Parsed, label: str) -> Parsed:
+    links = shown.attributes("a")
+    labels = [word.strip() for word in shown.words if word.strip() in ("⇤ First", "← Earlier", "Later →", "Newest ⇥")]
+    hrefs = [one["href"] or "" for one in links if (one["href"] or "").startswith("/__workflows/many/m-1")]
+    return await page(server, dict(zip(labels, hrefs, strict=True))[label])
+
+
+async def test_an_instance_shows_its_newest_steps_with_links_to_the_others(server: Server, monkeypatch):
+    monkeypatch.setattr(pages, "SHOWN_STEPS", 4)
+    await server.create("many", "m-1", 9)
+    await server.reached("many", "m-1", "waiting")
+    newest = await page(server, "/__workflows/many/m-1")
+    assert shown_steps(newest) == [7, 8, 9, 10]
+    assert "7 to 10 of 10 steps" in newest.text
+    assert "data-live" in newest.attributes("main")[0]
+
+    earlier = await follow(server, newest, "← Earlier")
+    assert shown_steps(earlier) == [3, 4, 5, 6]
+    assert "data-live" not in earlier.attributes("main")[0]
+    earliest = await follow(server, earlier, "← Earlier")
+    assert shown_steps(earliest) == [1, 2]
+    assert shown_steps(await follow(server, earliest, "Later →")) == [3, 4, 5, 6]
+
+    first = await follow(server, newest, "⇤ First")
+    assert shown_steps(first) == [1, 2, 3, 4]
+    later = await follow(server, first, "Later →")
+    assert (shown_steps(later), shown_steps(await follow(server, later, "Newest ⇥"))) == ([5, 6, 7, 8], [7, 8, 9, 10])
+    assert "None is left here." in (await page(server, "/__workflows/many/m-1?order=asc&cursor=10")).text
+
+    data = (await server.http.get("/__workflows/many/m-1?format=json")).json()
+    assert ([step["seq"] for step in data["steps"]], data["cursor"]) == ([10, 9, 8, 7], "7")
+
+
+async def test_a_page_of_all_steps_has_no_links_to_others(server: Server):
     await server.create("nap", "n-1")
     await server.reached("nap", "n-1", "waiting")
-    shown = await page(server, "/__workflows/nap/n-1?steps=all")
-    assert "data-live" not in shown.attributes("main")[0]
-    assert "show the latest" in shown.text
+    shown = await page(server, "/__workflows/nap/n-1")
+    assert not [one for one in shown.attributes("nav") if one.get("aria-label") == "Pages of steps"]
+
+
+async def test_an_output_of_which_only_the_beginning_is_shown_is_linked_whole(server: Server, monkeypatch):
+    monkeypatch.setattr(pages, "SHOWN_STEP_CHARS", 100)
+    await server.create("outputs", "o-1")
+    await server.reached("outputs", "o-1", "complete")
+    shown = await page(server, "/__workflows/outputs/o-1")
+    [link] = [one["href"] or "" for one in shown.attributes("a") if "/step?" in (one["href"] or "")]
+    assert (await server.http.get(link)).json()["result"]["output"] == "x" * 5000
 
 
 async def test_an_instance_with_a_child_and_one_that_rolls_back_are_shown(server: Server):

@@ -24,17 +24,17 @@ async def test_workflows_are_listed_with_counts_of_every_status(server: Server):
 
     assert (answer["success"], answer["errors"], answer["messages"]) == (True, [], [])
     by_name = {one["name"]: one for one in answer["result"]}
-    assert list(by_name) == ["greet", "echo", "approval", "nap", "flaky", "nasty", "outputs", "family"]
+    assert list(by_name) == ["greet", "echo", "approval", "nap", "flaky", "nasty", "outputs", "family", "many"]
     nap = by_name["nap"]
     assert nap["instances"] == {**dict.fromkeys(STATUSES, 0), "waiting": 1}
     assert (nap["id"], nap["class_name"], nap["script_name"]) == ("nap", "Nap", "shop")
     assert nap["created_on"] is None
-    assert answer["result_info"] == {"count": 8, "page": 1, "per_page": 25, "total_count": 8}
+    assert answer["result_info"] == {"count": 9, "page": 1, "per_page": 25, "total_count": 9}
 
 
 async def test_workflows_are_searched_and_paged(server: Server):
     assert [one["name"] for one in await server.result(f"{API}?search=NA")] == ["nap", "nasty"]
-    assert [one["name"] for one in await server.result(f"{API}?per_page=3&page=3")] == ["outputs", "family"]
+    assert [one["name"] for one in await server.result(f"{API}?per_page=3&page=3")] == ["outputs", "family", "many"]
     assert await server.result(f"{API}?page=2") == []
 
 
@@ -275,6 +275,60 @@ async def test_steps_can_be_left_out_or_reversed(server: Server):
     simple = await server.result(f"{url}?simple=true")
     assert (simple["steps"], simple["step_count"]) == ([], 4)
     assert [step["seq"] for step in (await server.result(f"{url}?order=desc"))["steps"]] == [4, 3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("order", "pages"), [("asc", [[1, 2, 3], [4, 5, 6], [7, 8]]), ("desc", [[8, 7, 6], [5, 4, 3], [2, 1]])]
+)
+async def test_steps_come_by_pages_where_that_is_asked_for(server: Server, order: str, pages: list[list[int]]):
+    url = await server.create("many", "m-1", 7)
+    await server.reached("many", "m-1", "waiting")
+    asked: str | None = f"{url}?order={order}&per_page=3"
+    found = []
+    while asked is not None:
+        answer = (await server.http.get(asked)).json()
+        found.append([step["seq"] for step in answer["result"]["steps"]])
+        info = answer["result_info"]
+        assert (info["count"], info["per_page"], info["total_count"]) == (len(found[-1]), 3, 8)
+        asked = f"{url}?order={order}&per_page=3&cursor={info['cursor']}" if info["cursor"] else None
+    assert found == pages
+
+    rest = (await server.http.get(f"{url}?cursor=5")).json()
+    assert [step["seq"] for step in rest["result"]["steps"]] == [6, 7, 8]
+    assert rest["result_info"] == {"count": 3, "per_page": 100, "cursor": None, "total_count": 8}
+
+
+async def test_all_steps_come_unless_a_page_is_asked_for(server: Server):
+    url = await server.create("many", "m-1", 120)
+    await server.reached("many", "m-1", "waiting")
+    answer = (await server.http.get(url)).json()
+    assert [step["seq"] for step in answer["result"]["steps"]] == list(range(1, 122))
+    assert "result_info" not in answer
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("page=2", "page is not supported here"),
+        ("per_page=0", "per_page must be from 1 to 1000"),
+        ("per_page=1001", "per_page must be from 1 to 1000"),
+        ("cursor=x", "cursor must be a whole number"),
+    ],
+)
+async def test_a_page_of_steps_that_cannot_be_is_refused(server: Server, query: str, said: str):
+    url = await server.create("echo", "e-1")
+    status, error = await server.refusal("GET", f"{url}?{query}")
+    assert (status, error["code"]) == (400, 10010)
+    assert said in error["message"]
+
+
+async def test_a_child_names_its_parent_in_lists(server: Server):
+    await server.create("family", "f-1")
+    await server.reached("family", "f-1", "errored")
+    [child] = await server.result(f"{API}/echo/instances")
+    assert child["parent"] == {"workflow": "family", "id": "f-1"}
+    [parent] = await server.result(f"{API}/family/instances")
+    assert parent["parent"] is None
 
 
 async def test_a_step_is_addressed_by_name_type_and_attempt(server: Server):

@@ -249,6 +249,9 @@ class SimulatedStore(SqliteStore):
             await self._group.close()
         self.off = True
 
+    async def _read_apart(self, make: Callable[[tuple[Any, ...]], Any], query: str, arguments: Any = ()) -> list[Any]:
+        return [make(row) for row in self._read(query, arguments)]
+
     def _clock(self) -> float:
         return asyncio.get_running_loop().time() + self._spent
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import structs
 
 from everstep.core.errors import InstanceExistsError, InstanceLostError, InstanceNotFoundError, InstanceStateError
 from everstep.core.journal import StepRecord
@@ -111,16 +112,29 @@ class Writing:
         await store.write(Change(pk, [do(2)]))
         assert [step.seq for step in await store.steps(pk)] == [1, 2, 3]
 
-    async def test_an_outline_is_the_steps_without_their_results(self, store: Store):
+    async def test_an_outline_is_the_steps_without_their_values(self, store: Store):
         pk = await owned_instance(store)
-        await store.write(Change(pk, [do(2, result=None, error="null"), do(1, result='"long"')]))
-        assert await store.outline(pk) == [do(1, result=None), do(2, result=None, error="null")]
+        long = do(1, result='"long"', config="{}", child="a/b", asked_after=3, settlement=4, sent_after=4)
+        await store.write(Change(pk, [do(2, result=None, error="null"), long]))
+        assert await store.outline(pk) == [do(1, result=None, config="{}", child="a/b"), do(2, result=None)]
 
-    async def test_an_outline_may_have_the_beginnings_of_results(self, store: Store):
+    async def test_steps_may_be_read_with_the_beginnings_of_their_results(self, store: Store):
         pk = await owned_instance(store)
         await store.write(Change(pk, [do(1, result='"long"'), do(2, result='"é"'), do(3, result=None)]))
-        assert [step.result for step in await store.outline(pk, chars=3)] == ['"lon', '"é"', None]
-        assert [await store.result(pk, seq) for seq in (1, 2, 3, 4)] == ['"long"', '"é"', None, None]
+        assert [step.result for step in await store.steps(pk, chars=3)] == ['"lon', '"é"', None]
+        assert [step.result for step in await store.steps(pk, chars=0)] == ['"', '"', None]
+
+    async def test_steps_and_attempts_may_be_read_from_one_number_to_another(self, store: Store):
+        pk, other = await owned_instance(store), await owned_instance(store, "other")
+        await store.write(Change(other, [do(2)], [failed_attempt(2)]))
+        failed = [failed_attempt(1), failed_attempt(2), failed_attempt(2, attempt=2), failed_attempt(4)]
+        await store.write(Change(pk, [do(1), do(2), do(3), do(4)], failed))
+        assert await store.steps(pk, first=2, last=3) == [do(2), do(3)]
+        assert await store.steps(pk, first=3) == [do(3), do(4)]
+        assert await store.steps(pk, last=1, chars=100) == [do(1)]
+        assert await store.steps(pk, first=5) == []
+        assert await store.attempts(pk, first=2, last=3) == failed[1:3]
+        assert await store.attempts(pk, first=3) == failed[3:]
 
     async def test_a_later_state_of_a_step_replaces_the_earlier_one(self, store: Store):
         pk = await owned_instance(store)
@@ -1612,9 +1626,16 @@ class Viewing:
         assert await store.by_pk(pk) == await instance(store)
         assert await store.by_pk(pk + 1) is None
 
-    async def test_a_page_shows_whole_records(self, store: Store):
-        await instance_in(store, "errored")
-        assert await store.page(WORKFLOW, status=None, limit=1, cursor=None) == [await instance(store)]
+    async def test_pages_and_lines_show_records_without_their_values(self, store: Store):
+        pk = await store.create(new_instance(params='{"a":1}', owned=True, tags=["red"], keep_errors=7))
+        await store.write(Change(pk, instance=ended("errored", output="1", error=BOOM, rollback="{}")))
+        whole = await instance(store)
+        line = structs.replace(whole, rollback=None, params=None, output=None, error=None)
+        assert line != whole
+        assert await store.page(WORKFLOW, status=None, limit=1, cursor=None) == [line]
+        assert await store.page(WORKFLOW, status=None, limit=1, cursor=None, tag="red") == [line]
+        assert await store.lines([pk + 1, pk]) == [line]
+        assert await store.lines([]) == []
 
     async def test_counts_are_by_workflow_and_status(self, store: Store):
         for n, status in enumerate(["queued", "queued", "running", "waiting", "complete"]):

@@ -390,7 +390,7 @@ class ModelStore:
         self, workflow: str, *, status: str | None, limit: int, cursor: int | None, tag: str | None = None
     ) -> list[InstanceRecord]:
         rows = [
-            InstanceRecord(**row)
+            _line(row)
             for pk, row in sorted(self.instances.items(), reverse=True)
             if row["workflow"] == workflow
             and (status is None or row["status"] == status)
@@ -398,6 +398,9 @@ class ModelStore:
             and (tag is None or tag in self.tags[pk])
         ]
         return rows[:limit]
+
+    async def lines(self, pks: Sequence[int]) -> list[InstanceRecord]:
+        return [_line(row) for pk, row in self.instances.items() if pk in pks]
 
     async def counts(self) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {}
@@ -421,18 +424,23 @@ class ModelStore:
                 counts[row["workflow"]] = counts.get(row["workflow"], 0) + 1
         return counts
 
-    async def steps(self, pk: int) -> list[StepRecord]:
-        return self._steps_of(pk)
+    async def steps(
+        self, pk: int, *, first: int = 0, last: int | None = None, chars: int | None = None
+    ) -> list[StepRecord]:
+        found = [one for one in self._steps_of(pk) if first <= one.seq <= (one.seq if last is None else last)]
+        if chars is None:
+            return found
+        return [structs.replace(one, result=one.result and one.result[: chars + 1]) for one in found]
 
-    async def outline(self, pk: int, *, chars: int = 0) -> list[StepRecord]:
-        steps = await self.steps(pk)
-        return [structs.replace(one, result=(one.result or "")[: chars and chars + 1] or None) for one in steps]
+    async def outline(self, pk: int) -> list[StepRecord]:
+        hidden = dict.fromkeys(
+            ("result", "error", "parent", "asked_after", "cancelled_after", "settlement", "sent_after")
+        )
+        return [structs.replace(one, **hidden) for one in self._steps_of(pk)]
 
-    async def result(self, pk: int, seq: int) -> str | None:
-        return next((step.result for step in await self.steps(pk) if step.seq == seq), None)
-
-    async def attempts(self, pk: int) -> list[AttemptRecord]:
-        return [attempt for key, attempt in sorted(self.attempt_rows.items()) if key[0] == pk]
+    async def attempts(self, pk: int, *, first: int = 0, last: int | None = None) -> list[AttemptRecord]:
+        mine = [attempt for key, attempt in sorted(self.attempt_rows.items()) if key[0] == pk]
+        return [one for one in mine if first <= one.seq <= (one.seq if last is None else last)]
 
     def _pk_of(self, workflow: str, id: str) -> int | None:
         return next((pk for pk, row in self.instances.items() if (row["workflow"], row["id"]) == (workflow, id)), None)
@@ -571,3 +579,7 @@ def _moved(row: dict[str, Any], to: InstanceChange) -> bool:
     elif to.status != "paused":
         row.update(status=to.status, due_at=to.due_at)
     return True
+
+
+def _line(row: dict[str, Any]) -> InstanceRecord:
+    return InstanceRecord(**{**row, "rollback": None, "params": None, "output": None, "error": None})

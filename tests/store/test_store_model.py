@@ -122,6 +122,7 @@ async def view(store: Store, model: ModelStore) -> list[Any]:
         seen.append(await store.page(workflow, status=None, limit=2, cursor=None, tag="red"))
     for pk in model.instances:
         seen += [await store.by_pk(pk), await store.family(pk), await store.steps(pk), await store.attempts(pk)]
+        seen += [await store.lines([pk]), await store.outline(pk), await store.steps(pk, first=2, last=3, chars=1)]
         seen += [told(await store.happenings(pk, after=0))]
         seen += [await store.chunks(pk, 1, attempt, after=0, limit=5) for attempt in (1, 2)]
     return seen

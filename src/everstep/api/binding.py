@@ -17,7 +17,7 @@ from everstep.core.limits import BATCH
 from everstep.core.names import check_instance_id
 from everstep.core.several import several
 from everstep.core.suggest import did_you_mean
-from everstep.core.types import BatchError, InstanceStatus, Status, SubscriptionEvent
+from everstep.core.types import BatchError, InstanceStatus, Status, StepPage, SubscriptionEvent
 
 T = TypeVar("T")
 ParamsT = TypeVar("ParamsT", default=Any)
@@ -39,10 +39,38 @@ class WorkflowInstance(NamesInSnakeCase):
     async def status(self, *, steps: bool = False) -> InstanceStatus:
         """Return where the instance is: status, current step, what it waits for; with `steps`, every step.
 
+        With `steps`, the whole output of every step is in memory at once, up to 1 GiB: `steps()` has them by pages.
+        Without, no output of a step is read.
+
         Raises:
             InstanceNotFoundError: if it was deleted.
         """
         return await self._control.status(self._workflow, self._id, steps=steps)
+
+    async def steps(self, *, limit: int = 100, cursor: str | None = None, newest_first: bool = False) -> StepPage:
+        """Return its steps by pages, oldest first or newest first, as `status(steps=True)` has them all.
+
+        Args:
+            limit: At most so many.
+            cursor: The `cursor` of the page before.
+            newest_first: Begin with the step that started last.
+
+        Raises:
+            InstanceNotFoundError: if it was deleted.
+            TypeError: for an argument of the wrong kind, ValueError: for an impossible one.
+
+        Example:
+            >>> async def failed(instance: WorkflowInstance) -> list[str]:
+            ...     names, cursor, more = [], None, True
+            ...     while more:
+            ...         page = await instance.steps(cursor=cursor)
+            ...         names += [step.name for step in page.steps if step.status == "errored"]
+            ...         cursor, more = page.cursor, page.cursor is not None
+            ...     return names
+        """
+        return await self._control.steps(
+            self._workflow, self._id, limit=limit, cursor=cursor, newest_first=newest_first
+        )
 
     async def result(self, timeout: Duration | None = None) -> Any:  # noqa: ASYNC109  # a duration in words
         """Wait until the instance has ended and return its output.

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from everstep.core.durations import Duration
-from everstep.core.types import InstanceStatus, SubscriptionEvent
+from everstep.core.types import InstanceStatus, StepPage, SubscriptionEvent
 
 Retention: TypeAlias = Duration | Mapping[str, Duration]
 """How long an ended instance is kept: one duration, or `success_retention` and `error_retention`."""
@@ -55,6 +55,10 @@ class Control(Protocol):
 
     async def status(self, workflow: str, id: str, *, steps: bool = False) -> InstanceStatus:
         """Return the instance at this moment."""
+        ...
+
+    async def steps(self, workflow: str, id: str, *, limit: int, cursor: str | None, newest_first: bool) -> StepPage:
+        """Return some steps of the instance, and the cursor of the next ones."""
         ...
 
     async def result(self, workflow: str, id: str, timeout_ms: int | None) -> Any:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import AsyncIterator, Iterable
-from functools import partial
 from typing import Any
 
 from everstep.api.control import Retention
 from everstep.control.counts import InstanceCounts
 from everstep.control.health import Health, health_of
-from everstep.control.lifecycle import LifecycleOperations, asked_outside, shielded
+from everstep.control.lifecycle import asked_outside, shielded
 from everstep.control.metrics import Metrics, metrics_of
-from everstep.control.status import CutText, instance_status, shown_output
 from everstep.control.subscription import checked_subscription, follow
+from everstep.control.views import InstanceViews
 from everstep.core import codec
 from everstep.core.durations import format_duration
 from everstep.core.errors import (
@@ -25,8 +23,7 @@ from everstep.core.errors import (
 )
 from everstep.core.names import check_event_type, check_instance_id
 from everstep.core.stored_error import decode_error
-from everstep.core.suggest import did_you_mean
-from everstep.core.types import STATUSES, InstanceLink, InstanceStatus, StepInfo, SubscriptionEvent
+from everstep.core.types import SubscriptionEvent
 from everstep.engine.execution.workflow_loop import running_workflow_loop
 from everstep.engine.runtime.clock import Alarm
 from everstep.engine.runtime.ids import new_instance_id
@@ -34,13 +31,9 @@ from everstep.engine.runtime.params import checked_tags, encoded_params, retenti
 from everstep.engine.runtime.registry import WorkflowRegistry
 from everstep.store.protocol import InstanceChange, InstanceRecord, NewInstance
 from everstep.telemetry import events
-from everstep.threads import run_beside_loop
-
-SHOWN_CHARS = 8_192
-"""Of a longer result a view of the whole instance has the beginning: together they may be a gigabyte."""
 
 
-class LocalControl(LifecycleOperations):
+class LocalControl(InstanceViews):
     """A `Control` over an engine in this process."""
 
     _counts: InstanceCounts | None = None
@@ -95,70 +88,6 @@ class LocalControl(LifecycleOperations):
     @asked_outside
     async def check_exists(self, workflow: str, id: str) -> None:
         await self._existing(workflow, id)
-
-    @asked_outside
-    async def status(self, workflow: str, id: str, *, steps: bool = False, chars: int | None = None) -> InstanceStatus:
-        engine = self._engine
-        instance = await self._existing(workflow, id)
-        execution = engine.cache.get(instance.pk)
-        if execution is not None:
-            recorded = execution.journal.steps()
-        elif steps and chars is None:
-            recorded = await engine.store.steps(instance.pk)
-        else:
-            recorded = await engine.store.outline(instance.pk, chars=chars or 0)
-        attempts = await engine.store.attempts(instance.pk) if steps else None
-        parent = None if instance.parent is None else await engine.store.by_pk(instance.parent)
-        described = partial(instance_status, instance, now=engine.clock.now(), parent=parent, chars=chars)
-        if attempts is None:
-            return described(recorded, None)
-        # Every value of every step is decoded: ten thousand would keep the loop from everything else. Copies, because
-        # the steps of an instance in memory go on changing.
-        return await run_beside_loop(described, [copy.copy(step) for step in recorded], attempts)
-
-    @asked_outside
-    async def describe(self, workflow: str, id: str, *, steps: bool = True) -> tuple[InstanceRecord, InstanceStatus]:
-        """Return an instance, with every step or without the values of any, for those who show it.
-
-        Of results that are long the status has the beginning (`CutText`); `whole_output` has the rest.
-        """
-        chars = SHOWN_CHARS if steps else None
-        return await self._existing(workflow, id), await self.status(workflow, id, steps=steps, chars=chars)
-
-    @asked_outside
-    async def whole_output(self, workflow: str, id: str, step: StepInfo) -> Any:
-        """Return what a step of `describe` ended with, all of it."""
-        if not isinstance(step.output, CutText):
-            return step.output
-        engine, instance = self._engine, await self._existing(workflow, id)
-        text = await engine.store.result(instance.pk, step.seq)
-        of_wait = step.type == "waitForEvent"
-        return None if text is None else await run_beside_loop(partial(shown_output, text, of_wait=of_wait))
-
-    @asked_outside
-    async def records(
-        self, workflow: str, *, status: str | None = None, limit: int = 25, cursor: int | None = None
-    ) -> list[InstanceRecord]:
-        """Return instances of a workflow, newest first, from below the pk `cursor`."""
-        self._engine.registry[workflow]
-        return await self._engine.store.page(workflow, status=status, limit=limit, cursor=cursor)
-
-    @asked_outside
-    async def page(
-        self, workflow: str, *, status: str | None, tag: str | None, limit: int, cursor: str | None
-    ) -> tuple[list[str], str | None]:
-        _check_list(status, tag, limit, cursor)
-        self._engine.registry[workflow]
-        found = await self._engine.store.page(
-            workflow, status=status, tag=tag, limit=limit + 1, cursor=None if cursor is None else int(cursor)
-        )
-        more = len(found) > limit
-        return [one.id for one in found[:limit]], str(found[limit - 1].pk) if more else None
-
-    async def parent_of(self, instance: InstanceRecord) -> InstanceLink | None:
-        """Return which instance started this one, if one did."""
-        parent = None if instance.parent is None else await self._engine.store.by_pk(instance.parent)
-        return None if parent is None else InstanceLink(parent.workflow, parent.id)
 
     @asked_outside
     async def counts(self) -> dict[str, dict[str, int]]:
@@ -244,21 +173,6 @@ class LocalControl(LifecycleOperations):
             return await ended
         finally:
             alarm.clear()
-
-
-def _check_list(status: object, tag: object, limit: object, cursor: object) -> None:
-    """Raise TypeError and ValueError for what `list()` was asked for and cannot be."""
-    for what, given in (("status", status), ("tag", tag), ("cursor", cursor)):
-        if not (given is None or isinstance(given, str)):
-            raise TypeError(f"{what} of list() is one text, or None for all, got {given!r}")
-    if not isinstance(limit, int) or isinstance(limit, bool):
-        raise TypeError(f"limit of list() is a whole number, got {limit!r}")
-    if status is not None and status not in STATUSES:
-        raise ValueError(f"there is no status {status!r}{did_you_mean(str(status), STATUSES)}; one of {STATUSES}")
-    if limit < 1:
-        raise ValueError(f"limit must be at least 1, got {limit}")
-    if cursor is not None and not str(cursor).isdecimal():
-        raise ValueError(f"cursor {cursor!r} is not one that list() gave")
 
 
 def _outcome(ended: InstanceRecord | InstanceChange, workflow: str, id: str, declared: Any) -> Any:

@@ -221,7 +221,7 @@ class LifecycleOperations:
         if instance.pk in self._beginning_rollback:
             return True
         execution = self._engine.cache.get(instance.pk)
-        steps = await self._engine.store.steps(instance.pk) if execution is None else execution.journal.steps()
+        steps = await self._engine.store.outline(instance.pk) if execution is None else execution.journal.steps()
         return any(step.kind == "rollback" for step in steps)
 
     @shielded
@@ -243,7 +243,7 @@ class LifecycleOperations:
         _suspend_if_self(instance.pk)
 
     async def _has_step(self, instance: InstanceRecord, key: StepKey) -> bool:
-        steps = await self._engine.store.steps(instance.pk)
+        steps = await self._engine.store.outline(instance.pk)
         return any((step.kind, step.name, step.count) == (key.kind, key.name, key.count) for step in steps)
 
     def _reactivate(self, *instances: InstanceRecord) -> None:

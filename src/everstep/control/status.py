@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.stored_error import error_info
 from everstep.core.timestamps import utc
-from everstep.core.types import AttemptInfo, ErrorInfo, InstanceLink, InstanceStatus, StepInfo
+from everstep.core.types import AttemptInfo, ErrorInfo, InstanceLink, InstanceStatus, StepInfo, StepType
 from everstep.engine.execution.branches import waiting_for
 from everstep.engine.execution.stream_summary import summary_of
 from everstep.engine.steps.rollback import decoded
@@ -29,7 +29,7 @@ class CutText(str):
     __slots__ = ()
 
 
-_TYPES = {
+_TYPES: dict[str, StepType] = {
     "do": "do",
     "sleep": "sleep",
     "wait": "waitForEvent",
@@ -39,20 +39,15 @@ _TYPES = {
 }
 
 
-def instance_status(
-    instance: InstanceRecord,
-    steps: Sequence[StepRecord],
-    attempts: Sequence[AttemptRecord] | None,
-    *,
-    now: int,
-    parent: InstanceRecord | None = None,
-    chars: int | None = None,
-) -> InstanceStatus:
-    """Describe an instance at `now`. `steps` of the answer is set when `attempts` are given.
+def shown_steps(steps: Iterable[StepRecord]) -> list[StepRecord]:
+    """Return the steps that views show: recorded values and the mark of a rollback are none."""
+    return [step for step in steps if step.kind != "value" and step.name]
 
-    Results of more than `chars` characters are shown as `CutText`.
-    """
-    shown = [step for step in steps if step.kind != "value" and step.name]
+
+def instance_status(
+    instance: InstanceRecord, shown: Sequence[StepRecord], *, now: int, parent: InstanceLink | None = None
+) -> InstanceStatus:
+    """Describe an instance at `now`, given the steps that are shown of it; no values of theirs are needed."""
     current = None if instance.ended else _current(shown)
     waiting = current is not None and current.state != "running" and instance.status == "waiting"
     began = instance.started_at or instance.created_at
@@ -71,10 +66,9 @@ def instance_status(
         ended_at=utc(instance.ended_at),
         elapsed_ms=max(0, (instance.ended_at or now) - began),
         version=instance.version,
-        parent=None if parent is None else InstanceLink(parent.workflow, parent.id),
+        parent=parent,
         children=[InstanceLink(*step.child.split("/", 1)) for step in shown if step.child is not None],
         tags=[] if instance.tags is None else msgspec.json.decode(instance.tags, type=list[str]),
-        steps=UNSET if attempts is None else _step_infos(instance, shown, attempts, chars),
     )
 
 
@@ -92,9 +86,14 @@ def _current(steps: Sequence[StepRecord]) -> StepRecord | None:
     return min(open_steps, key=lambda step: step.wake_at or 0, default=None)
 
 
-def _step_infos(
-    instance: InstanceRecord, steps: Sequence[StepRecord], attempts: Sequence[AttemptRecord], chars: int | None
+def step_infos(
+    instance: InstanceRecord,
+    steps: Sequence[StepRecord],
+    attempts: Sequence[AttemptRecord],
+    *,
+    chars: int | None = None,
 ) -> list[StepInfo]:
+    """Describe steps of an instance. Results of more than `chars` characters are shown as `CutText`."""
     failed: dict[int, list[AttemptRecord]] = {}
     for attempt in attempts:
         failed.setdefault(attempt.seq, []).append(attempt)
@@ -106,7 +105,7 @@ def _step_info(step: StepRecord, failed: Sequence[AttemptRecord], *, ended: bool
         seq=step.seq,
         name=step.name,
         count=step.count,
-        type=_TYPES[step.kind],  # type: ignore[arg-type]  # the three literals above
+        type=type_of(step),
         status="cancelled" if ended and not step.final else step.state,
         started_at=utc(step.started_at),
         ended_at=utc(step.ended_at),
@@ -117,6 +116,11 @@ def _step_info(step: StepRecord, failed: Sequence[AttemptRecord], *, ended: bool
         event_type=step.event_type,
         attempts=_attempt_infos(step, failed),
     )
+
+
+def type_of(step: StepRecord) -> StepType:
+    """Return what views call a step's kind."""
+    return _TYPES[step.kind]
 
 
 def output_of(step: StepRecord, chars: int | None = None) -> Any:

@@ -232,6 +232,13 @@ class StepInfo(View, frozen=True):
     attempts: list[AttemptInfo]
 
 
+class StepPage(View, frozen=True):
+    """Some steps of an instance; `cursor` is where the next page begins, None after the last."""
+
+    steps: list[StepInfo]
+    cursor: str | None
+
+
 class SubscriptionEvent(View, frozen=True, omit_defaults=True):
     """One numbered event of an instance, as `subscribe` gives it; types and facts are the original's (inventory §2.7).
 

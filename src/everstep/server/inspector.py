@@ -6,6 +6,7 @@ What is shown is put into shape and written in a thread: of an instance with ten
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from importlib import resources
 from typing import Any, TypeAlias
 
@@ -19,8 +20,8 @@ from everstep.control.control import LocalControl
 from everstep.core.errors import EverstepError
 from everstep.server import pages, shapes
 from everstep.server.bodies import instance_id
+from everstep.server.paging import PER_PAGE, page_of, status_filter, step_window
 from everstep.server.problems import problem_response, status_of
-from everstep.server.v4 import PER_PAGE, page_of, status_filter
 from everstep.threads import run_beside_loop
 
 HEADERS = {
@@ -70,9 +71,10 @@ class _Views:
         status = status_filter(request)
         counts = await self._control.counts()
         page = await page_of(self._control, definition.name, request, status=status, per_page=PER_PAGE)
+        parents = await self._control.parents_of(page.instances)
         data = {
             "workflow": shapes.workflow_shape(definition, counts.get(definition.name, {}), "app"),
-            "instances": [shapes.row_shape(one, await self._control.parent_of(one)) for one in page.instances],
+            "instances": [shapes.row_shape(one, parents) for one in page.instances],
             "cursor": page.next_cursor,
         }
         paged = "cursor" in request.query_params
@@ -80,10 +82,13 @@ class _Views:
 
     async def instance(self, request: Request) -> tuple[dict[str, Any], Callable[[], str]]:
         name, id = request.path_params["name"], instance_id(request.path_params["id"])
-        instance, status = await self._control.describe(name, id)
-        data = await run_beside_loop(shapes.instance_shape, instance, status)
-        every_step = request.query_params.get("steps") == "all"
-        return data, lambda: pages.instance_page(instance, status, data, every_step=every_step)
+        window = step_window(request, per_page=pages.SHOWN_STEPS, order="desc")
+        view = await self._control.look(name, id, window, chars=pages.SHOWN_STEP_CHARS)
+        shape = partial(shapes.instance_shape, view.instance, view.status, view.steps)
+        data = await run_beside_loop(partial(shape, newest_first=window.newest_first))
+        following = view.next_cursor(window)
+        data["cursor"] = None if following is None else str(following)
+        return data, lambda: pages.instance_page(view, data, newest=window.newest_first and window.cursor is None)
 
 
 def _health(control: LocalControl) -> Callable[[Request], Awaitable[HtmlResponse]]:

@@ -10,6 +10,8 @@ from urllib.parse import quote, urlencode
 
 from msgspec import UNSET
 
+from everstep.control.status import CutText
+from everstep.control.views import InstanceView
 from everstep.core.durations import format_duration
 from everstep.core.stored_error import error_info
 from everstep.core.timestamps import utc
@@ -20,8 +22,10 @@ from everstep.store.protocol import InstanceRecord
 
 SHOWN_CHARS = 20_000
 """Characters of one value that a page shows; the JSON has them all."""
-SHOWN_STEPS = 300
-"""Steps that a page shows unless it is asked for all: it is written anew every second."""
+SHOWN_STEPS = 200
+"""Steps that a page shows unless it is asked for more: it is written anew every second."""
+SHOWN_STEP_CHARS = 8_192
+"""Characters of a step's output that a page shows."""
 
 _SYMBOLS = {
     "queued": "◌", "running": "▶", "retrying": "↻", "waiting": "◷", "paused": "⏸", "waitingForPause": "⏸",
@@ -72,10 +76,9 @@ def workflow_page(
     ])  # fmt: skip
 
 
-def instance_page(
-    instance: InstanceRecord, status: InstanceStatus, data: Mapping[str, Any], *, every_step: bool
-) -> str:
-    """One instance with its steps."""
+def instance_page(view: InstanceView, data: Mapping[str, Any], *, newest: bool) -> str:
+    """One instance with some of its steps; while it has not ended, those that started last are refreshed."""
+    instance, status = view.instance, view.status
     now = (status.started_at or status.created_at) + timedelta(milliseconds=status.elapsed_ms)
     crumbs = [("Workflows", _path()), (instance.workflow, _path(instance.workflow))]
     error = None if instance.error is None else error_info(instance.error)
@@ -86,9 +89,9 @@ def instance_page(
         _actions(instance, status),
         tag("section", tag("h2", "Error"), _error(error)) if error else None,
         tag("div", _value("Params", data["params"]), output, class_="columns"),
-        tag("section", tag("h2", "Steps"), _steps(instance, status, now, every_step)),
+        tag("section", tag("h2", "Steps"), _steps(view, now)),
         None if instance.ended else _event_form(instance, status),
-    ], live=not (instance.ended or every_step))  # fmt: skip
+    ], live=newest and not instance.ended)  # fmt: skip
 
 
 def problem_page(message: str) -> str:
@@ -180,21 +183,32 @@ def _create_form(workflow: str) -> Html:
         id="create", data_url=_api(workflow, "instances"), data_page=_path(workflow))  # fmt: skip
 
 
-def _steps(instance: InstanceRecord, status: InstanceStatus, now: datetime, every: bool) -> Child:
-    steps = [] if status.steps is UNSET else status.steps
-    if not steps:
-        return _empty("None has started.")
-    left_out = 0 if every else max(0, len(steps) - SHOWN_STEPS)
-    all_of_them = tag("a", "show all", href=_path(instance.workflow, instance.id, steps="all"))
-    note = tag("p", f"The first {left_out:,} steps are left out: ", all_of_them, ".") if left_out else None
-    if every and not instance.ended:
-        latest = tag("a", "show the latest", href=_path(instance.workflow, instance.id))
-        note = tag("p", "With all its steps this page is not refreshed by itself: ", latest, ".")
+def _steps(view: InstanceView, now: datetime) -> Child:
+    if not view.steps:
+        return _empty("None has started." if not view.earlier + view.later else "None is left here.")
+    address = _api(view.instance.workflow, "instances", view.instance.id, "step")
     head = ("#", "Step", "Type", "Status", "Started", "Duration", "Attempts")
-    return [note, _table("Steps", head, [_step(step, now) for step in steps[left_out:]])]
+    table = _table("Steps", head, [_step(step, now, address) for step in view.steps])
+    return [_step_pages(view), table]
 
 
-def _step(step: StepInfo, now: datetime) -> Html:
+def _step_pages(view: InstanceView) -> Html | None:
+    """Say which of the steps these are, with links to the others."""
+    if not view.earlier and not view.later:
+        return None
+    here = view.instance.workflow, view.instance.id
+    first, last = view.earlier + 1, view.earlier + len(view.steps)
+    earlier, later = str(view.steps[0].seq), str(view.steps[-1].seq)
+    return tag("nav",
+        tag("span", f"{first:,} to {last:,} of {view.status.step_count:,} steps"),
+        tag("a", "⇤ First", href=_path(*here, order="asc")) if view.earlier else None,
+        tag("a", "← Earlier", href=_path(*here, cursor=earlier)) if view.earlier else None,
+        tag("a", "Later →", href=_path(*here, order="asc", cursor=later)) if view.later else None,
+        tag("a", "Newest ⇥", href=_path(*here)) if view.later else None,
+        class_="pages", aria_label="Pages of steps")  # fmt: skip
+
+
+def _step(step: StepInfo, now: datetime, address: str) -> Html:
     wait = step.wake_at if step.ended_at is None else None
     until = {"sleep": "wakes ", "timer": "fires ", "waitForEvent": "times out "}.get(step.type, "next attempt ")
     row = tag("tr",
@@ -202,18 +216,20 @@ def _step(step: StepInfo, now: datetime) -> Html:
         _cell("Step", tag("span", tag("strong", step.name), tag("span", f" -{step.count}", class_="muted")),
             tag("div", "event ", tag("code", step.event_type), class_="note") if step.event_type else None,
             tag("div", until, _moment(wait, now), class_="note") if wait else None),
-        _cell("Type", shapes.step_type(step)),
+        _cell("Type", shapes.step_type(step.type)),
         _cell("Status", _chip(step.status)),
         _cell("Started", _time(step.started_at)),
         _cell("Duration", _duration(step.started_at, step.ended_at or now)),
         _cell("Attempts", len(step.attempts) if step.type in ("do", "rollback") else None))  # fmt: skip
-    return tag("tbody", row, _step_details(step, now), id=f"step-{step.seq}")
+    return tag("tbody", row, _step_details(step, now, address), id=f"step-{step.seq}")
 
 
-def _step_details(step: StepInfo, now: datetime) -> Html | None:
+def _step_details(step: StepInfo, now: datetime, address: str) -> Html | None:
     has_output = step.status == "complete" and step.type != "sleep"
+    query = urlencode({"name": shapes.step_name(step), "type": shapes.step_type(step.type)})
+    whole = tag("a", "The whole output", href=f"{address}?{query}") if isinstance(step.output, CutText) else None
     parts: list[Child] = [
-        _value("Output", shapes.plain(step.output), level="h3") if has_output else None,
+        [_value("Output", shapes.plain(step.output), level="h3"), whole] if has_output else None,
         [tag("h3", "Error"), _error(step.error)] if step.error else None,
         _attempts(step.attempts, now) if step.attempts else None,
         _value("Config", shapes.plain(step.config), level="h3") if step.config else None,

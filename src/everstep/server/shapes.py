@@ -6,7 +6,7 @@ wake_at of a step; attempt, retry_at of an attempt; traceback and code of an err
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from everstep.core import codec
 from everstep.core.errors import NotSerializableError, StoredValueError
 from everstep.core.stored_error import error_info
 from everstep.core.timestamps import utc
-from everstep.core.types import AttemptInfo, ErrorInfo, InstanceLink, InstanceStatus, StepInfo
+from everstep.core.types import AttemptInfo, ErrorInfo, InstanceLink, InstanceStatus, StepInfo, StepType
 from everstep.engine.runtime.registry import WorkflowDefinition
 from everstep.store.protocol import InstanceRecord
 
@@ -73,8 +73,8 @@ def workflow_shape(definition: WorkflowDefinition, counts: Mapping[str, int], sc
     }
 
 
-def row_shape(instance: InstanceRecord, parent: InstanceLink | None = None) -> dict[str, Any]:
-    """An instance as a line of a list."""
+def row_shape(instance: InstanceRecord, parents: Mapping[int, InstanceLink]) -> dict[str, Any]:
+    """An instance as a line of a list, with its parent among those of the list."""
     ended = utc(instance.ended_at)
     started = utc(instance.started_at)
     created = utc(instance.created_at)
@@ -88,15 +88,15 @@ def row_shape(instance: InstanceRecord, parent: InstanceLink | None = None) -> d
         "version_id": instance.version,
         "workflow_id": instance.workflow,
         "trigger_source": instance.trigger,
-        "parent": plain(parent),
+        "parent": None if instance.parent is None else plain(parents.get(instance.parent)),
     }
 
 
 def instance_shape(
-    instance: InstanceRecord, status: InstanceStatus, *, with_steps: bool = True, newest_first: bool = False
+    instance: InstanceRecord, status: InstanceStatus, steps: Sequence[StepInfo], *, newest_first: bool = False
 ) -> dict[str, Any]:
-    """An instance with everything that is known about it."""
-    steps = [] if status.steps is UNSET or not with_steps else [step_shape(step) for step in status.steps]
+    """An instance with everything that is known about it, and with steps of it in the order they started."""
+    shapes = [step_shape(step) for step in steps]
     return {
         "id": instance.id,
         "status": status.status,
@@ -109,7 +109,7 @@ def instance_shape(
         "end": iso(status.ended_at),
         "success": _SUCCESS.get(status.status),
         "step_count": status.step_count,
-        "steps": steps[::-1] if newest_first else steps,
+        "steps": shapes[::-1] if newest_first else shapes,
         "trigger": {"source": instance.trigger},
         "versionId": status.version,
         "current_step": status.current_step,
@@ -178,9 +178,9 @@ def step_name(step: StepInfo) -> str:
     return f"{step.name}-{step.count}"
 
 
-def step_type(step: StepInfo) -> str:
+def step_type(type: StepType) -> str:
     """The original's word for a step's type."""
-    return _STEP_TYPES[step.type]
+    return _STEP_TYPES[type]
 
 
 def shown(text: str | None) -> Any:

@@ -5,22 +5,21 @@ The shapes are in `shapes.py`, the checks of bodies and queries in `bodies.py`. 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from msgspec import UNSET, structs
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from everstep.api.http import Response
 from everstep.control.control import LocalControl
+from everstep.control.views import StepName, StepWindow
 from everstep.core.errors import DuplicateInBatchError, EverstepError
-from everstep.core.limits import BATCH, PAGED_INSTANCES
+from everstep.core.limits import BATCH
 from everstep.core.suggest import did_you_mean
 from everstep.core.types import AttemptInfo, StepInfo
 from everstep.server import shapes
@@ -35,15 +34,15 @@ from everstep.server.bodies import (
     whole_number,
 )
 from everstep.server.new_instance import IGNORED, read_new_instance
+from everstep.server.paging import page_info, page_of, per_page_of, status_filter, step_window
 from everstep.server.problems import BadRequestError, NoRouteError, StepNotFoundError, WrongMethodError, status_of
-from everstep.store.protocol import InstanceRecord
 from everstep.threads import run_beside_loop
 
 log = logging.getLogger("everstep.server")
 
 BASE = "/client/v4/accounts/{account_id}/workflows"
-PER_PAGE = 25
-MOST_PER_PAGE = 100
+PREVIEW_READ_CHARS = 2 * shapes.PREVIEW_CHARS
+"""Stored text of a result that is read where only previews are shown: it is longer than what is shown of it."""
 
 _NUMBERS = {
     "workflow.not_found": 10200,
@@ -140,7 +139,7 @@ class _Api:
         self._script = script
 
     async def workflows(self, request: Request) -> Answer:
-        per_page, page = _per_page(request), whole_number(request, "page", default=1)
+        per_page, page = per_page_of(request), whole_number(request, "page", default=1)
         search = request.query_params.get("search", "").lower()
         counts = await self._control.counts()
         found = [
@@ -162,7 +161,7 @@ class _Api:
         one_of(request.query_params.get("direction", "desc"), ("desc",), "direction")
         counts = shapes.all_counts((await self._control.counts()).get(name, {}))
         status = status_filter(request)
-        per_page = _per_page(request)
+        per_page = per_page_of(request)
         page = await page_of(self._control, name, request, status=status, per_page=per_page)
         total = sum(counts.values()) if status is None else counts[status]
         info = {
@@ -176,8 +175,8 @@ class _Api:
         }
         if "cursor" in request.query_params:
             del info["page"]
-        rows = [shapes.row_shape(one, await self._control.parent_of(one)) for one in page.instances]
-        return Answer(rows, info)
+        parents = await self._control.parents_of(page.instances)
+        return Answer([shapes.row_shape(one, parents) for one in page.instances], info)
 
     async def create(self, request: Request) -> Answer:
         name = self._control.registry[request.path_params["name"]].name
@@ -241,11 +240,14 @@ class _Api:
         }
 
     async def instance(self, request: Request) -> Answer:
-        newest_first = one_of(request.query_params.get("order", "asc"), ("asc", "desc"), "order") == "desc"
+        refuse_unsupported(request, ("page",))
         with_steps = one_of(request.query_params.get("simple", "false"), ("true", "false"), "simple") == "false"
-        instance, status = await self._control.describe(*_addressed(request), steps=with_steps)
-        shape = partial(shapes.instance_shape, with_steps=with_steps, newest_first=newest_first)
-        return Answer(await run_beside_loop(shape, instance, status), large=True)
+        window = step_window(request) if with_steps else None
+        view = await self._control.look(*_addressed(request), window, chars=PREVIEW_READ_CHARS)
+        shape = partial(shapes.instance_shape, view.instance, view.status, view.steps)
+        newest_first = window is not None and window.newest_first
+        result = await run_beside_loop(partial(shape, newest_first=newest_first))
+        return Answer(result, None if window is None else page_info(view, window), large=True)
 
     async def step(self, request: Request) -> Answer:
         query = request.query_params
@@ -253,10 +255,12 @@ class _Api:
         if not wanted:
             raise BadRequestError("name is missing: the step's name with its count, as the instance shows it: charge-1")
         type = one_of(query.get("type", "step"), ("step", "sleep", "waitForEvent", "workflow", "rollback"), "type")
-        _, status = await self._control.describe(*_addressed(request))
-        steps = [] if status.steps is UNSET else status.steps
-        step = _find_step([one for one in steps if shapes.step_type(one) == type], wanted, type)
-        step = structs.replace(step, output=await self._control.whole_output(*_addressed(request), step))
+        names = await self._control.step_names(*_addressed(request))
+        number = _find_step([one for one in names if shapes.step_type(one.type) == type], wanted, type)
+        view = await self._control.look(*_addressed(request), StepWindow(1, number - 1))
+        if not view.steps:
+            raise StepNotFoundError(f"the step {wanted!r} is gone: the instance was restarted")
+        [step] = view.steps
         if "attempt" not in query:
             return Answer(shapes.whole_step_shape(step))
         attempt = _find_attempt(step, whole_number(request, "attempt", default=1))
@@ -289,47 +293,6 @@ class _Api:
         return Answer({"instanceId": id, "timestamp": shapes.iso(datetime.now(UTC))})
 
 
-class Page(NamedTuple):
-    """Some instances, and where the next ones begin, if there are any."""
-
-    instances: list[InstanceRecord]
-    next_cursor: str | None
-
-
-async def page_of(control: LocalControl, name: str, request: Request, *, status: str | None, per_page: int) -> Page:
-    """Return the instances that a request's `page` or `cursor` asks for, newest first."""
-    query = request.query_params
-    if "page" in query and "cursor" in query:
-        raise BadRequestError("page and cursor exclude each other; use cursor, which new instances do not move")
-    skip = whole_number(request, "page", default=1) - 1
-    if skip * per_page >= PAGED_INSTANCES:
-        raise BadRequestError(
-            f"page {skip + 1} is beyond the first {PAGED_INSTANCES} instances: use cursor, which goes on for ever"
-        )
-    cursor = whole_number(request, "cursor", default=1) if "cursor" in query else None
-    while True:
-        instances = await control.records(name, status=status, limit=per_page + 1, cursor=cursor)
-        more = len(instances) > per_page
-        instances = instances[:per_page]
-        cursor = instances[-1].pk if more else None
-        if not skip:
-            return Page(instances, None if cursor is None else str(cursor))
-        if not more:
-            return Page([], None)
-        skip -= 1
-        await asyncio.sleep(0)  # SQLite answers at once: others would wait for every page before this one
-
-
-def status_filter(request: Request) -> str | None:
-    """Return the status a list is filtered by, if any."""
-    status = request.query_params.get("status")
-    return one_of(status, shapes.STATUSES, "status") if status else None
-
-
-def _per_page(request: Request) -> int:
-    return whole_number(request, "per_page", default=PER_PAGE, most=MOST_PER_PAGE)
-
-
 def _problem(error: Exception) -> dict[str, Any]:
     """What is told of an error, in an envelope or beside others: Cloudflare's number, ours, and the words."""
     if isinstance(error, EverstepError):
@@ -359,8 +322,8 @@ def _step_to_restart_from(given: Any) -> dict[str, Any]:
     return {"from_step": step["name"], "count": step.get("count", 1), "type": step.get("type")}
 
 
-def _find_step(steps: list[StepInfo], wanted: str, type: str) -> StepInfo:
-    by_name = {shapes.step_name(step): step for step in steps}
+def _find_step(steps: list[StepName], wanted: str, type: str) -> int:
+    by_name = {step.name: step.seq for step in steps}
     if wanted not in by_name:
         hint = did_you_mean(wanted, by_name)
         raise StepNotFoundError(f"no step {wanted!r} of type {type!r}{hint}; names end in their count, e.g. charge-1")

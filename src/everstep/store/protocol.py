@@ -14,6 +14,7 @@ from msgspec import Struct
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.types import TERMINAL, Status
 from everstep.store.answer import Answer
+from everstep.store.health import StoreHealth
 
 
 class InstanceRecord(Struct, frozen=True, gc=False):
@@ -212,26 +213,6 @@ class Deletion(Struct, frozen=True):
     children: tuple[ChildTransition, ...] = ()
 
 
-class StoreHealth(Struct, frozen=True):
-    """How a store is, as far as it knows without asking its database.
-
-    Attributes:
-        kind: `"sqlite"` or `"postgresql"`.
-        trouble: What keeps the database from being written, or None.
-        worker: Where workers share a database, the id of this one; it has another after it lost its lease.
-        epoch: The epoch in which the worker's lease stands.
-        lease_ms: How long the worker may be silent.
-        lanes: How many connections write.
-    """
-
-    kind: str
-    trouble: str | None = None
-    worker: int | None = None
-    epoch: int | None = None
-    lease_ms: int | None = None
-    lanes: int | None = None
-
-
 class Store(Protocol):
     """Everything the engine remembers. Each verb is one transaction, fsynced before it returns.
 
@@ -367,7 +348,11 @@ class Store(Protocol):
     async def page(
         self, workflow: str, *, status: str | None, limit: int, cursor: int | None, tag: str | None = None
     ) -> list[InstanceRecord]:
-        """Return instances, newest first, from below the pk `cursor`."""
+        """Return instances, newest first, from below the pk `cursor`: without params, output, error and rollback."""
+        ...
+
+    async def lines(self, pks: Sequence[int]) -> list[InstanceRecord]:
+        """Return these instances as a page has them."""
         ...
 
     async def counts(self) -> dict[str, dict[str, int]]:
@@ -382,18 +367,19 @@ class Store(Protocol):
         """Return how many instances are due of workflows other than these."""
         ...
 
-    async def steps(self, pk: int) -> list[StepRecord]:
-        """Return the steps of an instance in the order they started."""
+    async def steps(
+        self, pk: int, *, first: int = 0, last: int | None = None, chars: int | None = None
+    ) -> list[StepRecord]:
+        """Return the steps of an instance numbered `first` to `last`, in the order they started.
+
+        With `chars`, of each result there are so many characters, and one more if it has more.
+        """
         ...
 
-    async def outline(self, pk: int, *, chars: int = 0) -> list[StepRecord]:
-        """Return the same with so many characters of each result, and one more if there are more; with 0, with none."""
+    async def outline(self, pk: int) -> list[StepRecord]:
+        """Return the steps without their results and errors, and without the order in which the code heard of them."""
         ...
 
-    async def result(self, pk: int, seq: int) -> str | None:
-        """Return the whole result of one step, as it is stored."""
-        ...
-
-    async def attempts(self, pk: int) -> list[AttemptRecord]:
-        """Return the failed attempts of an instance."""
+    async def attempts(self, pk: int, *, first: int = 0, last: int | None = None) -> list[AttemptRecord]:
+        """Return the failed attempts of the steps of an instance numbered `first` to `last`."""
         ...

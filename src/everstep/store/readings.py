@@ -6,9 +6,35 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.store.protocol import Happening
+from everstep.store.protocol import Happening, InstanceRecord
 
 T = TypeVar("T")
+
+OUTLINE = StepRecord.__struct_fields__[: StepRecord.__struct_fields__.index("result")]
+"""The columns of a step that are read without its values.
+
+They stand before these in the table, too: SQLite keeps a long row in a chain of pages, and reads all of it to reach
+what stands at its end.
+"""
+LINE = InstanceRecord.__struct_fields__[: InstanceRecord.__struct_fields__.index("rollback")]
+"""The same for an instance."""
+
+
+def line_of(row: Sequence[Any]) -> InstanceRecord:
+    """Return an instance whose values were not read."""
+    columns: list[Any] = [*row, None, None, None, None]
+    return InstanceRecord(*columns)
+
+
+def quoted(columns: Iterable[str]) -> str:
+    """Write columns whose names may be words of SQL."""
+    return ", ".join(f'"{name}"' for name in columns)
+
+
+def cut_step(chars: str) -> str:
+    """Write the columns of a step, its result cut to one character more than the parameter `chars` says."""
+    cut = f"case when {chars} is null then result else substr(result, 1, {chars} + 1) end"
+    return ", ".join(cut if name == "result" else name for name in StepRecord.__struct_fields__)
 
 
 def grouped(rows: Iterable[Any], make: Callable[[Any], T]) -> dict[int, list[T]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from everstep.core.errors import InstanceNotFoundError, InstanceStateError, StoreError, StoreUnavailableError
-from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store import driver, reading_only, verbs
 from everstep.store.answer import Answer
 from everstep.store.batches import Batches, Rows, rows_of
@@ -20,30 +18,28 @@ from everstep.store.directory import make_directory
 from everstep.store.driver import Connection, connect, roll_back
 from everstep.store.group import GroupCommit
 from everstep.store.guard import FileGuard
+from everstep.store.health import StoreHealth
 from everstep.store.lock import FileLock
 from everstep.store.many import Statement
 from everstep.store.protocol import (
     Change,
     Claim,
     Deletion,
-    Happening,
-    InstanceRecord,
     NewInstance,
     SentEvent,
     StepKey,
-    StoreHealth,
     Transition,
 )
+from everstep.store.sqlite_reads import SqliteReads
 from everstep.store.sqlite_schema import migrate
 from everstep.store.wal import reserve_log
-from everstep.threads import run_beside_loop
 
 T = TypeVar("T")
 
 _SQL = verbs.SQL
 
 
-class SqliteStore:
+class SqliteStore(SqliteReads):
     """A `Store` in one SQLite file.
 
     Args:
@@ -56,7 +52,7 @@ class SqliteStore:
         self._lock = FileLock(self._path)
         self._guard = FileGuard(self._path)
         self._writer: Connection | None = None
-        self._reader: Connection | None = None
+        self._reader = None
         self._group: GroupCommit | None = None
         self._positions: Iterator[int] = itertools.count(1)
         self._batches = Batches(_SQL, self._positions)
@@ -152,84 +148,11 @@ class SqliteStore:
 
         await self._submit(write)
 
-    async def chunks(self, pk: int, seq: int, attempt: int, *, after: int, limit: int) -> list[bytes]:
-        return [data for (data,) in self._read("chunks_of", (pk, seq, attempt, after, limit))]
-
-    async def happenings(self, pk: int, *, after: int) -> list[Happening]:
-        return verbs.happenings(self._reading(), pk, after)
-
-    async def family(self, pk: int) -> list[InstanceRecord]:
-        return [InstanceRecord(*row) for row in self._read("family_of", (pk,))]
-
-    async def by_pk(self, pk: int) -> InstanceRecord | None:
-        rows = self._read("instance_by_pk", (pk,))
-        return InstanceRecord(*rows[0]) if rows else None
-
-    async def find(self, workflow: str, id: str) -> InstanceRecord | None:
-        rows = self._read("find_instance", (workflow, id))
-        return InstanceRecord(*rows[0]) if rows else None
-
-    async def page(
-        self, workflow: str, *, status: str | None, limit: int, cursor: int | None, tag: str | None = None
-    ) -> list[InstanceRecord]:
-        if tag is None:
-            rows = self._read("list_instances", (workflow, status, cursor, limit))
-        else:
-            rows = self._read("list_tagged", (workflow, status, cursor, limit, tag))
-        return [InstanceRecord(*row) for row in rows]
-
-    async def counts(self) -> dict[str, dict[str, int]]:
-        counts: dict[str, dict[str, int]] = {}
-        for workflow, status, count in await self._read_apart("count_instances"):
-            counts.setdefault(workflow, {})[status] = count
-        return counts
-
-    async def owned(self) -> dict[int, str]:
-        return dict(self._read("owned", ()))
-
-    async def due(self, workflows: Sequence[str], *, now: int) -> int:
-        [(count,)] = await self._read_apart("count_due", (now, verbs.array(workflows)))
-        return int(count)
-
-    async def unclaimable(self, workflows: Sequence[str]) -> dict[str, int]:
-        return dict(self._read("unclaimable", (verbs.array(workflows),)))
-
-    async def steps(self, pk: int) -> list[StepRecord]:
-        return [verbs.step_of(row) for row in self._read("steps_of", (verbs.array([pk]),))]
-
-    async def outline(self, pk: int, *, chars: int = 0) -> list[StepRecord]:
-        rows = await self._read_apart("outline_of", (pk, chars)) if chars else self._read("outline_of", (pk, 0))
-        return [verbs.step_of(row) for row in rows]
-
-    async def result(self, pk: int, seq: int) -> str | None:
-        return next((row[0] for row in self._read("result_of", (pk, seq))), None)
-
-    async def attempts(self, pk: int) -> list[AttemptRecord]:
-        return [AttemptRecord(*row) for row in self._read("attempts_of", (pk,))]
-
-    def _read(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
-        return self._reading().execute(_SQL[query], arguments)
-
-    async def _read_apart(self, query: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Read in a thread, with a connection apart: too long for the loop once there are a million instances."""
-        self._reading()  # that it is open
-
-        def read() -> list[tuple[Any, ...]]:
-            with contextlib.closing(connect(str(self._path), read_only=True)) as reader:
-                return reader.execute(_SQL[query], arguments)
-
-        return await run_beside_loop(read)
-
     @property
     def _writing(self) -> Connection:
         if self._writer is None:
             raise StoreError("the store is not open")
         return self._writer
-
-    def _reading(self) -> Connection:
-        if self._reader is None:
-            raise StoreError("the store is not open")
-        return self._reader
 
     async def _do(self, verb: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Carry out a verb in its turn."""

@@ -23,17 +23,19 @@ from everstep.store.protocol import (
     Transition,
 )
 from everstep.store.queries import load_queries
-from everstep.store.readings import grouped, told
+from everstep.store.readings import LINE, OUTLINE, cut_step, grouped, quoted, told
 from everstep.store.refusals import check_live, no_such_step, not_found, stopped_by_contradiction
 
-_quoted = ", ".join(f'"{name}"' for name in InstanceRecord.__struct_fields__)
 _open = "(state = 'running' or state = 'retrying' or state = 'waiting')"  # in the words of the index `step_open`
-_outline = ", ".join(
-    "case when ?2 > 0 then substr(result, 1, ?2 + 1) end" if name == "result" else name
-    for name in StepRecord.__struct_fields__
+SQL = load_queries(
+    "sqlite.sql",
+    instance=quoted(InstanceRecord.__struct_fields__),
+    line=quoted(LINE),
+    step=", ".join(StepRecord.__struct_fields__),
+    cut_step=cut_step("?4"),
+    outline=", ".join(OUTLINE),
+    open=_open,
 )
-_step = ", ".join(StepRecord.__struct_fields__)
-SQL = load_queries("sqlite.sql", instance=_quoted, step=_step, outline=_outline, open=_open)
 """Every statement by name."""
 
 

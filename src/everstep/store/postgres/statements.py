@@ -6,12 +6,10 @@ from everstep.core.journal import StepRecord
 from everstep.store.postgres.rows import USUAL
 from everstep.store.protocol import InstanceRecord
 from everstep.store.queries import load_migrations, load_queries
+from everstep.store.readings import LINE, OUTLINE, cut_step, quoted
 
 GRACE_MS = 100
 """How long what is due is left to the worker that may have it in memory."""
-
-
-_BEGINNING = "case when $2 > 0 then substr(result, 1, $2 + 1) end"
 
 
 def load_statements(schema: str) -> dict[str, str]:
@@ -19,12 +17,12 @@ def load_statements(schema: str) -> dict[str, str]:
     fields = StepRecord.__struct_fields__
     queries = load_queries(
         "postgres.sql",
-        instance=", ".join(f'"{name}"' for name in InstanceRecord.__struct_fields__),
+        instance=quoted(InstanceRecord.__struct_fields__),
+        line=quoted(LINE),
         s_step=", ".join(_with_usual(name) for name in fields),
         step=", ".join(fields),
-        outline=", ".join(
-            "case when $2 > 0 then substr(result, 1, $2 + 1) end" if name == "result" else name for name in fields
-        ),
+        cut_step=cut_step("$4::int"),
+        outline=", ".join(OUTLINE),
         grace_ms=str(GRACE_MS),
     )
     for name in ("write_steps", "write_group"):

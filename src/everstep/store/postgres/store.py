@@ -11,33 +11,30 @@ from functools import partial
 from typing import Any
 
 from everstep.core.errors import LeaseLostError, StoreError, StoreUnavailableError
-from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store.answer import Answer
+from everstep.store.health import StoreHealth
 from everstep.store.postgres.direct import address_past_the_pooler, check_same_database
 from everstep.store.postgres.lane import Identity, Lane, Pass, Work
 from everstep.store.postgres.link import Address, Link, close_links
 from everstep.store.postgres.names import Names
 from everstep.store.postgres.readers import Readers
+from everstep.store.postgres.reads import PostgresReads
 from everstep.store.postgres.road import Road, Verb
 from everstep.store.postgres.rows import Birth, Group, Rows
 from everstep.store.postgres.schema import migrate
 from everstep.store.postgres.statements import load_statements
-from everstep.store.postgres.verbs import ADOPTED_AT_ONCE, Verbs, happenings, step_of
+from everstep.store.postgres.verbs import ADOPTED_AT_ONCE, Verbs
 from everstep.store.protocol import (
     Change,
     Claim,
     Deletion,
-    EventRecord,
-    Happening,
-    InstanceRecord,
     NewInstance,
     SentEvent,
     StepKey,
-    StoreHealth,
     Transition,
 )
 from everstep.store.retry import PATIENCE_SECONDS
-from everstep.store.shared import News, Seen
+from everstep.store.shared import News
 
 LANES = 3
 READERS = 3
@@ -47,7 +44,7 @@ TURN_MS = 1_000
 """How long a dead worker is left to whoever began to adopt its instances, before another one joins."""
 
 
-class PostgresStore:
+class PostgresStore(PostgresReads):
     """A `Store` in a PostgreSQL database that many workers share.
 
     Args:
@@ -317,83 +314,6 @@ class PostgresStore:
             self._fallen = max(self._fallen, identity.worker)
             raise
 
-    # What is read
-
-    async def look(self, pk: int) -> Seen | None:
-        rows = await self._read("owned", pk)
-        if not rows:
-            return None
-        *columns, owner = rows[0]
-        events = [EventRecord(*row[1:]) for row in await self._read("events_of", [pk])]
-        return Seen(InstanceRecord(*columns), owner == self._identity.worker, events)
-
     def withdraw(self, pk: int) -> None:
         if self._road is not None:
             self._road.withdraw(pk)
-
-    async def owned(self) -> dict[int, str]:
-        return {row["pk"]: row["status"] for row in await self._read("owned_by", self._identity.worker)}
-
-    async def chunks(self, pk: int, seq: int, attempt: int, *, after: int, limit: int) -> list[bytes]:
-        return [data for (data,) in await self._read("chunks_of", pk, seq, attempt, after, limit)]
-
-    async def happenings(self, pk: int, *, after: int) -> list[Happening]:
-        return await self._reading().read(lambda link: happenings(self._queries, link, pk, after))
-
-    async def family(self, pk: int) -> list[InstanceRecord]:
-        return self._learned(await self._read("family_of", pk))
-
-    async def by_pk(self, pk: int) -> InstanceRecord | None:
-        return next(iter(self._learned(await self._read("instance_by_pk", pk))), None)
-
-    async def find(self, workflow: str, id: str) -> InstanceRecord | None:
-        return next(iter(self._learned(await self._read("find_instance", workflow, id))), None)
-
-    async def page(
-        self, workflow: str, *, status: str | None, limit: int, cursor: int | None, tag: str | None = None
-    ) -> list[InstanceRecord]:
-        arguments = (workflow, status, cursor, limit)
-        if tag is None:
-            rows = await self._read("list_instances", *arguments)
-        else:
-            rows = await self._read("list_tagged", *arguments, tag)
-        return [InstanceRecord(*row) for row in rows]
-
-    async def counts(self) -> dict[str, dict[str, int]]:
-        counts: dict[str, dict[str, int]] = {}
-        for workflow, status, count in await self._read("count_instances"):
-            counts.setdefault(workflow, {})[status] = count
-        return counts
-
-    async def due(self, workflows: Sequence[str], *, now: int) -> int:
-        [(count,)] = await self._read("count_due", now, list(workflows))
-        return int(count)
-
-    async def unclaimable(self, workflows: Sequence[str]) -> dict[str, int]:
-        return dict(await self._read("unclaimable", list(workflows)))
-
-    async def steps(self, pk: int) -> list[StepRecord]:
-        return [step_of(row) for row in await self._read("steps_of", [pk])]
-
-    async def outline(self, pk: int, *, chars: int = 0) -> list[StepRecord]:
-        return [step_of(row) for row in await self._read("outline_of", pk, chars)]
-
-    async def result(self, pk: int, seq: int) -> str | None:
-        return next((row["result"] for row in await self._read("result_of", pk, seq)), None)
-
-    async def attempts(self, pk: int) -> list[AttemptRecord]:
-        return [AttemptRecord(*row) for row in await self._read("attempts_of", pk)]
-
-    def _learned(self, rows: Sequence[Any]) -> list[InstanceRecord]:
-        instances = [InstanceRecord(*row) for row in rows]
-        for one in instances:
-            self._names.learn(one.workflow, one.id, one.pk)
-        return instances
-
-    async def _read(self, query: str, *arguments: Any) -> list[Any]:
-        return await self._reading().fetch(self._queries[query], *arguments)
-
-    def _reading(self) -> Readers:
-        if self._readers is None:
-            raise StoreError("the store is not open")
-        return self._readers

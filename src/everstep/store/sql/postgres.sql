@@ -449,6 +449,9 @@ select {instance}, owner
 -- name: find_instance
 select {instance} from everstep.instance where workflow = $1 and id = $2
 
+-- name: lines_of
+select {line} from everstep.instance where pk = any ($1::bigint[])
+
 -- name: instance_by_pk
 select {instance} from everstep.instance where pk = $1
 
@@ -463,15 +466,15 @@ select pk, status
  where owner = $1 and status in ('running', 'waitingForPause') and due_at is null
 
 -- name: list_instances
--- Newest first; `cursor` is the pk of the last one seen.
-select {instance}
+-- Newest first, without values; `cursor` is the pk of the last one seen.
+select {line}
   from everstep.instance
  where workflow = $1 and ($2::text is null or status = $2) and pk < coalesce($3::bigint, 9223372036854775807)
  order by pk desc
  limit $4
 
 -- name: list_tagged
-select {instance}
+select {line}
   from everstep.instance
  where pk in (select instance from everstep.tag where workflow = $1 and tag = $5)
    and ($2::text is null or status = $2) and pk < coalesce($3::bigint, 9223372036854775807)
@@ -504,16 +507,21 @@ select workflow, count(*)
 -- name: steps_of
 select instance, {step} from everstep.step where instance = any ($1::bigint[]) order by instance, seq
 
+-- name: steps_between
+-- The steps with the beginnings of their results, which may be a gigabyte together, or with all of them.
+select instance, {cut_step}
+  from everstep.step
+ where instance = $1 and seq between $2 and coalesce($3::int, 2147483647)
+ order by seq
+
 -- name: outline_of
+-- What is read without touching the results.
 select instance, {outline} from everstep.step where instance = $1 order by seq
 
--- name: result_of
-select result from everstep.step where instance = $1 and seq = $2
-
--- name: attempts_of
+-- name: attempts_between
 select seq, attempt, started_at, ended_at, error, retry_at
   from everstep.attempt
- where instance = $1
+ where instance = $1 and seq between $2 and coalesce($3::int, 2147483647)
  order by seq, attempt
 
 -- name: events_of

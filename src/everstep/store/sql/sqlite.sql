@@ -96,20 +96,23 @@ update instance
 select {instance} from instance where workflow = ? and id = ?
 
 -- name: list_instances
--- Newest first; `cursor` is the pk of the last one seen.
-select {instance}
+-- Newest first, without values; `cursor` is the pk of the last one seen.
+select {line}
   from instance
  where workflow = ?1 and (?2 is null or status = ?2) and pk < coalesce(?3, 9223372036854775807)
  order by pk desc
  limit ?4
 
 -- name: list_tagged
-select {instance}
+select {line}
   from instance
  where pk in (select instance from tag where workflow = ?1 and tag = ?5)
    and (?2 is null or status = ?2) and pk < coalesce(?3, 9223372036854775807)
  order by pk desc
  limit ?4
+
+-- name: lines_of
+select {line} from instance where pk in (select value from json_each(?1))
 
 -- name: instance_by_pk
 select {instance} from instance where pk = ?
@@ -235,15 +238,25 @@ select instance, {step}
  where instance in (select value from json_each(?1))
  order by instance, seq
 
+-- name: steps_between
+-- The steps with the beginnings of their results, which may be a gigabyte together, or with all of them.
+select instance, {cut_step}
+  from step
+ where instance = ?1 and seq between ?2 and coalesce(?3, 9223372036854775807)
+ order by seq
+
+-- name: last_step
+select max(seq) from step where instance = ?
+
 -- name: outline_of
--- The steps with the beginnings of their results, which may be a gigabyte together.
+-- What is read without touching the results.
 select instance, {outline} from step where instance = ?1 order by seq
 
--- name: result_of
-select result from step where instance = ? and seq = ?
-
--- name: attempts_of
-select seq, attempt, started_at, ended_at, error, retry_at from attempt where instance = ? order by seq, attempt
+-- name: attempts_between
+select seq, attempt, started_at, ended_at, error, retry_at
+  from attempt
+ where instance = ?1 and seq between ?2 and coalesce(?3, 9223372036854775807)
+ order by seq, attempt
 
 -- name: events_of
 select instance, id, type, payload, created_at
