@@ -17,9 +17,9 @@ from everstep.control.control import LocalControl
 from everstep.core.durations import lease_ms
 from everstep.core.several import several
 from everstep.engine.engine import Engine
-from everstep.engine.options import EngineOptions
 from everstep.engine.runtime.clock import Clock
 from everstep.engine.runtime.interpreter import owned_interpreter
+from everstep.engine.runtime.options import EngineOptions
 from everstep.engine.runtime.registry import WorkflowDefinition, WorkflowRegistry, define
 from everstep.store.location import open_store
 from everstep.store.protocol import Store

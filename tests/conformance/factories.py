@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.virtual import START_MS, Held, Machine, VirtualClock, attempts_of, flow
 from everstep import WorkflowEntrypoint, WorkflowInstance
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.engine.runtime.registry import WorkflowDefinition, define
 
 __all__ = [

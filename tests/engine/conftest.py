@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from everstep import WorkflowEntrypoint
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.telemetry.log_records import INSTANCE
 
 from .virtual import Held, Machine, VirtualClock

@@ -10,7 +10,7 @@ import pytest
 
 from everstep import InstanceExistsError, InstanceStateError, InstanceTerminatedError, WorkflowEntrypoint
 from everstep.core.types import InstanceLink, WaitingFor
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.store.protocol import Change, InstanceChange
 
 from .virtual import flow

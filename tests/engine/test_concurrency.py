@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import VirtualClock, flow
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from everstep import InstanceNotFoundError, InstanceStateError
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.engine.scheduling.retention import Retention
 
 from .virtual import flow

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from everstep import ConfigError, Everstep, WorkflowEntrypoint
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.engine.runtime.registry import define
 
 from .virtual import flow

@@ -9,7 +9,7 @@ import pytest
 
 from everstep import InstanceStateError, WorkflowTimeoutError
 from everstep.core.timestamps import utc
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import START_MS, flow
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from everstep import Everstep, WorkflowEntrypoint
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 
 class Plain(WorkflowEntrypoint):

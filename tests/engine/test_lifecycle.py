@@ -18,7 +18,7 @@ from everstep import (
 )
 from everstep.core.timestamps import utc
 from everstep.core.types import WaitingFor
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import START_MS, VirtualClock, attempts_of, flow
 

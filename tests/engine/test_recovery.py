@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from everstep import WorkflowNotFoundError, current_step
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import Machine, attempts_of, flow
 

@@ -11,7 +11,7 @@ import pytest
 
 from everstep import NonRetryableError, StepConfig, StepError, WorkflowTimeoutError, current_step
 from everstep.core.errors import AttemptCutOffError
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import START_MS, VirtualClock, attempts_of, flow
 

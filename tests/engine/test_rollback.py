@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from everstep import InstanceStateError, NonRetryableError
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import flow, limited
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from everstep.core.timestamps import utc
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import START_MS, flow
 

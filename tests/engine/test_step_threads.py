@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 from everstep import WorkflowTimeoutError
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import Held, attempts_of, flow
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from everstep import InstanceNotFoundError
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import flow
 

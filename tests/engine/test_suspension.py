@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from everstep.core.errors import Suspended
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import flow
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from everstep.core.timestamps import utc
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import START_MS, flow
 

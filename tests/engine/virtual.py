@@ -17,7 +17,7 @@ from everstep import Everstep, InstanceStatus, WorkflowEntrypoint, WorkflowInsta
 from everstep.core.durations import duration_ms
 from everstep.core.types import TERMINAL
 from everstep.engine.engine import Engine
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.engine.runtime.registry import define
 from everstep.store.postgres.link import Link
 from everstep.store.shared import SharedStore

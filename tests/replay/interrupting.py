@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from engine.virtual import Machine, VirtualClock
 from everstep import InstanceStateError, WorkflowEntrypoint
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.store.postgres.link import Address, Link
 
 from .programs import Child, Program, Raises, described

@@ -36,7 +36,7 @@ import pytest
 from engine.virtual import START_MS, Held, Machine, VirtualClock
 from everstep import InstanceStateError, WorkflowEntrypoint, WorkflowStep
 from everstep.core.types import TERMINAL
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .random_programs import CHILD, Boom, Child, Do, Fatal, Nested, Program, Walk, chosen_constructs, draw, inside
 from .reference import Expected, expect

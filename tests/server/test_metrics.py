@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from everstep import Everstep, WorkflowEntrypoint
 from everstep.core.errors import StoreUnavailableError
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.server.metrics import metrics_route
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from everstep.core.errors import EverstepError
 from everstep.core.types import TERMINAL
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 from .postgres import PostgresDisk
 from .programs import PROGRAMS, Catch, Child, Do, Parallel, Sleep, Wait

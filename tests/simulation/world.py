@@ -10,7 +10,7 @@ from typing import Any
 from everstep.control.control import LocalControl
 from everstep.core.errors import StoreUnavailableError
 from everstep.engine.engine import Engine
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.engine.runtime.registry import WorkflowRegistry, define
 
 from .loop import SimulatedClock, SimulatedLoop

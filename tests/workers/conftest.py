@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from everstep import Everstep
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from postgres_server import PostgresServer
 
 from .pair import Pair

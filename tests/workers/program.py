@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from everstep import Everstep, WorkflowEntrypoint
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 NOTES = ""
 SOON = {"retries": {"delay": "0.05 seconds"}}

@@ -22,7 +22,7 @@ import pytest
 
 from everstep import Everstep
 from everstep.core.errors import EverstepError, InstanceNotFoundError, InstanceStateError
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from proxies import Proxy
 from simulation.programs import PROGRAMS, Child, Do, interpret, nodes_of, workflow
 

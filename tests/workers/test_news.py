@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from everstep import Everstep, WorkflowEntrypoint
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.store.postgres.link import Link
 from everstep.store.postgres.store import PostgresStore
 from postgres_server import PostgresServer

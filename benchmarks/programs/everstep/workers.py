@@ -10,7 +10,7 @@ from benchmarks.programs.drive import until
 from benchmarks.programs.everstep import engine
 from benchmarks.programs.everstep.sleeps import create_all
 from benchmarks.programs.everstep.workflows import Steps
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 
 
 async def create_and_wait(given: dict[str, Any]) -> dict[str, Any]:

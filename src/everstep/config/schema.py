@@ -136,7 +136,7 @@ class WorkflowConfig(Struct, frozen=True, kw_only=True):
 
 
 class EngineConfig(Struct, frozen=True, kw_only=True):
-    """How much one process does at the same time. What each does is in `engine/options.py`."""
+    """How much one process does at the same time. What each does is in `engine/runtime/options.py`."""
 
     running: Annotated[
         Annotated[int, Meta(ge=1)],

@@ -24,8 +24,8 @@ from everstep.engine.execution.asyncio_hooks import install_asyncgen_hooks, make
 from everstep.engine.execution.execution import Execution
 from everstep.engine.execution.open_waits import NEVER
 from everstep.engine.execution.phase import Phase
-from everstep.engine.options import EngineOptions
 from everstep.engine.runtime.clock import Clock, SharedClock, SteadyClock
+from everstep.engine.runtime.options import EngineOptions
 from everstep.engine.runtime.params import encoded_params
 from everstep.engine.runtime.registry import WorkflowDefinition, WorkflowRegistry
 from everstep.engine.runtime.watchers import Watchers

@@ -25,7 +25,7 @@ from everstep.config.redact import redact_url
 from everstep.config.sources import FILE_NAMES
 from everstep.core.errors import ConfigError
 from everstep.embedded import Everstep
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.own_loop import run_on_own_loop
 from everstep.server.app import build_app, check_environments, with_access_log
 from everstep.server.console import Console, leave_out_doubles, show_warnings
