@@ -37,6 +37,7 @@ from everstep.store.protocol import (
     StepKey,
     Transition,
 )
+from everstep.store.python_version import PYTHON
 
 ENDED = ("complete", "errored", "terminated")
 OPEN = ("running", "retrying", "waiting")
@@ -112,7 +113,7 @@ class ModelStore:
         pk = self._create(new)
         if parent is not None and parent["status"] == "waitingForPause":
             row = self.instances[pk]
-            row.update(status="paused", due_at=None, started_at=None, paused_at=new.created_at)
+            row.update(status="paused", due_at=None, started_at=None, paused_at=new.created_at, python=None)
             if new.owned:
                 self.mine.discard(pk)
                 raise InstanceLostError(pk)
@@ -153,6 +154,7 @@ class ModelStore:
             "params": new.params,
             "output": None,
             "error": None,
+            "python": PYTHON if new.owned else None,
         }
         return pk
 
@@ -198,7 +200,7 @@ class ModelStore:
         claimed = []
         for row in due[:limit]:
             pk, started_at = row["pk"], now if row["started_at"] is None else row["started_at"]
-            row.update(status="running", due_at=None, started_at=started_at)
+            row.update(status="running", due_at=None, started_at=started_at, python=row["python"] or PYTHON)
             self.mine.add(pk)
             self.milestones.append((self._next_position(), pk, "workflow_running", now))
             claimed.append(Claimed(InstanceRecord(**row), self._steps_of(pk), self._events_of(pk)))
@@ -289,6 +291,7 @@ class ModelStore:
         position, number = self._next_position(), self._highest_number(pk)
         if from_step is None:
             self._forget(pk)
+            row["python"] = None
         else:
             self._forget_from(pk, from_step)
         self.milestones.append((position, pk, "restarted", now))

@@ -567,8 +567,8 @@ class MeddlingConnection:
 
 
 WIDTHS = {
-    "create_instances": 13, "create_children": 13,
-    "write_steps": 26, "write_attempts": 8, "write_milestones": 4, "write_instances": 9,
+    "create_instances": 14, "create_children": 14,
+    "write_steps": 27, "write_attempts": 8, "write_milestones": 4, "write_instances": 9,
 }  # fmt: skip
 """How many columns the rows of a statement have that takes many."""
 WHOLE = {"count_instances": "SCAN instance", "next_block": "SCAN counter"}

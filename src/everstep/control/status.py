@@ -45,7 +45,12 @@ def shown_steps(steps: Iterable[StepRecord]) -> list[StepRecord]:
 
 
 def instance_status(
-    instance: InstanceRecord, shown: Sequence[StepRecord], *, now: int, parent: InstanceLink | None = None
+    instance: InstanceRecord,
+    shown: Sequence[StepRecord],
+    *,
+    now: int,
+    traceback: bool,
+    parent: InstanceLink | None = None,
 ) -> InstanceStatus:
     """Describe an instance at `now`, given the steps that are shown of it; no values of theirs are needed."""
     current = None if instance.ended else _current(shown)
@@ -53,7 +58,7 @@ def instance_status(
     began = instance.started_at or instance.created_at
     return InstanceStatus(
         status=instance.status,
-        error=None if instance.error is None else _own_error(instance.error, traceback=attempts is not None),
+        error=None if instance.error is None else _own_error(instance.error, traceback=traceback),
         output=None if instance.output is None else _value(instance.output),
         rollback=None if instance.rollback is None else decoded(instance.rollback),
         current_step=None if current is None else current.name,

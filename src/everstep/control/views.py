@@ -74,7 +74,7 @@ class InstanceViews(LifecycleOperations):
     async def status(self, workflow: str, id: str, *, steps: bool = False) -> InstanceStatus:
         if not steps:
             instance = await self._existing(workflow, id)
-            return await self._status(instance, (await self._shown(instance))[0])
+            return await self._status(instance, (await self._shown(instance))[0], traceback=False)
         view = await self.look(workflow, id, StepWindow())
         return structs.replace(view.status, steps=view.steps)
 
@@ -101,7 +101,7 @@ class InstanceViews(LifecycleOperations):
         instance = await self._existing(workflow, id)
         everything = window is not None and window.limit is None and window.cursor is None
         shown, read = await self._shown(instance, values=everything, chars=chars)
-        status = await self._status(instance, shown)
+        status = await self._status(instance, shown, traceback=True)
         if window is None:
             return InstanceView(instance, status, [], len(shown), 0)
         places = window.places(shown)
@@ -156,10 +156,13 @@ class InstanceViews(LifecycleOperations):
         recorded = await (store.steps(instance.pk, chars=chars) if values else store.outline(instance.pk))
         return shown_steps(recorded), values
 
-    async def _status(self, instance: InstanceRecord, shown: Sequence[StepRecord]) -> InstanceStatus:
+    async def _status(
+        self, instance: InstanceRecord, shown: Sequence[StepRecord], *, traceback: bool
+    ) -> InstanceStatus:
         parents = await self.parents_of([instance])
         now = self._engine.clock.now()
-        return instance_status(instance, shown, now=now, parent=parents.get(instance.parent or 0))
+        parent = parents.get(instance.parent or 0)
+        return instance_status(instance, shown, now=now, traceback=traceback, parent=parent)
 
     async def _infos(self, instance: InstanceRecord, steps: Sequence[StepRecord], chars: int | None) -> list[StepInfo]:
         if not steps:

@@ -12,6 +12,7 @@ from everstep.core.errors import EverstepError, InstanceLostError
 from everstep.store.driver import Connection
 from everstep.store.many import ManyRows
 from everstep.store.protocol import NewInstance
+from everstep.store.python_version import PYTHON
 from everstep.store.refusals import already_exists
 
 
@@ -67,4 +68,5 @@ def _row(new: NewInstance) -> tuple[Any, ...]:
     status, due_at, started_at = ("running", None, new.created_at) if new.owned else ("queued", new.created_at, None)
     tags = orjson.dumps(new.tags).decode() if new.tags else None
     row = (new.workflow, new.id, status, due_at, new.created_at, started_at, new.trigger, new.version, new.params)
-    return (*row, new.parent, tags, new.keep_success, new.keep_errors)
+    python = PYTHON if new.owned else None
+    return (*row, new.parent, tags, new.keep_success, new.keep_errors, python)

@@ -41,6 +41,7 @@ class InstanceRecord(Struct, frozen=True, gc=False):
     params: str | None
     output: str | None
     error: str | None
+    python: str | None = None  # the minor version that began its history
 
     @property
     def ended(self) -> bool:

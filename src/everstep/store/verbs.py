@@ -22,6 +22,7 @@ from everstep.store.protocol import (
     StepKey,
     Transition,
 )
+from everstep.store.python_version import PYTHON
 from everstep.store.queries import load_queries
 from everstep.store.readings import LINE, OUTLINE, cut_step, grouped, quoted, told
 from everstep.store.refusals import check_live, no_such_step, not_found, stopped_by_contradiction
@@ -35,6 +36,7 @@ SQL = load_queries(
     cut_step=cut_step("?4"),
     outline=", ".join(OUTLINE),
     open=_open,
+    python=PYTHON,
 )
 """Every statement by name."""
 
@@ -132,7 +134,8 @@ def restart(
     else:
         _forget_from(connection, before.pk, first)
     children = _end_family(connection, positions, before, now)
-    connection.execute(SQL["restart_instance"], (before.pk, now, version))
+    python = None if first is None else before.python
+    connection.execute(SQL["restart_instance"], (before.pk, now, version, python))
     return Transition(before.pk, before.status, "queued", children)
 
 

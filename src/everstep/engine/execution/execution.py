@@ -28,6 +28,7 @@ from everstep.engine.execution.timers import TimerCall
 from everstep.engine.execution.workflow_loop import WorkflowLoop
 from everstep.engine.execution.workflow_tasks import WorkflowTimer
 from everstep.store.protocol import EventRecord, InstanceChange, InstanceRecord
+from everstep.store.python_version import PYTHON
 from everstep.telemetry import events
 
 if TYPE_CHECKING:
@@ -290,9 +291,15 @@ class Execution(ExecutionParts):
 
     def contradict(self, said: str) -> None:
         """Stop the instance, its journal as it is, because its code contradicts it."""
+        began, upgraded = self.instance.python, ""
+        if began not in (None, PYTHON):
+            upgraded = (
+                f". The history was begun by Python {began}, and this is Python {PYTHON}, whose asyncio may go on in "
+                "another order though the code is the same"
+            )
         error = NonDeterminismError(
-            f"{said} (instance {self.instance.id!r}); nothing was run. Bring the code back in line with its history "
-            "and resume the instance, or restart it"
+            f"{said} (instance {self.instance.id!r}); nothing was run{upgraded}. Bring the code back in line with its "
+            "history and resume the instance, or restart it"
         )
         self.host.contradict(self, error)
 

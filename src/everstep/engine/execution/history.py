@@ -16,6 +16,7 @@ from everstep.engine.execution.calls import Call
 NO_CALLS: list[Call] = []
 """What most histories hold at most times of calls: shared by all, and never added to."""
 _NO_ROWS: dict[str, StepRecord] = {}
+_NO_STEPS: list[StepRecord] = []
 _NONE: deque[StepRecord] = deque(maxlen=0)
 _UNCHECKED = frozenset({"rollback"})
 
@@ -40,8 +41,10 @@ class History:
 
     __slots__ = (
         "_cancelled",
+        "_digests",
         "_expected",
         "_horizon",
+        "_rows",
         "_unmatched",
         "begun_after",
         "calls",
@@ -67,6 +70,8 @@ class History:
         self.open: dict[int, Call] = {}
         self.lenient = False
         self.replaying = bool(steps)
+        self._digests: dict[tuple[str, int | None], int] | None = None
+        self._rows = _NO_STEPS
         self.pending: list[StepRecord] = []
         self._horizon = -1
         self._unmatched = _NO_ROWS
@@ -76,6 +81,7 @@ class History:
 
     def _load(self, steps: list[StepRecord]) -> None:
         rows = [step for step in steps if step.parent is None and step.kind not in _UNCHECKED]
+        self._rows = rows
         self._number(rows)
         self.lenient = any(step.asked_after is None for step in rows)
         settled = [step for step in rows if step.settlement]
@@ -117,6 +123,7 @@ class History:
         self.open = {}
         self.pending.clear()
         self._unmatched = _NO_ROWS
+        self._rows, self._digests = _NO_STEPS, None
 
     def match(self, call: Call) -> StepRecord | None:
         """Return the row that a call of the code has from an earlier activation."""
@@ -136,6 +143,8 @@ class History:
         if self._unmatched and (said := self._not_asked(returned=returned)) is not None:
             return said
         self.replaying = bool(self._unmatched or self._cancelled or self.heard <= self._horizon)
+        if not self.replaying:
+            self._rows, self._digests = _NO_STEPS, None
         return None
 
     def take_new(self) -> None:
@@ -166,6 +175,25 @@ class History:
             if record.settlement is None:
                 self.unstarted.append(call)
         return None
+
+    def mistaken_for(self, record: StepRecord, digest: int) -> str | None:
+        """Say if a step is called with the arguments of another one of its name, which the history tells apart.
+
+        Other arguments than any of that name had are no contradiction: what is recorded keeps its result.
+        """
+        if digest == record.digest or self.lenient:
+            return None
+        digests = self._digests
+        if digests is None:  # the first one of a name where several had the same
+            rows = (step for step in reversed(self._rows) if step.kind == "do" and step.digest is not None)
+            digests = self._digests = {(step.name, step.digest): step.count for step in rows}
+        count = digests.get((record.name, digest))
+        if count is None:
+            return None
+        return (
+            f"the code calls {named(record)} with the arguments that its history has for the {count}. of that name, "
+            "and not with those it had: the calls came in another order, or some were put in or left out"
+        )
 
     def _not_cancelled(self) -> str | None:
         while self._cancelled and (self._cancelled[0].cancelled_after or 0) <= self.heard:

@@ -18,6 +18,7 @@ from everstep.core.several import several
 from everstep.core.suggest import did_you_mean
 from everstep.engine.runtime.registry import WorkflowDefinition
 from everstep.store.protocol import InstanceRecord, NewInstance
+from everstep.store.python_version import PYTHON
 
 
 def encoded_params(params: Any, declared: Any, where: str) -> str | None:
@@ -54,6 +55,7 @@ def created(pk: int, new: NewInstance) -> InstanceRecord:
         params=new.params,
         output=None,
         error=None,
+        python=PYTHON,
     )
 
 

@@ -7,6 +7,7 @@ import contextlib
 from typing import Any, ClassVar
 
 from everstep.core import codec, transitions
+from everstep.core.digest import digest_of_text
 from everstep.core.errors import (
     EverstepError,
     InstanceExistsError,
@@ -37,20 +38,30 @@ class ChildCall(Call):
         self._workflow = workflow
         self._id = id if id is None else check_instance_id(id)
         self._params: str | None = None
+        self._digest: int | None = None
         self._task: asyncio.Task[None] | None = None
         self._wait: Wait | None = None
         self._works = False
 
     def check(self) -> None:
         known = self.execution.history.match(self)
+        created = known is not None and (known.final or known.attempt > 0)
         try:
-            if known is None or not (known.final or known.attempt):
-                self._params = self.execution.host.encode_params(self._workflow, self._given)
-        except BaseException:
+            if not created or (known is not None and known.digest is not None):
+                self._encode()
+        except BaseException as error:
+            if created and isinstance(
+                error, Exception
+            ):  # what the child was given is on disk, though today's code would refuse it
+                return
             self.execution.history.fresh.remove(self)
             raise
         finally:
             self._given = None
+
+    def _encode(self) -> None:
+        text = self._params = self.execution.host.encode_params(self._workflow, self._given)
+        self._digest = None if text is None else digest_of_text(text)
 
     def difference(self, record: StepRecord) -> str | None:
         workflow, id = names_of(record)
@@ -60,11 +71,16 @@ class ChildCall(Call):
             )
         if self._id is not None and id != self._id:
             return f"the code starts the child {self._id!r} in {self.name!r}, where its history started {id!r}"
+        if None not in (record.digest, self._digest) and record.digest != self._digest:
+            if self.execution.history.lenient:
+                return None
+            return f"the code gives the child {id!r} in {self.name!r} other params than its history did"
         return None
 
     def begin(self) -> None:
         execution = self.execution
         record = self.begin_row(execution.host.clock.now())
+        record.digest = self._digest
         begin_child(execution, record, self._workflow, self._id)
 
     def start(self, crashes: int) -> None:

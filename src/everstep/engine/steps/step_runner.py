@@ -14,6 +14,7 @@ from typing import Any
 from everstep.api.current import place
 from everstep.api.declared import StepCall
 from everstep.api.step import RunsAsChild, ValueKind
+from everstep.core.digest import digest_of_arguments
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.step_policy import DEFAULT_POLICY
 from everstep.core.types import StepContext, StepEvent
@@ -48,9 +49,17 @@ class DoCall(StepExecution):
         execution = self.execution
         now = execution.host.clock.now()
         record = self.record = execution.journal.begin("do", self.name, self.count, self.asked_after, now)
+        if self.call.args or self.call.kwargs:
+            record.digest = digest_of_arguments(self.call.args, self.call.kwargs)
         if self.policy is not DEFAULT_POLICY:
             self.describe(record)
             self._register_rollback(record)
+
+    def difference(self, record: StepRecord) -> str | None:
+        if record.digest is None or not (self.call.args or self.call.kwargs):
+            return None
+        digest = digest_of_arguments(self.call.args, self.call.kwargs)
+        return None if digest is None else self.execution.history.mistaken_for(record, digest)
 
     def start(self, crashes: int) -> None:
         self.crashes = crashes

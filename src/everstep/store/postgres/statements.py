@@ -5,6 +5,7 @@ from __future__ import annotations
 from everstep.core.journal import StepRecord
 from everstep.store.postgres.rows import USUAL
 from everstep.store.protocol import InstanceRecord
+from everstep.store.python_version import PYTHON
 from everstep.store.queries import load_migrations, load_queries
 from everstep.store.readings import LINE, OUTLINE, cut_step, quoted
 
@@ -24,6 +25,7 @@ def load_statements(schema: str) -> dict[str, str]:
         cut_step=cut_step("$4::int"),
         outline=", ".join(OUTLINE),
         grace_ms=str(GRACE_MS),
+        python=PYTHON,
     )
     for name in ("write_steps", "write_group"):
         queries[name] = queries[name].replace("{steps}", queries["steps"].replace("\n", "\n  "))

@@ -99,7 +99,8 @@ class Verbs:
         else:
             await self._forget_from(before.pk, first)
         children = await self._end_family(before, now)
-        await self._fetch("restart_instance", before.pk, now, version)
+        python = None if first is None else before.python
+        await self._fetch("restart_instance", before.pk, now, version, python)
         return Transition(before.pk, before.status, "queued", children)
 
     async def delete(self, workflow: str, id: str, *, now: int) -> Deletion:

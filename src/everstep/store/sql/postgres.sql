@@ -41,8 +41,8 @@ with fence as materialized (
 ), failed as (
   insert into everstep.attempt (instance, seq, attempt, started_at, ended_at, error, retry_at, position)
   select a.instance, a.seq, a.attempt, a.started_at, a.ended_at, a.error, a.retry_at, base.at + a.position
-    from unnest($32::bigint[], $33::integer[], $34::integer[], $35::bigint[], $36::bigint[], $37::text[], $38::bigint[],
-                $39::bigint[])
+    from unnest($33::bigint[], $34::integer[], $35::integer[], $36::bigint[], $37::bigint[], $38::text[], $39::bigint[],
+                $40::bigint[])
            as a (instance, seq, attempt, started_at, ended_at, error, retry_at, position)
          join mine on mine.pk = a.instance
          cross join base
@@ -54,16 +54,16 @@ with fence as materialized (
          position = excluded.position
 ), dropped as (
   delete from everstep.chunk as c
-   using unnest($32::bigint[], $33::integer[], $34::integer[]) as a (instance, seq, attempt), mine
+   using unnest($33::bigint[], $34::integer[], $35::integer[]) as a (instance, seq, attempt), mine
    where mine.pk = a.instance and c.instance = a.instance and c.seq = a.seq and c.attempt = a.attempt
 ), consumed as (
   delete from everstep.event as e
-   using unnest($40::bigint[], $41::bigint[]) as c (instance, id), mine
+   using unnest($41::bigint[], $42::bigint[]) as c (instance, id), mine
    where mine.pk = c.instance and e.instance = c.instance and e.id = c.id
 ), move as materialized (
   select m.*
-    from unnest($42::bigint[], $43::text[], $44::bigint[], $45::text[], $46::text[], $47::bigint[], $48::bigint[],
-                $49::text[], $50::bigint[], $51::bigint[])
+    from unnest($43::bigint[], $44::text[], $45::bigint[], $46::text[], $47::text[], $48::bigint[], $49::bigint[],
+                $50::text[], $51::bigint[], $52::bigint[])
            as m (pk, status, due_at, output, error, ended_at, expires_at, rollback, position, at)
          join mine on mine.pk = m.pk
 ), moved as (
@@ -98,8 +98,8 @@ with fence as materialized (
    where m.ended_at is null
 ), born as (
   select n.*, coalesce(p.status = 'waitingForPause', false) as paused
-    from unnest($52::text[], $53::text[], $54::bigint[], $55::boolean[], $56::bigint[], $57::text[], $58::text[],
-                $59::text[], $60::bigint[], $61::text[], $62::bigint[], $63::bigint[])
+    from unnest($53::text[], $54::text[], $55::bigint[], $56::boolean[], $57::bigint[], $58::text[], $59::text[],
+                $60::text[], $61::bigint[], $62::text[], $63::bigint[], $64::bigint[])
            with ordinality
            as n (workflow, id, nonce, owned, created_at, trigger, version, params, parent, tags, keep_success,
                  keep_errors, turn)
@@ -108,7 +108,7 @@ with fence as materialized (
      and (n.parent is null or p.status in ('running', 'waiting', 'waitingForPause'))
 ), created as (
   insert into everstep.instance (workflow, id, nonce, status, due_at, owner, created_at, started_at, paused_at, "trigger",
-                                 version, params, parent, tags, keep_success, keep_errors)
+                                 version, params, parent, tags, keep_success, keep_errors, python)
   select b.workflow, b.id, b.nonce,
          case when b.paused then 'paused' when b.owned then 'running' else 'queued' end,
          case when not (b.owned or b.paused) then b.created_at end,
@@ -116,7 +116,8 @@ with fence as materialized (
          b.created_at,
          case when b.owned and not b.paused then b.created_at end,
          case when b.paused then b.created_at end,
-         b.trigger, b.version, b.params, b.parent, b.tags, b.keep_success, b.keep_errors
+         b.trigger, b.version, b.params, b.parent, b.tags, b.keep_success, b.keep_errors,
+         case when b.owned and not b.paused then '{python}' end
     from born as b
    order by b.turn
   on conflict (workflow, id) do nothing
@@ -142,7 +143,8 @@ select s.instance, {s_step}, base.at + s.position, base.at + s.ended_position
   from unnest($6::bigint[], $7::integer[], $8::text[], $9::text[], $10::integer[], $11::text[], $12::integer[],
               $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::boolean[], $18::text[], $19::text[],
               $20::boolean[], $21::boolean[], $22::text[], $23::text[], $24::text[], $25::integer[], $26::integer[],
-              $27::integer[], $28::integer[], $29::integer[], $30::bigint[], $31::bigint[])
+              $27::integer[], $28::integer[], $29::integer[], $30::bigint[], $31::bigint[],
+              $32::bigint[])
          as s (instance, {step}, position, ended_position)
        join mine on mine.pk = s.instance
        cross join base
@@ -401,7 +403,8 @@ select pk, owner
 -- name: claim_instances
 -- Take instances: from here on they are running and this worker's.
 update everstep.instance
-   set status = 'running', due_at = null, owner = $3, started_at = coalesce(started_at, $1)
+   set status = 'running', due_at = null, owner = $3, started_at = coalesce(started_at, $1),
+       python = coalesce(python, '{python}')
  where pk = any ($2::bigint[])
 returning {instance}
 
@@ -631,7 +634,7 @@ update everstep.instance set status = 'queued', due_at = $2, owner = null, pause
 update everstep.instance
    set status = 'queued', due_at = $2, owner = null, started_at = null, ended_at = null, paused_at = null,
        recoveries = 0, recovered_position = -1, output = null, error = null, rollback = null, expires_at = null,
-       ended_position = null, version = $3
+       ended_position = null, version = $3, python = $4
  where pk = $1
 
 -- name: tell

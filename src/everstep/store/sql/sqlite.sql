@@ -1,7 +1,7 @@
 -- name: create_instances
 -- Create instances whose ids are free; the others are not in the answer.
 insert into instance (workflow, id, status, due_at, created_at, started_at, "trigger", version, params, parent, tags,
-                      keep_success, keep_errors)
+                      keep_success, keep_errors, python)
 values {rows}
 on conflict (workflow, id) do nothing
 returning pk, workflow, id
@@ -11,9 +11,9 @@ returning pk, workflow, id
 -- it; of one that was paused, ended, begun anew or deleted meanwhile there are none. A cross join: they are numbered in
 -- the order they are given in.
 with v (workflow, id, status, due_at, created_at, started_at, "trigger", version, params, parent, tags, keep_success,
-        keep_errors) as (values {rows})
+        keep_errors, python) as (values {rows})
 insert into instance (workflow, id, status, due_at, created_at, started_at, paused_at, "trigger", version, params, parent,
-                      tags, keep_success, keep_errors)
+                      tags, keep_success, keep_errors, python)
 select v.workflow,
        v.id,
        case when p.status = 'waitingForPause' then 'paused' else v.status end,
@@ -21,7 +21,8 @@ select v.workflow,
        v.created_at,
        case when p.status <> 'waitingForPause' then v.started_at end,
        case when p.status = 'waitingForPause' then v.created_at end,
-       v."trigger", v.version, v.params, v.parent, v.tags, v.keep_success, v.keep_errors
+       v."trigger", v.version, v.params, v.parent, v.tags, v.keep_success, v.keep_errors,
+       case when p.status <> 'waitingForPause' then v.python end
   from v cross join instance as p
  where p.pk = v.parent and p.status in ('running', 'waiting', 'waitingForPause')
 on conflict (workflow, id) do nothing
@@ -50,7 +51,8 @@ select pk
 -- name: claim_instances
 -- Take instances. From here on they are running and owned; a crash is told by the missing due_at.
 update instance
-   set status = 'running', due_at = null, started_at = coalesce(started_at, ?1)
+   set status = 'running', due_at = null, started_at = coalesce(started_at, ?1),
+       python = coalesce(python, '{python}')
  where pk in (select value from json_each(?2))
 returning {instance}
 
@@ -408,7 +410,7 @@ delete from event where instance = ?
 update instance
    set status = 'queued', due_at = ?2, started_at = null, ended_at = null, paused_at = null,
        recoveries = 0, recovered_position = -1, output = null, error = null, rollback = null, expires_at = null,
-       ended_position = null, version = ?3
+       ended_position = null, version = ?3, python = ?4
  where pk = ?1
 
 -- name: forget_milestones
