@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import re
 import sqlite3
 import time
 
@@ -22,7 +23,7 @@ every_way = pytest.mark.parametrize("way", WAYS)
 @pytest.fixture(autouse=True)
 def _nothing_told(monkeypatch):
     """What was told once of a line is told again in each test."""
-    monkeypatch.setattr(outside, "_told", set())
+    monkeypatch.setattr(outside, "_told", {})
 
 
 @every_way
@@ -65,6 +66,27 @@ async def test_awaiting_the_outside_is_told_with_the_line_and_only_once(running,
         one.getMessage() for one in caplog.records if "to_thread" in one.getMessage() or "await" in one.getMessage()
     ]
     assert "test_outside.py:" in told
+
+
+async def test_every_line_that_awaits_the_outside_is_told_once_up_to_a_limit(running, caplog, monkeypatch):
+    @flow
+    async def reads(event, step):
+        for _ in range(2):
+            await asyncio.to_thread(time.sleep, 0.001)
+            await asyncio.to_thread(time.sleep, 0.001)
+        await step.do("between", lambda: None)
+        await asyncio.to_thread(time.sleep, 0.001)
+        await asyncio.to_thread(time.sleep, 0.001)
+
+    monkeypatch.setattr(outside, "_MOST_TOLD", 3)
+    machine = await running(reads)
+    with caplog.at_level(logging.WARNING, "everstep"):
+        await (await machine.es.workflow(reads).create(id="one")).result(timeout="20 seconds")
+
+    lines = [re.search(r"test_outside.py:(\d+)", one.getMessage()).group(1) for one in caplog.records]
+    assert len(lines) == len(set(lines)) == 3
+    assert int(lines[1]) == int(lines[0]) + 1
+    assert int(lines[2]) == int(lines[1]) + 2
 
 
 async def test_code_that_polls_for_a_step_is_ended_with_a_reason(running):

@@ -70,9 +70,8 @@ class OuterLoopAccess(asyncio.AbstractEventLoop):
 
     def _follow(self, awaited: asyncio.Future[Any], mine: WorkflowFuture, copy: Callable[[], None]) -> None:
         self.outside_awaits += 1
-        if not self.touched_outside:
-            self.touched_outside = True
-            self.host.outside_awaited()
+        self.touched_outside = True
+        self.host.outside_awaited()
 
         def ended(_: object) -> None:
             self.outside_awaits -= 1
@@ -142,9 +141,8 @@ class OuterLoopAccess(asyncio.AbstractEventLoop):
 
     def _watched(self) -> None:
         self.outside_awaits += 1
-        if not self.touched_outside:
-            self.touched_outside = True
-            self.host.outside_awaited()
+        self.touched_outside = True
+        self.host.outside_awaited()
 
 
 _DELEGATED = (

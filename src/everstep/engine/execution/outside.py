@@ -19,7 +19,9 @@ PATIENCE_SECONDS = 1.0
 """How long code that awaits the outside may take to ask for what its history has."""
 _SPINNING_SLICES = 50
 """After so many slices without rest, code that polls is ended: 50 of 20,000 callbacks are about a second."""
-_told: set[str] = set()
+_MOST_TOLD = 16
+_told: dict[str, set[str]] = {}
+"""The lines that were told of, by workflow: of each no more than `_MOST_TOLD`."""
 
 
 class OutsideAwaits:
@@ -43,9 +45,12 @@ class OutsideAwaits:
     def note(self) -> None:
         """Take note that the code awaits the outside, and tell where it does, once for each line."""
         self.began = True
+        told = self._told_lines()
+        if len(told) >= _MOST_TOLD:
+            return
         line = running_line() or self._line()
-        if line is not None and line not in _told:
-            _told.add(line)
+        if line is not None and line not in told:
+            told.add(line)
             log.warning(
                 "workflow %r awaits something outside of a step at %s: it is not recorded, happens again on every "
                 "replay, and keeps the instance in memory meanwhile; put it into a step: await step.do(name, fn)",
@@ -55,9 +60,9 @@ class OutsideAwaits:
 
     def stuck(self) -> None:
         """Tell that the code waits for nothing that could end the wait, once for each line."""
-        line = self._line()
-        if line is not None and line not in _told:
-            _told.add(line)
+        line, told = self._line(), self._told_lines()
+        if line is not None and line not in told and len(told) < _MOST_TOLD:
+            told.add(line)
             log.warning(
                 "instance %r of workflow %r is at rest at %s and waits for nothing that the engine knows of: no step, "
                 "sleep, event, child or timer is open. What a step's function sets in memory is not there on a replay; "
@@ -106,6 +111,9 @@ class OutsideAwaits:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _told_lines(self) -> set[str]:
+        return _told.setdefault(self._execution.instance.workflow, set())
 
     def _line(self) -> str | None:
         task: Any = asyncio.current_task(self._execution.loop)

@@ -34,7 +34,7 @@ class LoopHost(Protocol):
         ...
 
     def outside_awaited(self) -> None:
-        """The code awaits something that no step records, for the first time in this activation."""
+        """The code begins to await something that no step records."""
         ...
 
 
