@@ -1469,6 +1469,266 @@ async def declared_steps_that_run_together(event, step):
     return found
 
 
+# Further constructs of asyncio
+
+
+@program("task group", ["ValueError: bad", "KeyError: 'gone'", "went on"], same="value")
+async def except_star_in_nested_groups(event, step):
+    found = []
+
+    async def fails(name, error, seconds):
+        await step.do("work", AGAIN, job(f"work {name}", seconds=seconds))
+        raise error
+
+    async def group_of_two():
+        async with asyncio.TaskGroup() as inner:
+            inner.create_task(fails("a", ValueError("bad"), 2))
+            inner.create_task(step.do("slow", AGAIN, job("slow", seconds=30)))
+
+    try:
+        async with asyncio.TaskGroup() as outer:
+            outer.create_task(group_of_two())
+            outer.create_task(step.sleep("long", "1 hour"))
+    except* ValueError as group:
+        found.append(described(group.exceptions[0].exceptions[0]))
+    try:
+        async with asyncio.TaskGroup() as outer:
+            outer.create_task(fails("b", KeyError("gone"), 1))
+    except* KeyError as group:
+        found.append(described(group.exceptions[0]))
+    say(found)
+    await step.sleep("rest", "6 seconds")
+    return [*found, await step.do("next", AGAIN, job("next", "went on"))]
+
+
+@program("locks", [1, 2, 3])
+async def a_priority_queue_between_branches(event, step):
+    queue: asyncio.PriorityQueue[int] = asyncio.PriorityQueue()
+    found = []
+
+    async def puts(n, seconds):
+        queue.put_nowait(await step.do("make", AGAIN, job(f"make {n}", n, seconds=seconds)))
+
+    async with asyncio.TaskGroup() as group:
+        for n, seconds in ((3, 1), (1, 2), (2, 3)):
+            group.create_task(puts(n, seconds))
+    while not queue.empty():
+        found.append(await step.do("use", AGAIN, job(f"use {len(found)}", await queue.get(), seconds=1)))
+        say(found)
+    return found
+
+
+@program("locks", ["BrokenBarrierError", "passed"])
+async def a_barrier_that_is_aborted(event, step):
+    barrier = asyncio.Barrier(2)
+
+    async def waits():
+        try:
+            await barrier.wait()
+        except asyncio.BrokenBarrierError as error:
+            say("broken")
+            return type(error).__name__
+
+    waiting = asyncio.create_task(waits())
+    await step.do("work", AGAIN, job("work", seconds=2))
+    await barrier.abort()
+    broken = await waiting
+    await barrier.reset()
+    both = asyncio.gather(barrier.wait(), barrier.wait())
+    await step.sleep("rest", "3 seconds")
+    await both
+    return [broken, "passed"]
+
+
+@program("timers", ["too late", "too late"])
+async def timeouts_at_a_moment(event, step):
+    loop, found = asyncio.get_running_loop(), []
+    for turn in range(2):
+        try:
+            async with asyncio.timeout_at(loop.time() + 3):
+                await step.do("slow", AGAIN, job(f"slow {turn}", seconds=20))
+        except TimeoutError:
+            found.append("too late")
+            say(found)
+        await step.sleep("rest", "2 seconds")
+    return found
+
+
+@program("wait", [[0], [2], [1, 3]])
+async def a_wait_for_the_first_exception_in_a_loop(event, step):
+    async def work(n, seconds):
+        await step.do("work", AGAIN, job(f"work {n}", seconds=seconds))
+        if n in (0, 2):
+            raise ValueError(n)
+        return n
+
+    names = {asyncio.create_task(work(n, (1, 5, 3, 7)[n])): n for n in range(4)}
+    pending, found = set(names), []
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+        found.append(sorted(names[task] for task in done))
+        say(found, [task.exception() is not None for task in done])
+        await step.do("between", AGAIN, job(f"between {len(found)}"))
+    return found
+
+
+@program("cleanup", ["closed b", "closed a", "CancelledError"])
+async def an_exit_stack_that_is_cancelled(event, step):
+    closed = []
+
+    @contextlib.asynccontextmanager
+    async def resource(name):
+        await step.do("open", AGAIN, job(f"open {name}", seconds=1))
+        try:
+            yield name
+        finally:
+            closed.append(await step.do("close", AGAIN, job(f"close {name}", f"closed {name}", seconds=1)))
+            say(closed)
+
+    async def uses():
+        async with contextlib.AsyncExitStack() as stack:
+            for name in "ab":
+                await stack.enter_async_context(resource(name))
+            await step.wait_for_event("never", "never")
+
+    task = asyncio.create_task(uses())
+    await step.sleep("a moment", "5 seconds")
+    task.cancel()
+    found = await asyncio.gather(task, return_exceptions=True)
+    await step.sleep("rest", "6 seconds")
+    return [*closed, described(found[0])]
+
+
+@program("cleanup", ["saved", True])
+async def a_shielded_step_awaited_in_finally(event, step):
+    saved = []
+
+    async def branch():
+        saving = asyncio.ensure_future(step.do("save", AGAIN, job("save", "saved", seconds=6)))
+        try:
+            await asyncio.shield(saving)
+        finally:
+            saved.append(await saving)
+            say(saved)
+
+    task = asyncio.create_task(branch())
+    await step.sleep("a moment", "2 seconds")
+    task.cancel()
+    await asyncio.wait([task])
+    return [*saved, task.cancelled()]
+
+
+@program("cancelled", [True, "went on"])
+async def a_task_cancelled_before_it_starts(event, step):
+    task = asyncio.create_task(step.do("never", AGAIN, job("never")))
+    task.cancel()
+    await asyncio.wait([task])
+    say(task.cancelled())
+    await step.sleep("rest", "2 seconds")
+    return [task.cancelled(), await step.do("next", AGAIN, job("next", "went on"))]
+
+
+@program("cancelled", ["kept going", 0])
+async def a_task_that_takes_its_cancellation_back(event, step):
+    async def branch():
+        me = asyncio.current_task()
+        try:
+            await step.sleep("long", "1 hour")
+        except asyncio.CancelledError:
+            me.uncancel()
+            say("uncancelled", me.cancelling())
+        async with asyncio.timeout(30):
+            value = await step.do("work", AGAIN, job("work", "kept going", seconds=2))
+        return [value, me.cancelling()]
+
+    task = asyncio.create_task(branch())
+    await step.sleep("a moment", "2 seconds")
+    task.cancel()
+    found = await task
+    await step.sleep("rest", "2 seconds")
+    return found
+
+
+@program("context", [["a", "a"], ["b", "b"], "main"])
+async def context_variables_in_branches(event, step):
+    async def branch(name, seconds):
+        _tenant.set(name)
+
+        async def reads():
+            return _tenant.get()
+
+        inside = await step.do("reads", AGAIN, reads)
+        await step.sleep("nap", f"{seconds} seconds")
+        say(name, _tenant.get())
+        return [inside, _tenant.get()]
+
+    _tenant.set("main")
+    found = await asyncio.gather(branch("a", 3), branch("b", 2))
+    await step.do("last", AGAIN, job("last"))
+    return [*found, _tenant.get()]
+
+
+@program("generators", [["a0", "b0", "b1", "a1"], "went on"])
+async def merged_async_generators(event, step):
+    async def items(name, seconds):
+        for n in range(2):
+            yield await step.do(f"item {name}", AGAIN, job(f"item {name} {n}", f"{name}{n}", seconds=seconds[n]))
+
+    queue: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def drains(coming):
+        async for item in coming:
+            await queue.put(item)
+        await queue.put(None)
+
+    merged, open_ones = [], 2
+    async with asyncio.TaskGroup() as group:
+        group.create_task(drains(items("a", (1, 9))))
+        group.create_task(drains(items("b", (2, 3))))
+        while open_ones:
+            item = await queue.get()
+            if item is None:
+                open_ones -= 1
+            else:
+                merged.append(item)
+                say(merged)
+    return [merged, await step.do("next", AGAIN, job("next", "went on"))]
+
+
+@program("generators", [0, "thrown: enough", "went on"])
+async def an_async_generator_that_is_thrown_into(event, step):
+    async def items():
+        try:
+            yield await step.do("item", AGAIN, job("item", 0, seconds=1))
+            yield 1
+        except ValueError as error:
+            yield await step.do("caught", AGAIN, job("caught", f"thrown: {error}", seconds=1))
+
+    coming = items()
+    found = [await anext(coming), await coming.athrow(ValueError("enough"))]
+    await coming.aclose()
+    say(found)
+    await step.sleep("rest", "2 seconds")
+    return [*found, await step.do("next", AGAIN, job("next", "went on"))]
+
+
+@program("shield", ["RuntimeError", "went on"])
+async def a_loop_of_its_own_is_refused(event, step):
+    async def nothing():
+        pass
+
+    coro = nothing()
+    try:
+        asyncio.run(coro)
+    except RuntimeError as error:
+        refused = type(error).__name__
+    finally:
+        coro.close()
+    say(refused)
+    await step.sleep("rest", "2 seconds")
+    return [refused, await step.do("next", AGAIN, job("next", "went on"))]
+
+
 BY_NAME = {one.name: one for one in PROGRAMS}
 
 WORKERS = [
