@@ -73,6 +73,14 @@ class Family(WorkflowEntrypoint):
         raise ValueError("no room")
 
 
+class Nested(WorkflowEntrypoint):
+    async def run(self, event, step):
+        async def outer():
+            return await step.do("inner", lambda: 1)
+
+        await step.do("outer", outer)
+
+
 def fail():
     raise ConnectionError("503 from the bank")
 
@@ -81,7 +89,7 @@ def fail_for_good():
     raise NonRetryableError(f"refused: {SCRIPT}")
 
 
-PROGRAM = [Greet, Echo, Approval, Nap, Flaky, Nasty, Outputs, Family, Many]
+PROGRAM = [Greet, Echo, Approval, Nap, Flaky, Nasty, Outputs, Family, Many, Nested]
 
 
 class Server:

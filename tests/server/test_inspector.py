@@ -327,6 +327,16 @@ async def test_an_output_of_which_only_the_beginning_is_shown_is_linked_whole(se
     assert (await server.http.get(link)).json()["result"]["output"] == "x" * 5000
 
 
+async def test_a_step_inside_a_step_names_the_outer_one(server: Server):
+    url = await server.create("nested", "n-1")
+    outer, inner = (await server.reached("nested", "n-1", "complete"))["steps"]
+    assert (outer["parent"], inner["parent"]) == (None, outer["seq"])
+    shown = await page(server, url.replace(API, "/__workflows").replace("/instances", ""))
+    assert "inside step #1" in shown.text
+    assert [one["href"] for one in shown.attributes("a")].count("#step-1") == 1
+    assert shown.attributes("tbody")[0]["id"] == "step-1"
+
+
 async def test_an_instance_with_a_child_and_one_that_rolls_back_are_shown(server: Server):
     await server.create("family", "f-1")
     await server.reached("family", "f-1", "errored")

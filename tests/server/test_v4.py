@@ -24,7 +24,7 @@ async def test_workflows_are_listed_with_counts_of_every_status(server: Server):
 
     assert (answer["success"], answer["errors"], answer["messages"]) == (True, [], [])
     by_name = {one["name"]: one for one in answer["result"]}
-    assert list(by_name) == ["greet", "echo", "approval", "nap", "flaky", "nasty", "outputs", "family", "many"]
+    assert list(by_name) == ["greet", "echo", "approval", "nap", "flaky", "nasty", "outputs", "family", "many", "nested"]
     nap = by_name["nap"]
     assert nap["instances"] == {**dict.fromkeys(STATUSES, 0), "waiting": 1}
     assert (nap["id"], nap["class_name"], nap["script_name"]) == ("nap", "Nap", "shop")

@@ -120,6 +120,7 @@ def _step_info(step: StepRecord, failed: Sequence[AttemptRecord], *, ended: bool
         config=config_of(step),
         event_type=step.event_type,
         attempts=_attempt_infos(step, failed),
+        parent=step.parent,
     )
 
 

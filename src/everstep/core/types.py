@@ -215,6 +215,7 @@ class StepInfo(View, frozen=True):
         config: The configuration it began with, every default filled in.
         event_type: The type of the event it waits for.
         attempts: Every attempt, the first one first.
+        parent: The `seq` of the step whose function asked for this one; None outside of a step.
     """
 
     seq: int
@@ -230,6 +231,7 @@ class StepInfo(View, frozen=True):
     config: dict[str, Any] | None
     event_type: str | None
     attempts: list[AttemptInfo]
+    parent: int | None = None
 
 
 class StepPage(View, frozen=True):

@@ -214,6 +214,8 @@ def _step(step: StepInfo, now: datetime, address: str) -> Html:
     row = tag("tr",
         _cell("#", step.seq),
         _cell("Step", tag("span", tag("strong", step.name), tag("span", f" -{step.count}", class_="muted")),
+            tag("div", "inside step ", tag("a", f"#{step.parent}", href=f"#step-{step.parent}"), class_="note")
+            if step.parent is not None else None,
             tag("div", "event ", tag("code", step.event_type), class_="note") if step.event_type else None,
             tag("div", until, _moment(wait, now), class_="note") if wait else None),
         _cell("Type", shapes.step_type(step.type)),

@@ -134,6 +134,7 @@ def step_shape(step: StepInfo) -> dict[str, Any]:
         "seq": step.seq,
         "status": step.status,
         "wake_at": iso(step.wake_at),
+        "parent": step.parent,
     }
     if step.type in ("do", "rollback"):
         attempts = [attempt_shape(attempt) for attempt in step.attempts]
