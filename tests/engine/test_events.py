@@ -369,3 +369,24 @@ async def test_an_event_is_received_however_the_engine_makes_room_meanwhile(runn
         await asyncio.sleep(0)
     await instance.send_event(type="tick", payload=turns)
     assert await machine.output(instance) == turns
+
+
+@pytest.mark.parametrize("near", ["order.approved", "order-approval", "orderApproval", "Order.Approval"])
+async def test_a_wait_that_times_out_names_an_event_of_a_near_type_that_nobody_took(running, near):
+    machine = await running(approval)
+    instance = await machine.create(approval)
+    await instance.send_event(type="customer.paid")
+    await instance.send_event(type=near)
+    await machine.reboot()
+    await machine.advance("1 hour")
+    with pytest.raises(WorkflowTimeoutError, match=f"an event '{near}' came that nothing waited for"):
+        await instance.result()
+
+
+async def test_a_wait_that_times_out_names_no_event_of_another_type(running):
+    machine = await running(approval)
+    instance = await machine.create(approval)
+    await instance.send_event(type="customer.paid")
+    await machine.advance("1 hour")
+    with pytest.raises(WorkflowTimeoutError, match="came for step 'approval' in 1 h\n"):
+        await instance.result()

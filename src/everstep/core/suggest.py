@@ -13,5 +13,16 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
         >>> did_you_mean("limt", ["limit", "delay"])
         ", did you mean 'limit'?"
     """
+    near = nearest(wrong, known)
+    return f", did you mean {near!r}?" if near else ""
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is near a wrong one, or None.
+
+    Example:
+        >>> nearest("order.approval", {"order.approved", "order.paid"})
+        'order.approved'
+    """
     near = get_close_matches(wrong, list(known), n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else ""
+    return near[0] if near else None

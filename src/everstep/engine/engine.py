@@ -22,6 +22,7 @@ from everstep.core.limits import STOPS_IN_A_ROW
 from everstep.core.stored_error import error_info
 from everstep.engine.execution.asyncio_hooks import install_asyncgen_hooks, make_as_completed_orderly
 from everstep.engine.execution.execution import Execution
+from everstep.engine.execution.left_tasks import left_tasks
 from everstep.engine.execution.open_waits import NEVER
 from everstep.engine.execution.phase import Phase
 from everstep.engine.runtime.clock import Clock, SharedClock, SteadyClock
@@ -246,6 +247,9 @@ class Engine:
         if execution.phase is Phase.COLLECTING or (error is not None and execution.journal.is_compensable):
             self._roll_back(execution, error)
         else:
+            if error is None and len(execution.loop.tasks) > 1:
+                for left in left_tasks(execution.loop.tasks):
+                    log.warning("%s/%s: %s", execution.instance.workflow, execution.instance.id, left)
             self._end(execution, change)
 
     def collected(self, execution: Execution) -> None:

@@ -10,6 +10,7 @@ from everstep.core.errors import WorkflowTimeoutError
 from everstep.core.journal import Kind, StepRecord
 from everstep.core.limits import VALUE_BYTES, WAIT_MS
 from everstep.core.stored_error import decode_error, encode_error
+from everstep.core.suggest import nearest
 from everstep.core.timestamps import utc
 from everstep.core.types import StepEvent
 from everstep.engine.execution.calls import Call
@@ -169,7 +170,10 @@ def time_out(execution: Execution, record: StepRecord) -> None:
     """End a wait without an event."""
     now = execution.host.clock.now()
     waited = format_duration(now - record.started_at)
-    error = WorkflowTimeoutError(f"no event {record.event_type!r} came for step {record.name!r} in {waited}")
+    untaken = sorted({event.type for event in execution.waits.inbox.waiting()})
+    near = nearest(record.event_type or "", untaken)
+    hint = f"; an event {near!r} came that nothing waited for: is that its type?" if near else ""
+    error = WorkflowTimeoutError(f"no event {record.event_type!r} came for step {record.name!r} in {waited}{hint}")
     wake_at = record.wake_at
     transitions.fail(record, now, encode_error(error))
     record.wake_at = wake_at
