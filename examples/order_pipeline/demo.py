@@ -13,7 +13,7 @@ import secrets
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,8 @@ def place_and_crash(shop: Playground, order: Order) -> None:
 
 def show(shop: Playground, number: int, order: Order) -> bool:
     """Wait for the order's end, draw it, and say whether all is as it should be."""
-    shop.wait_until(order.id, "complete", "errored", "terminated")
+    with waiting_for(order):
+        shop.wait_until(order.id, "complete", "errored", "terminated")
     console.print(f"\n{number}. {order.title}", style="bold")
     for line in timeline(order.id, shop.instance(order.id)):
         console.print(paint(line))
@@ -144,6 +145,11 @@ def show(shop: Playground, number: int, order: Order) -> bool:
             style="green",
         )
     return not problems
+
+
+def waiting_for(order: Order) -> AbstractContextManager[object]:
+    """Show on a terminal that an order is waited for; a pipe gets its timeline alone."""
+    return console.status(f"{order.id} is under way …") if console.is_terminal else nullcontext()
 
 
 def complaints(shop: Playground, order: Order) -> list[str]:

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from everstep import Everstep
+from everstep.engine.options import EngineOptions
 from everstep.store.location import open_store
 from everstep.store.lock import FileLock
+from everstep.store.schema import copy_state
 
 from . import moving
 
@@ -80,6 +82,22 @@ async def test_everything_goes_on_where_a_killed_process_left_it(
     recorded = ["streamed", "undone-2", *(what for what in calls if what.startswith("before-"))]
     assert {calls[what] for what in recorded} == {1}
     assert (calls["work"], calls["undone-1"]) == (2, 2)  # cut off by the kill
+
+
+async def test_progress_is_told_of_every_table_up_to_its_last_row(tmp_path: Path, postgres_url: str):
+    async with Everstep(
+        moving.WORKFLOWS, database=f"sqlite:///{tmp_path}/state.db", options=EngineOptions(running=0)
+    ) as es:
+        for first in range(0, 600, 100):
+            await es.workflow("everything").create_batch([{"id": f"i{first + number}"} for number in range(100)])
+    told: list[tuple[str, int, int]] = []
+
+    moved = await copy_state(
+        f"sqlite:///{tmp_path}/state.db", postgres_url, None, lambda *how_far: told.append(how_far)
+    )
+
+    assert [one for one in told if one[0] == "instance"] == [("instance", 500, 600), ("instance", 600, 600)]
+    assert {table: done for table, done, _ in told} == {table: rows for table, rows in moved.rows.items() if rows}
 
 
 async def test_a_state_that_is_in_use_is_refused(tmp_path: Path, postgres_url: str):

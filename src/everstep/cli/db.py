@@ -71,15 +71,17 @@ def copy(source: str, target: str, as_json: bool) -> None:
 
     FROM is sqlite:///path/to/state.db, relative to the project's directory, TO is postgresql://user@host/database.
     Instances go on there where they were; all of it arrives, or nothing. FROM is left as it is and must not be run
-    again.
+    again. A terminal shows how far it is.
     """
     import asyncio
 
     import orjson  # quicker to load when they are needed
 
+    from everstep.cli.progress import shown_progress
     from everstep.store.schema import copy_state
 
-    moved = asyncio.run(copy_state(source, target, _project(None, None).root))
+    with shown_progress() as progress:
+        moved = asyncio.run(copy_state(source, target, _project(None, None).root, progress))
     if as_json:
         click.echo(orjson.dumps({"rows": moved.rows, "at_work": moved.at_work}).decode())
         return

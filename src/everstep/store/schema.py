@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,10 +61,13 @@ async def bring_up_to_date(url: str, root: Path | None = None) -> SchemaState:
     return await state_of(url, root)
 
 
-async def copy_state(source: str, target: str, root: Path | None = None) -> Moved:
+async def copy_state(
+    source: str, target: str, root: Path | None = None, progress: Callable[[str, int, int], None] | None = None
+) -> Moved:
     """Move a stopped SQLite state to an empty PostgreSQL database; see `everstep.store.postgres.move`.
 
-    A relative path is one from `root`. Raises StoreError for URLs of other kinds, and whatever stands in the way.
+    `progress` is told the table that is copied, how many of its rows are, and how many it has. A relative
+    path is one from `root`. Raises StoreError for URLs of other kinds, and whatever stands in the way.
     """
     if is_postgres(source) or not is_postgres(target):
         raise StoreError(
@@ -72,7 +76,7 @@ async def copy_state(source: str, target: str, root: Path | None = None) -> Move
     open_store(target)  # says how to install the driver if it is missing
     from everstep.store.postgres.move import move  # the driver is loaded only where it is asked for
 
-    return await move(_sqlite_path(source, root), target)
+    return await move(_sqlite_path(source, root), target, progress)
 
 
 def _sqlite_path(url: str, root: Path | None) -> Path:

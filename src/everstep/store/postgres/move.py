@@ -7,9 +7,9 @@ instance, a cursor of its events, the parent of a child, means the same afterwar
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
@@ -52,7 +52,11 @@ class Moved(Struct, frozen=True):
     at_work: int
 
 
-async def move(source: Path, target: str) -> Moved:
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Told the table that is copied, how many of its rows are, and how many it has."""
+
+
+async def move(source: Path, target: str, progress: Progress | None = None) -> Moved:
     """Copy the state in `source`, an SQLite file nobody uses, to the database `target` names.
 
     All of it arrives, or nothing.
@@ -70,7 +74,7 @@ async def move(source: Path, target: str) -> Moved:
         try:
             await migrate(link, address.schema)
             async with _transaction(link):
-                moved = await _Move(connection, link, address.schema).carry_out()
+                moved = await _Move(connection, link, address.schema, progress).carry_out()
             await link.script("".join(f"analyze {address.schema}.{table}; " for table in _KEYS))
         finally:
             await link.close()
@@ -80,7 +84,8 @@ async def move(source: Path, target: str) -> Moved:
 class _Move:
     """One move, inside its transaction."""
 
-    def __init__(self, source: Connection, link: Link, schema: str) -> None:
+    def __init__(self, source: Connection, link: Link, schema: str, progress: Progress | None) -> None:
+        self._progress = progress
         self._source = source
         self._link = link
         self._schema = schema
@@ -144,10 +149,13 @@ class _Move:
         names, keys, marks = ", ".join(_quoted([*key, *columns])), ", ".join(key), ", ".join("?" * len(key))
         start = f"select {names} from {table} order by {keys} limit {ROWS_AT_ONCE}"  # noqa: S608  # names of our own
         further = f"select {names} from {table} where ({keys}) > ({marks}) order by {keys} limit {ROWS_AT_ONCE}"  # noqa: S608
-        rows = self._source.execute(start)
+        rows, read, of = self._source.execute(start), 0, self._count(table) if self._progress else 0
         while rows:
             for row in rows:
                 yield row[len(key) :]
+            read += len(rows)
+            if self._progress is not None:
+                self._progress(table, read, of)
             rows = self._source.execute(further, rows[-1][: len(key)])
 
     async def _go_on_counting(self) -> None:
@@ -163,10 +171,14 @@ class _Move:
     async def _verified(self, table: str) -> int:
         count = f"select count(*) from {table}"  # noqa: S608  # names of our own
         [(there,)] = await self._link.fetch(count.replace(table, f"{self._schema}.{table}"))
-        [(here,)] = self._source.execute(count)
+        here = self._count(table)
         if there != here:
             raise StoreError(f"{here} rows of {table!r} were to be copied and {there} arrived; nothing was changed")
         return int(there)
+
+    def _count(self, table: str) -> int:
+        [(count,)] = self._source.execute(f"select count(*) from {table}")  # noqa: S608  # names of our own
+        return int(count)
 
     def _columns(self, table: str) -> list[str]:
         return [row[1] for row in self._source.execute(f"pragma table_info({table})")]
