@@ -41,7 +41,7 @@ def _replayed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     if request.config.getoption("--replay-every-step"):
         from engine.replaying import interrupted  # only where it is asked for
 
-        monkeypatch.setattr("everstep.embedded.Engine", partial(Engine, interrupt=interrupted))
+        monkeypatch.setattr("everstep.engine.engine.Engine", partial(Engine, interrupt=interrupted))
 
 
 @pytest.fixture(scope="session")

@@ -6,17 +6,15 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import TypeVar
 
 from everstep.api.binding import Workflow, bindings
 from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
 from everstep.api.env import Env, set_default_env
-from everstep.control.control import LocalControl
 from everstep.core.durations import lease_ms
 from everstep.core.several import several
-from everstep.engine.engine import Engine
 from everstep.engine.runtime.clock import Clock
 from everstep.engine.runtime.interpreter import owned_interpreter
 from everstep.engine.runtime.options import EngineOptions
@@ -25,6 +23,9 @@ from everstep.store.location import open_store
 from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry
 from everstep.telemetry.log_records import log_records
+
+if TYPE_CHECKING:
+    from everstep.control.control import LocalControl
 
 ParamsT = TypeVar("ParamsT", default=Any)
 
@@ -132,6 +133,10 @@ class Everstep:
     async def __aenter__(self) -> Self:
         if self._deputy is not None:
             return self
+        # Only where an engine runs: they take longer to load than all the rest.
+        from everstep.control.control import LocalControl
+        from everstep.engine.engine import Engine
+
         async with AsyncExitStack() as stack:
             await self._store.open()
             stack.push_async_callback(self._store.close)

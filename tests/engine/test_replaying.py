@@ -16,7 +16,7 @@ from .virtual import START_MS, VirtualClock, flow
 
 @pytest.mark.residency
 async def test_with_replay_after_every_step_the_code_runs_once_more_for_each(running, monkeypatch):
-    monkeypatch.setattr("everstep.embedded.Engine", partial(Engine, interrupt=interrupted))
+    monkeypatch.setattr("everstep.engine.engine.Engine", partial(Engine, interrupt=interrupted))
     lives, calls = [], []
 
     @flow
