@@ -52,7 +52,7 @@ class Everstep:
         TypeError: for workflows that are no list, and for an env that is no dict; its values are never shown.
         ValueError: for a lease that is shorter or longer.
         ConfigError: on entering, if a declared member of an environment is missing; all are named.
-        DatabaseInUseError: on entering, if another process runs an engine on this database.
+        DatabaseInUseError: on entering, if another engine runs on this SQLite file, here or in another process.
 
     Example:
         >>> async def main():

@@ -231,7 +231,7 @@ class StoreError(EverstepError):
 
 
 class DatabaseInUseError(StoreError):
-    """Another process runs an engine on this database."""
+    """Another engine runs on this database, of another process or of this one."""
 
     code = "store.in_use"
 
