@@ -122,6 +122,9 @@ class Everstep:
         """Let another engine of this process do the work of this one, which then starts nothing in `async with`.
 
         `everstep dev` runs a program's workflows with an engine of its own, while the program's handlers ask theirs.
+
+        Args:
+            deputy: The engine that runs, of the same process.
         """
         self._deputy = deputy
 

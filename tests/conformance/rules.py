@@ -10,7 +10,8 @@ from typing import NamedTuple
 HERE = Path(__file__).parent
 README = HERE / "README.md"
 ORDER = """
-entrypoint event durations step_config retries timeouts dynamic_delay context rollback streams sensitive sleeps
+entrypoint event durations step_config retries timeouts dynamic_delay context idempotency_key
+rollback streams sensitive sleeps
 wait_for_event names parallel errors serialisation create lifecycle status buffering subscribe retention limits
 known_defects
 """.split()  # noqa: SIM905  # a list of them would be as long as the module

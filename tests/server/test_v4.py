@@ -24,12 +24,23 @@ async def test_workflows_are_listed_with_counts_of_every_status(server: Server):
 
     assert (answer["success"], answer["errors"], answer["messages"]) == (True, [], [])
     by_name = {one["name"]: one for one in answer["result"]}
-    assert list(by_name) == ["greet", "echo", "approval", "nap", "flaky", "nasty", "outputs", "family", "many", "nested"]
+    assert list(by_name) == [
+        "greet",
+        "echo",
+        "approval",
+        "nap",
+        "flaky",
+        "nasty",
+        "outputs",
+        "family",
+        "many",
+        "nested",
+    ]
     nap = by_name["nap"]
     assert nap["instances"] == {**dict.fromkeys(STATUSES, 0), "waiting": 1}
     assert (nap["id"], nap["class_name"], nap["script_name"]) == ("nap", "Nap", "shop")
     assert nap["created_on"] is None
-    assert answer["result_info"] == {"count": 9, "page": 1, "per_page": 25, "total_count": 9}
+    assert answer["result_info"] == {"count": 10, "page": 1, "per_page": 25, "total_count": 10}
 
 
 async def test_workflows_are_searched_and_paged(server: Server):

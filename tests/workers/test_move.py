@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from everstep import Everstep
-from everstep.engine.options import EngineOptions
+from everstep.engine.runtime.options import EngineOptions
 from everstep.store.location import open_store
 from everstep.store.lock import FileLock
 from everstep.store.schema import copy_state

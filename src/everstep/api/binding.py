@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic
 
 from msgspec import Struct
 from typing_extensions import TypeVar
 
+from everstep.api.batch_options import checked_batch, checked_options
 from everstep.api.control import Control, Retention
 from everstep.core.call_forms import NamesInSnakeCase, arguments_by_name
 from everstep.core.durations import Duration, duration_ms
 from everstep.core.errors import DuplicateInBatchError, EverstepError
-from everstep.core.limits import BATCH
 from everstep.core.names import check_instance_id
-from everstep.core.several import several
-from everstep.core.suggest import did_you_mean
 from everstep.core.types import BatchError, InstanceStatus, Status, StepPage, SubscriptionEvent
 
 T = TypeVar("T")
@@ -218,28 +216,6 @@ class InstancePage(Struct, Generic[InstanceT], frozen=True):
         return len(self.instances)
 
 
-_OPTIONS = ("id", "params", "retention", "tags")
-
-
-def _checked_batch(batch: Iterable[T], what: str) -> list[T]:
-    items = several(batch, what, most=BATCH + 1)
-    if not 1 <= len(items) <= BATCH:
-        size = len(batch) if isinstance(batch, Sized) else f"{BATCH} or more"
-        raise ValueError(f"a batch has 1 to {BATCH} instances, this one has {size if items else 'none'}")
-    return items
-
-
-def _checked_options(one: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(one, Mapping):
-        raise TypeError(f"a batch takes dicts like {{'id': ..., 'params': ...}}, got {type(one).__name__}")
-    for key in one:
-        if key not in _OPTIONS:
-            raise ValueError(
-                f"a batch knows no {key!r}{did_you_mean(str(key), _OPTIONS)}; known: {', '.join(_OPTIONS)}"
-            )
-    return one
-
-
 class Workflow(NamesInSnakeCase, Generic[ParamsT]):
     """A binding: the way to create and find instances of one workflow.
 
@@ -321,7 +297,7 @@ class Workflow(NamesInSnakeCase, Generic[ParamsT]):
             ...     result = await binding.create_batch([{"id": "a"}, {"id": "b", "params": {"n": 1}}])
             ...     return len(result.created)
         """
-        options = [_checked_options(one) for one in _checked_batch(batch, "create_batch takes a list of dicts")]
+        options = [checked_options(one) for one in checked_batch(batch, "create_batch takes a list of dicts")]
         for one in options:
             self._control.check_options(
                 self._name, id=one.get("id"), retention=one.get("retention"), tags=one.get("tags", ())
@@ -343,7 +319,7 @@ class Workflow(NamesInSnakeCase, Generic[ParamsT]):
             TypeError: for ids that are one text, a mapping or no collection; nothing is deleted then.
             ValueError: for an empty batch, one of more than 100, and ids that are not allowed; nothing is deleted then.
         """
-        checked = [check_instance_id(id) for id in _checked_batch(ids, "delete_batch takes a list of ids")]
+        checked = [check_instance_id(id) for id in checked_batch(ids, "delete_batch takes a list of ids")]
         deleted: list[str] = []
         errors: list[BatchError] = []
         for index, id in enumerate(checked):

@@ -235,7 +235,12 @@ class StepInfo(View, frozen=True):
 
 
 class StepPage(View, frozen=True):
-    """Some steps of an instance; `cursor` is where the next page begins, None after the last."""
+    """Some steps of an instance.
+
+    Attributes:
+        steps: The steps, the first one first.
+        cursor: Where the next page begins; None after the last.
+    """
 
     steps: list[StepInfo]
     cursor: str | None
