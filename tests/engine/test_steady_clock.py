@@ -56,9 +56,9 @@ async def test_no_timer_moves_when_the_clock_is_set(tmp_path: Path, seconds: int
 
 def shift(monkeypatch: pytest.MonkeyPatch, *, wall: float = 0.0, running: float = 0.0) -> None:
     """Have the wall clock, and the one nobody sets, show so many seconds more than they do."""
-    wall_ns, running_ms = time.time_ns, clocks._running_ms
+    wall_ns, running_ns = time.time_ns, clocks._running_ns
     monkeypatch.setattr(time, "time_ns", lambda: wall_ns() + int(wall * 1e9))
-    monkeypatch.setattr(clocks, "_running_ms", lambda: running_ms() + running * 1000)
+    monkeypatch.setattr(clocks, "_running_ns", lambda: running_ns() + int(running * 1e9))
 
 
 def test_a_clock_that_was_set_is_followed_once_it_has_stayed_so(monkeypatch: pytest.MonkeyPatch):
