@@ -78,7 +78,7 @@ def start_asked(execution: Execution) -> None:
     history.begun_after = history.heard
     if not asked or execution.pause.since is not None:
         return
-    if (written := execution.journal.values_written()) is not None:
+    if execution.journal.holds_values and (written := execution.journal.values_written()) is not None:
         execution.work_began()
         written.add_done_callback(partial(_values_written, execution))
         return

@@ -238,7 +238,8 @@ def takes_ctx(fn: Callable[..., Any]) -> bool:
     """Whether a function has a parameter `ctx`."""
     code: CodeType | None = getattr(fn, "__code__", None)
     if code is not None:
-        return "ctx" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        parameters = code.co_argcount + code.co_kwonlyargcount
+        return parameters != 0 and "ctx" in code.co_varnames[:parameters]  # Python 3.11 makes a tuple each time
     try:
         return "ctx" in inspect.signature(fn).parameters
     except (TypeError, ValueError):  # builtins without a signature
