@@ -236,7 +236,7 @@ WORKS: Sequence[Work] = (
     ),
 )
 
-HOT_PATH = ("a", "b", "c", "d")
+HOT_PATH = ("a", "b", "c", "d", "branches")
 """What `--against` compares: nothing else is as much a matter of every change."""
 
 
