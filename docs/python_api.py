@@ -20,9 +20,13 @@ GROUPS = {
     "Workflows and steps": "WorkflowEntrypoint WorkflowStep current_step WorkflowEvent StepEvent StepContext Schedule",
     "Configuration of a step": "StepConfig Retries RetryContext RollbackContext StepConfigDict RetriesDict",
     "Engine and environment": "Everstep lifespan Env env SyncEverstep",
-    "Instances": "Workflow WorkflowInstance CreateBatchResult DeleteBatchResult BatchError InstancePage SyncWorkflow SyncInstance",
+    "Instances": (
+        "Workflow WorkflowInstance CreateBatchResult DeleteBatchResult BatchError InstancePage "
+        "SyncWorkflow SyncInstance"
+    ),
     "What an instance shows": (
-        "InstanceStatus WaitingFor StepInfo StepPage AttemptInfo ErrorInfo RollbackStatus InstanceLink SubscriptionEvent"
+        "InstanceStatus WaitingFor StepInfo StepPage AttemptInfo ErrorInfo RollbackStatus "
+        "InstanceLink SubscriptionEvent"
     ),
     "The web side": "WorkerEntrypoint Request Response",
 }

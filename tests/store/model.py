@@ -144,6 +144,7 @@ class ModelStore:
             "paused_at": None,
             "recoveries": 0,
             "recovered_position": -1,
+            "restarts": 0,
             "trigger": new.trigger,
             "version": new.version,
             "parent": new.parent,
@@ -298,6 +299,7 @@ class ModelStore:
         self.numbers[position] = number
         children = self._end_family(pk, now)
         row.update(status="queued", due_at=now, version=version, recoveries=0, recovered_position=-1)
+        row["restarts"] += 1
         self.mine.discard(pk)
         row.update(dict.fromkeys(("started_at", "ended_at", "paused_at", "output", "error", "rollback")))
         self._take_back_the_end(pk)

@@ -31,17 +31,18 @@ class InstanceRecord(Struct, frozen=True, gc=False):
     paused_at: int | None
     recoveries: int
     recovered_position: int
+    restarts: int
     trigger: str
     version: str | None
     parent: int | None
     tags: str | None
     keep_success: int | None
     keep_errors: int | None
+    python: str | None  # the minor version that began its history
     rollback: str | None
     params: str | None
     output: str | None
     error: str | None
-    python: str | None = None  # the minor version that began its history
 
     @property
     def ended(self) -> bool:

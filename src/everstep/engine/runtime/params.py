@@ -45,6 +45,7 @@ def created(pk: int, new: NewInstance) -> InstanceRecord:
         paused_at=None,
         recoveries=0,
         recovered_position=-1,
+        restarts=0,
         trigger=new.trigger,
         version=new.version,
         parent=new.parent,

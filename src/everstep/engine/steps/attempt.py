@@ -109,16 +109,16 @@ def context_of(instance: InstanceRecord, record: StepRecord, attempt: int, polic
 
 
 def idempotency_key(instance: InstanceRecord, record: StepRecord) -> str:
-    """Name a step of one life of an instance, from what is on disk before its function is called.
+    """Name a step of an instance between two restarts, from what is on disk before its function is called.
 
-    A restart has the instance start at another time. `parent` tells steps of the same name apart that are parts of
+    `parent` tells steps of the same name apart that are parts of
     different steps.
     """
     parts = (
         instance.workflow,
         instance.id,
         instance.created_at,
-        instance.started_at,
+        instance.restarts,
         record.kind,
         record.parent,
         record.name,

@@ -404,7 +404,7 @@ select pk, owner
 -- Take instances: from here on they are running and this worker's.
 update everstep.instance
    set status = 'running', due_at = null, owner = $3,
-       started_at = coalesce(started_at, greatest($1, 1 - recovered_position)),
+       started_at = coalesce(started_at, $1),
        python = coalesce(python, '{python}')
  where pk = any ($2::bigint[])
 returning {instance}
@@ -632,11 +632,9 @@ on conflict (instance, seq) do nothing
 update everstep.instance set status = 'queued', due_at = $2, owner = null, paused_at = null where pk = $1
 
 -- name: restart_instance
--- A life begins later than the one before, by a millisecond at least: the idempotency keys of its steps differ by that.
--- Until it does, recovered_position has the start of the one before, negative, where no position is.
 update everstep.instance
    set status = 'queued', due_at = $2, owner = null, started_at = null, ended_at = null, paused_at = null,
-       recoveries = 0, recovered_position = coalesce(-started_at, least(recovered_position, -1)),
+       recoveries = 0, recovered_position = -1, restarts = restarts + 1,
        output = null, error = null, rollback = null, expires_at = null,
        ended_position = null, version = $3, python = $4
  where pk = $1

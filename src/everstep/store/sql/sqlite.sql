@@ -52,7 +52,7 @@ select pk
 -- Take instances. From here on they are running and owned; a crash is told by the missing due_at.
 update instance
    set status = 'running', due_at = null,
-       started_at = coalesce(started_at, max(?1, 1 - recovered_position)),
+       started_at = coalesce(started_at, ?1),
        python = coalesce(python, '{python}')
  where pk in (select value from json_each(?2))
 returning {instance}
@@ -408,11 +408,9 @@ delete from attempt where instance = ?
 delete from event where instance = ?
 
 -- name: restart_instance
--- A life begins later than the one before, by a millisecond at least: the idempotency keys of its steps differ by that.
--- Until it does, recovered_position has the start of the one before, negative, where no position is.
 update instance
    set status = 'queued', due_at = ?2, started_at = null, ended_at = null, paused_at = null,
-       recoveries = 0, recovered_position = coalesce(-started_at, min(recovered_position, -1)),
+       recoveries = 0, recovered_position = -1, restarts = restarts + 1,
        output = null, error = null, rollback = null, expires_at = null,
        ended_position = null, version = ?3, python = ?4
  where pk = ?1
