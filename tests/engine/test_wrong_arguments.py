@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial, wraps
+
 import pytest
 
 from everstep import Everstep, InvalidOptionError
@@ -137,19 +139,122 @@ def plain(a, ctx):
     ],
     ids=["missing", "too many", "thread", "config last", "config first"],
 )
-async def test_a_function_that_cannot_be_called_like_this_fails_at_once(running, call, told):
+async def test_a_function_that_cannot_be_called_like_this_is_refused_before_its_step_begins(running, call, told):
     @flow
     async def wrong(event, step):
         await step.do("add", *call)
 
-    machine = await running(wrong)
-    instance = await machine.create(wrong)
+    status = await status_of(running, wrong)
+    assert status.error.message.startswith("step 'add' cannot call its function: ")
+    assert told in status.error.message
+    assert status.steps == []
+
+
+async def status_of(running, workflow):
+    """Run a workflow that a TypeError ends at once, and return its status."""
+    machine = await running(workflow)
+    instance = await machine.create(workflow)
     await machine.settle()
     status = await instance.status(steps=True)
     assert (status.status, status.error.name) == ("errored", "TypeError")
-    assert status.error.message.startswith("step 'add' cannot call its function: ")
-    assert told in status.error.message
-    assert len(status.steps[0].attempts) == 1
+    return status
+
+
+def logged(fn):
+    @wraps(fn)
+    async def logging(*args, **kwargs):
+        return await fn(*args, **kwargs)
+
+    return logging
+
+
+def logged_in_a_thread(fn):
+    @wraps(fn)
+    def logging(*args, **kwargs):
+        return fn(*args, **kwargs)
+
+    return logging
+
+
+class Adder:
+    @logged
+    async def add(self, a, b):
+        return a + b
+
+    def __call__(self, a, b):
+        return a + b
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        logged(two), logged(logged(two)), partial(logged(two)), lru_cache(two), Adder().add, Adder(),
+        logged_in_a_thread(plain), logged_in_a_thread(lambda a, b: a),
+    ],
+    ids=["wrapped", "twice", "partial", "in C", "method", "object", "thread", "lambda"],
+)  # fmt: skip
+async def test_a_wrong_call_that_only_the_call_shows_is_not_tried_again(running, fn):
+    @flow
+    async def wrong(event, step):
+        await step.do("add", fn)
+
+    status = await status_of(running, wrong)
+    assert status.error.message.startswith("step 'add' cannot call its function: missing a required argument: 'a'")
+    assert [attempt.error.name for attempt in status.steps[0].attempts] == ["TypeError"]
+
+
+def with_a_client(fn):
+    @wraps(fn)
+    async def giving(*args):
+        return await fn("client", *args)
+
+    return giving
+
+
+async def test_a_wrapper_may_give_the_function_what_it_needs(running):
+    tries = []
+
+    @with_a_client
+    async def work(client, order):
+        tries.append(client)
+        if len(tries) == 1:
+            raise TypeError("the service answered with nothing")
+        return f"{client} {order}"
+
+    @flow
+    async def right(event, step):
+        return await step.do("work", {"retries": {"delay": 0}}, work, 7)
+
+    machine = await running(right)
+    assert await machine.output(await machine.create(right)) == "client 7"
+    assert len(tries) == 2
+
+
+async def test_a_call_in_place_of_a_function_is_refused_before_its_step_begins(running):
+    @flow
+    async def wrong(event, step):
+        await step.do("add", two(1, 2))
+
+    status = await status_of(running, wrong)
+    assert "got coroutine; give the function and its arguments, not its call" in status.error.message
+    assert status.steps == []
+
+
+async def test_a_refused_call_can_be_caught_and_is_refused_again_in_a_replay(running):
+    @flow
+    async def careful(event, step):
+        try:
+            await step.do("add", two, 1)
+        except TypeError:
+            await step.sleep("rest", "1 hour")
+            return await step.do("add", two, 1, 2)
+
+    machine = await running(careful)
+    instance = await machine.create(careful)
+    await machine.settle()
+    machine.engine.evict(1)
+    await machine.advance("2 hours")
+    assert await machine.output(instance) == 3
 
 
 async def test_a_type_error_of_the_functions_own_is_retried(running):

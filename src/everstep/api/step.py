@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, TypeVarTuple, cast, overload
 from uuid import UUID
 
+from everstep.api.arguments import check_arguments
 from everstep.api.declared import DeclaredStep, StepCall, StepDecorator
 from everstep.core.call_forms import NamesInSnakeCase
 from everstep.core.durations import Duration, bounded_ms
@@ -345,6 +346,7 @@ def _parse_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
     if not (type(name) is str and 0 < len(name) <= STEP_NAME_CHARS and name.isprintable()):
         name = _check_name(name)
     if callable(second) and not isinstance(second, StepConfig):
+        check_arguments(name, second, args[2:], kwargs)
         return StepCall(name, None, second, args[2:], kwargs)
     if not (second is None or isinstance(second, (Mapping, StepConfig))):
         raise TypeError(f"step {name!r} needs a function after its name, got {_not_a_function(second)}")
@@ -352,6 +354,7 @@ def _parse_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
         raise TypeError(f"step {name!r} needs a function after its config: step.do(name, config, fn, *args)")
     if not callable(args[2]):
         raise TypeError(f"step {name!r} needs a function after its config, got {_not_a_function(args[2])}")
+    check_arguments(name, args[2], args[3:], kwargs)
     return StepCall(name, cast("AnyStepConfig | None", second), args[2], args[3:], kwargs)
 
 

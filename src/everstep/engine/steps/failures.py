@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import random
-from collections.abc import Mapping
 
+from everstep.api.arguments import problem_behind_wrappers, problem_of, refusal
 from everstep.api.declared import StepCall
 from everstep.core import decide
 from everstep.core.errors import AttemptCutOffError, RetryDelayError
-from everstep.core.step_config import StepConfig
 from everstep.core.step_policy import StepPolicy
 from everstep.engine.steps.attempt import context_of
 from everstep.engine.steps.dynamic_delay import with_delay
@@ -24,9 +22,7 @@ async def decide_failure(
     Returns:
         The decision, and the error: that of the delay function, if it failed.
     """
-    if type(error) is TypeError and (wrong := _wrong_call(step.call)) is not None:
-        refused = TypeError(f"step {step.name!r} cannot call its function: {wrong}")
-        refused.__cause__ = error
+    if type(error) is TypeError and (refused := _refused_call(step.name, step.call, error)) is not None:
         return decide.GiveUp(), refused  # it can never be called like this
     policy, attempt = step.policy, step.record.attempt
     chance = random.random() if policy.jitter else 0.0  # noqa: S311  # to spread retries, not to keep secrets
@@ -41,28 +37,15 @@ async def decide_failure(
     return _decided(policy, attempt, error, now, chance), error
 
 
-def _wrong_call(call: StepCall) -> str | None:
-    """Say why a function cannot be called with the arguments it was given, None if it can.
-
-    It is asked once a call has raised a TypeError: what can be called costs nothing.
-    """
-    try:
-        signature = inspect.signature(call.fn, follow_wrapped=False)
-    except (TypeError, ValueError):  # builtins without a signature
+def _refused_call(name: str, call: StepCall, error: TypeError) -> TypeError | None:
+    """Return what to say of a call that a function, or the one that wrappers are around, can never take."""
+    fn, args, kwargs = call.fn, call.args, call.kwargs
+    problem = problem_of(fn, args, kwargs) or problem_behind_wrappers(fn, args, kwargs, error.__traceback__)
+    if problem is None:
         return None
-    without_ctx = [parameter for parameter in signature.parameters.values() if parameter.name != "ctx"]
-    problem = None
-    for form in (signature, signature.replace(parameters=without_ctx)):
-        try:
-            form.bind(*call.args, **call.kwargs)
-        except TypeError as error:
-            problem = str(error)
-        else:
-            return None
-    last = call.args[-1] if call.args else None
-    if isinstance(last, StepConfig) or (isinstance(last, Mapping) and last.keys() & set(StepConfig.__struct_fields__)):
-        return f"{problem}; a config comes before the function: step.do(name, config, fn, *args)"
-    return f"{problem}; the arguments come after the function: step.do(name, fn, *args)"
+    refused = TypeError(refusal(name, problem, args))
+    refused.__cause__ = error
+    return refused
 
 
 def _decided(
