@@ -63,6 +63,11 @@ class DevProcess:
                 return
         raise AssertionError(f"everstep dev did not come up:\n{self.log.read_text()}")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)

@@ -16,8 +16,9 @@ def check_arguments(name: str, fn: Callable[..., Any], args: tuple[Any, ...], kw
 
     This is asked at every step: what fits is told by counting, and the signature is read only to word a complaint.
     """
-    if type(fn) is FunctionType and fn.__code__.co_argcount == len(args) and not kwargs:
-        if not fn.__code__.co_kwonlyargcount:
+    if type(fn) is FunctionType and not kwargs:
+        code = fn.__code__
+        if code.co_argcount == len(args) and not code.co_kwonlyargcount:
             return  # the usual call, told without another one
     if not _seem_to_fit(fn, len(args), kwargs) and (problem := problem_of(fn, args, kwargs)) is not None:
         raise TypeError(refusal(name, problem, args))

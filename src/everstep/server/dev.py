@@ -27,6 +27,7 @@ from everstep.core.errors import ConfigError
 from everstep.embedded import Everstep
 from everstep.engine.runtime.options import EngineOptions
 from everstep.own_loop import run_on_own_loop
+from everstep.server.accepting import say_why_not_accepted
 from everstep.server.app import build_app, check_environments, with_access_log
 from everstep.server.console import Console, leave_out_doubles, show_warnings
 from everstep.server.hotkeys import hotkeys
@@ -168,7 +169,7 @@ class DevServer:
         server = _Server(config)
         # A socket of its own for each server: closing it leaves the queue of the one that is handed on open.
         serving = asyncio.ensure_future(server.serve(sockets=[self._listener.dup()]))
-        with self._signals(), self._keys():
+        with self._signals(), self._keys(), say_why_not_accepted(self._console.warn):
             watching = asyncio.ensure_future(self._watch())
             waiting: set[asyncio.Future[Any]] = {serving, self._ending}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
