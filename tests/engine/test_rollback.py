@@ -829,7 +829,7 @@ async def test_the_start_of_a_step_with_a_handler_is_on_disk_before_its_function
         rows.extend(await machine.engine.store.steps(1))
 
     machine = await running(order)
-    await machine.run(order)
+    await (await machine.create(order)).result()
     assert [(row.name, row.state, row.attempt, row.compensable) for row in rows] == [("charge", "running", 1, True)]
 
 
