@@ -64,6 +64,7 @@ class SyncInstance(_Facade[WorkflowInstance]):
         return self._inner.id
 
     status = _waited_for(WorkflowInstance.status)
+    steps = _waited_for(WorkflowInstance.steps)
     result = _waited_for(WorkflowInstance.result)
     pause = _waited_for(WorkflowInstance.pause)
     resume = _waited_for(WorkflowInstance.resume)

@@ -126,7 +126,9 @@ def test_what_goes_wrong_has_one_line_in_the_terminal_and_a_record_in_the_apps_l
     [failed] = [line for line in said.splitlines() if "attempt 1/1 failed" in line]
     [blocked] = [line for line in said.splitlines() if "blocked" in line and "in block." in line]
     clock = r"\d\d:\d\d:\d\d\.\d{3}"
-    assert re.fullmatch(rf"{clock} charge/a  charge  attempt 1/1 failed: .*503 from the bank · no attempt left", failed)
+    assert re.fullmatch(
+        rf"{clock} charge/a  charge  attempt 1/1 failed: .*503 from the bank \(File .*\) · no attempt left", failed
+    )
     assert re.match("mine everstep.loop the" if own else rf"{clock} ! the", blocked)
     assert re.search(r"/trouble.py:\d+ in block\. Make the step", blocked)
     if own:

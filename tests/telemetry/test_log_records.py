@@ -52,8 +52,11 @@ async def test_failed_attempts_are_logged_with_the_next_one_and_then_the_instanc
         with pytest.raises(ConnectionError):
             await instance.result("10 seconds")
     first, last, ended = [one for one in caplog.records if one.name == "everstep.instance"]
-    bank = "ConnectionError: 503 from the bank"
-    assert re.fullmatch(rf"charge/a  charge  attempt 1/2 failed: {bank} · retry in \d+ ms", first.getMessage())
+    line = refuse.__code__.co_firstlineno + 1
+    origin = f'File "{__file__}", line {line}, in refuse: raise ConnectionError("503 from the bank")'
+    bank = f"ConnectionError: 503 from the bank ({origin})"
+    failed = re.escape(f"charge/a  charge  attempt 1/2 failed: {bank}")
+    assert re.fullmatch(rf"{failed} · retry in \d+ ms", first.getMessage())
     assert last.getMessage() == f"charge/a  charge  attempt 2/2 failed: {bank} · no attempt left"
     assert ended.getMessage().startswith("charge/a  errored after ")
     assert ended.getMessage().endswith(f": {bank}")
