@@ -23,8 +23,8 @@ _REQUIREMENTS = ["py-spy>=0.4,<1", f"--editable={ROOT}"]
 _RATE = 500
 
 AREAS = {
-    "everstep/api/": "the call of `step.do`: its forms and names",
-    "everstep/core/codec": "the result as JSON, and read back",
+    "everstep/sdk/": "the call of `step.do`: its forms and names",
+    "everstep/core/serialization/codec": "the result as JSON, and read back",
     "everstep/core/journal": "the journal: which step it is",
     "everstep/core/": "other rules and values",
     "everstep/engine/steps/executor": "carrying a step out",
@@ -38,9 +38,9 @@ AREAS = {
     "everstep/embedded": "instances created, ended, waited for",
     "everstep/engine/steps/replay": "instances created, ended, waited for",
     "everstep/engine/": "instances created, ended, waited for",
-    "everstep/store/group": "groups gathered and answered",
-    "everstep/store/writer": "groups gathered and answered",
-    "everstep/store/driver": "SQLite",
+    "everstep/store/sqlite/group_commit": "groups gathered and answered",
+    "everstep/store/sqlite/writer_thread": "groups gathered and answered",
+    "everstep/store/sqlite/connection": "SQLite",
     "everstep/store/": "rows and statements",
     "asyncio/": "the event loop",
 }

@@ -1,7 +1,7 @@
 """A thousand workers and ten million sleeping instances in virtual time: the rules by which they claim and adopt.
 
 `python3 -m benchmarks.scale` writes `docs/design/scale.md`. The rules are those of `engine/scheduling/dispatcher.py`,
-`engine/scheduling/lease.py` and `store/sql/postgres.sql`, with their constants; what a statement costs is assumed.
+`engine/scheduling/lease.py` and `store/postgres/postgres.sql`, with their constants; what a statement costs is assumed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from benchmarks.processes import ROOT
 from everstep.engine.scheduling.dispatcher import CLAIM_LIMIT, MAX_JITTER_MS
 from everstep.engine.scheduling.lease import EVERY_SECONDS
-from everstep.store.location import DEFAULT_LEASE_MS
+from everstep.store.admin.open import DEFAULT_LEASE_MS
+from everstep.store.postgres.operations import ADOPTED_AT_ONCE
 from everstep.store.postgres.statements import GRACE_MS
 from everstep.store.postgres.store import EXPELLED_AT_ONCE, TURN_MS
-from everstep.store.postgres.verbs import ADOPTED_AT_ONCE
 
 PAGE = ROOT / "docs" / "design" / "scale.md"
 CORES = 16

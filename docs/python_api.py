@@ -35,9 +35,9 @@ NAMES_OF_TYPES = "Names of types"
 
 ALIASES = {
     "everstep.core.durations": "Duration",
-    "everstep.core.backoff": "Backoff",
-    "everstep.core.step_config": "DelayFunction RollbackFunction AnyStepConfig",
-    "everstep.api.control": "Retention",
+    "everstep.core.policy.backoff": "Backoff",
+    "everstep.core.policy.step_config": "DelayFunction RollbackFunction AnyStepConfig",
+    "everstep.sdk.control": "Retention",
     "everstep.core.types": "Status StepType StepStatus",
 }
 

@@ -13,8 +13,8 @@ import pytest
 from starlette.applications import Starlette
 
 from everstep import Everstep, WorkflowEntrypoint
-from everstep.server.inspector import inspector_routes
-from everstep.server.v4 import routes
+from everstep.server.http_api.cloudflare_v4 import routes
+from everstep.server.inspector.routes import inspector_routes
 from postgres_server import PostgresServer
 
 PATIENCE = 10.0

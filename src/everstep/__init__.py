@@ -10,12 +10,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from everstep.api.binding import CreateBatchResult, DeleteBatchResult, InstancePage, Workflow, WorkflowInstance
-    from everstep.api.current import current_step
-    from everstep.api.entrypoint import WorkerEntrypoint, WorkflowEntrypoint
-    from everstep.api.env import Env, env
-    from everstep.api.http import Request, Response
-    from everstep.api.step import WorkflowStep
     from everstep.core.errors import (
         AttemptCutOffError,
         ConfigError,
@@ -51,7 +45,7 @@ if TYPE_CHECKING:
         WorkflowNotFoundError,
         WorkflowTimeoutError,
     )
-    from everstep.core.step_config import Retries, RetriesDict, StepConfig, StepConfigDict
+    from everstep.core.policy.step_config import Retries, RetriesDict, StepConfig, StepConfigDict
     from everstep.core.types import (
         AttemptInfo,
         BatchError,
@@ -71,6 +65,18 @@ if TYPE_CHECKING:
         WorkflowEvent,
     )
     from everstep.embedded import Everstep, lifespan
+    from everstep.sdk.entrypoint import WorkerEntrypoint, WorkflowEntrypoint
+    from everstep.sdk.env import Env, env
+    from everstep.sdk.response import Request, Response
+    from everstep.sdk.step import WorkflowStep
+    from everstep.sdk.step_scope import current_step
+    from everstep.sdk.workflow_binding import (
+        CreateBatchResult,
+        DeleteBatchResult,
+        InstancePage,
+        Workflow,
+        WorkflowInstance,
+    )
     from everstep.sync import SyncEverstep, SyncInstance, SyncWorkflow
 
 logging.getLogger("everstep").addHandler(logging.NullHandler())  # where records go is the application's to say
@@ -150,12 +156,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "everstep.api.binding": "CreateBatchResult DeleteBatchResult InstancePage Workflow WorkflowInstance",
-    "everstep.api.current": "current_step",
-    "everstep.api.entrypoint": "WorkerEntrypoint WorkflowEntrypoint",
-    "everstep.api.env": "Env env",
-    "everstep.api.http": "Request Response",
-    "everstep.api.step": "WorkflowStep",
+    "everstep.sdk.workflow_binding": "CreateBatchResult DeleteBatchResult InstancePage Workflow WorkflowInstance",
+    "everstep.sdk.step_scope": "current_step",
+    "everstep.sdk.entrypoint": "WorkerEntrypoint WorkflowEntrypoint",
+    "everstep.sdk.env": "Env env",
+    "everstep.sdk.response": "Request Response",
+    "everstep.sdk.step": "WorkflowStep",
     "everstep.core.errors": (
         "AttemptCutOffError ConfigError DatabaseInUseError DuplicateInBatchError EngineStoppedError "
         "EverstepError InstanceExistsError InstanceLostError InstanceNotFoundError InstanceStateError "
@@ -165,7 +171,7 @@ _HOMES = {
         "StoreConflictError StoreError StoreUnavailableError StoredValueError ValueTooLargeError "
         "WorkflowCodeError WorkflowNotFoundError WorkflowTimeoutError"
     ),
-    "everstep.core.step_config": "Retries RetriesDict StepConfig StepConfigDict",
+    "everstep.core.policy.step_config": "Retries RetriesDict StepConfig StepConfigDict",
     "everstep.core.types": (
         "AttemptInfo BatchError ErrorInfo InstanceLink InstanceStatus RetryContext RollbackContext "
         "RollbackStatus Schedule StepContext StepEvent StepInfo StepPage SubscriptionEvent WaitingFor "

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import TypeVar
 
-from everstep.api.binding import Workflow, bindings
-from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
-from everstep.api.env import Env, set_default_env
 from everstep.core.durations import lease_ms
-from everstep.core.several import several
+from everstep.core.list_argument import several
 from everstep.engine.runtime.clock import Clock
 from everstep.engine.runtime.interpreter import owned_interpreter
 from everstep.engine.runtime.options import EngineOptions
 from everstep.engine.runtime.registry import WorkflowDefinition, WorkflowRegistry, define
-from everstep.store.location import open_store
+from everstep.sdk.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
+from everstep.sdk.env import Env, set_default_env
+from everstep.sdk.workflow_binding import Workflow, bindings
+from everstep.store.admin.open import open_store
 from everstep.store.protocol import Store
 from everstep.telemetry.bus import Telemetry
 from everstep.telemetry.log_records import log_records

@@ -13,14 +13,14 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from typing_extensions import TypeVar as TypeVarWithDefault
 
-from everstep.api.binding import CreateBatchResult, InstancePage, Workflow, WorkflowInstance
-from everstep.api.control import Retention
-from everstep.api.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
 from everstep.core.errors import EngineStoppedError
 from everstep.core.types import Status, SubscriptionEvent
 from everstep.embedded import Everstep
 from everstep.engine.runtime.registry import WorkflowRegistry
 from everstep.own_loop import run_on_own_loop
+from everstep.sdk.control import Retention
+from everstep.sdk.entrypoint import DEFAULT_DATABASE, WorkflowEntrypoint
+from everstep.sdk.workflow_binding import CreateBatchResult, InstancePage, Workflow, WorkflowInstance
 
 ParamsT = TypeVarWithDefault("ParamsT", default=Any)
 InnerT = TypeVar("InnerT")

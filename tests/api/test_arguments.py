@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from everstep.api.arguments import _seem_to_fit, check_arguments, problem_of
-from everstep.api.declared import StepCall
 from everstep.core.types import StepContext, StepIdentity
 from everstep.engine.steps.attempt import _bound
+from everstep.sdk.arguments import _seem_to_fit, check_arguments, problem_of
+from everstep.sdk.step_decorator import StepCall
 
 CONTEXT = StepContext(StepIdentity("x", 1), 1, {}, "one", "orders")
 

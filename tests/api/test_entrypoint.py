@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from everstep import ConfigError, Env, WorkerEntrypoint, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
-from everstep.api.entrypoint import (
+from everstep.sdk.entrypoint import (
     ExecutionContext,
     check_entrypoint,
     declared_env,

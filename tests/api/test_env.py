@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everstep import ConfigError, Env, Workflow, env
-from everstep.api.env import build_env, missing_members, set_default_env, use_env
+from everstep.sdk.env import build_env, missing_members, set_default_env, use_env
 
 if TYPE_CHECKING:
     from somewhere import OnlyForCheckers  # type: ignore[import-not-found]

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everstep import Retries, StepConfig, StepContext, StepEvent, WorkflowStep
-from everstep.api.declared import StepCall
+from everstep.sdk.step_decorator import StepCall
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

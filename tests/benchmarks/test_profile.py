@@ -13,8 +13,8 @@ from benchmarks import profile
         (["run (shop.py:3)", "Steps.do (everstep/engine/steps/step_runner.py:40)"], "carrying a step out"),
         (["_run_once (asyncio/base_events.py:9)", "run (shop.py:3)"], "the event loop"),
         (["do (everstep/engine/steps/step_runner.py:4)", "__init__ (asyncio/events.py:31)"], "the event loop"),
-        (["_encode_plain (everstep/core/codec.py:9)"], "the result as JSON, and read back"),
-        (["execute (everstep/store/driver.py:81)"], "SQLite"),
+        (["_encode_plain (everstep/core/serialization/codec.py:9)"], "the result as JSON, and read back"),
+        (["execute (everstep/store/sqlite/connection.py:81)"], "SQLite"),
         (["main (shop.py:1)"], profile.ELSEWHERE),
     ],
 )
@@ -23,7 +23,7 @@ def test_a_sample_counts_for_the_innermost_function_of_a_known_area(frames: list
 
 
 def test_shares_are_of_all_samples() -> None:
-    found = profile.shares([(["a (everstep/store/group.py:1)"], 3), (["b (x.py:1)"], 1)])
+    found = profile.shares([(["a (everstep/store/sqlite/group_commit.py:1)"], 3), (["b (x.py:1)"], 1)])
     assert found == {"groups gathered and answered": 0.75, profile.ELSEWHERE: 0.25}
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from everstep.config.cron import check_cron
+from everstep.core.cron import check_cron
 
 
 @pytest.mark.parametrize(

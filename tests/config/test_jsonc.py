@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everstep.config import jsonc
+from everstep.config.formats import jsonc
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 TRICKY = st.sampled_from(["//", "/* no */", 'a"//b', "\\", ",]", ",}", "http://x", "\\\\"])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everstep.config.positions import KeyPath, dotted, json_lines, line_of, toml_lines
+from everstep.config.formats.source_positions import KeyPath, dotted, json_lines, line_of, toml_lines
 
 TOML = '''\
 # a comment with [brackets] and key = value

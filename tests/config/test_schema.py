@@ -7,8 +7,8 @@ import json
 import pytest
 
 from everstep.config import Config, WorkflowConfig, json_schema
-from everstep.config.redact import redact_url
 from everstep.config.settings import settings
+from everstep.core.redact import redact_url
 
 
 def test_every_key_says_what_it_means() -> None:

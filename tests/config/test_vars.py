@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everstep.config import Secrets, load_secrets
-from everstep.config.vars import parse_dotenv
+from everstep.config.secrets_file import parse_dotenv
 from everstep.core.errors import ConfigError
 
 from .conftest import ProjectDirectory

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everstep.core.backoff import Backoff, retry_delay_ms
 from everstep.core.limits import WAIT_MS
+from everstep.core.policy.backoff import Backoff, retry_delay_ms
 
 BACKOFFS = st.sampled_from(["constant", "linear", "exponential"])
 BASES = st.integers(0, WAIT_MS)

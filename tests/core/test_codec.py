@@ -32,9 +32,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from everstep.core.codec import decode, encode, plain, plain_json, restore, restore_result
 from everstep.core.errors import InvalidParamsError, NotSerializableError, StoredValueError, ValueTooLargeError
-from everstep.core.tagged import Decoder, Encoder
+from everstep.core.serialization.codec import decode, encode, plain, plain_json, restore, restore_result
+from everstep.core.serialization.tagged import Decoder, Encoder
 
 T = TypeVar("T")
 WHERE = "the result of step 'charge'"

@@ -8,10 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everstep.core.backoff import retry_delay_ms
-from everstep.core.decide import GiveUp, GoOnAt, RetryAt, after_cut, after_failure, after_unseen_cuts, must_record_start
 from everstep.core.errors import NonRetryableError, NotSerializableError, ValueTooLargeError, WorkflowTimeoutError
-from everstep.core.step_policy import StepPolicy
+from everstep.core.policy.backoff import retry_delay_ms
+from everstep.core.policy.retry_decision import (
+    GiveUp,
+    GoOnAt,
+    RetryAt,
+    after_cut,
+    after_failure,
+    after_unseen_cuts,
+    must_record_start,
+)
+from everstep.core.policy.step_policy import StepPolicy
 
 NOW = 1_700_000_000_000
 POLICIES = st.builds(

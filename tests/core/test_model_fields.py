@@ -16,8 +16,8 @@ from typing import Any, DefaultDict
 import pydantic
 import pytest
 
-from everstep.core.codec import decode, encode
 from everstep.core.errors import NotSerializableError, StoredValueError
+from everstep.core.serialization.codec import decode, encode
 
 
 class Fields(pydantic.BaseModel):
@@ -95,7 +95,8 @@ def test_a_field_whose_type_is_another_today_says_so() -> None:
 
 def test_pydantic_is_not_imported_for_what_is_no_model() -> None:
     code = (
-        "import sys; from everstep.core.codec import encode; from everstep.core.errors import NotSerializableError\n"
+        "import sys; from everstep.core.serialization.codec import encode\n"
+        "from everstep.core.errors import NotSerializableError\n"
         "try: encode({'a': (1, object())}, where='it')\n"
         "except NotSerializableError: print('pydantic' in sys.modules)"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from everstep.core.several import several
+from everstep.core.list_argument import several
 
 WHAT = "tags is a list of words"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from everstep.core.limits import WAIT_MS
-from everstep.core.step_config import Retries, StepConfig
-from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy, resolve_policy
+from everstep.core.policy.step_config import Retries, StepConfig
+from everstep.core.policy.step_policy import DEFAULT_POLICY, StepPolicy, resolve_policy
 
 
 def refused(config: Any, error: type[Exception] = ValueError) -> str:

@@ -29,7 +29,7 @@ from everstep.core.errors import (
     Suspended,
     WorkflowTimeoutError,
 )
-from everstep.core.stored_error import ERROR_BYTES, decode_error, encode_error, error_info
+from everstep.core.serialization.stored_error import ERROR_BYTES, decode_error, encode_error, error_info
 
 
 class CardDeclinedError(Exception):
@@ -431,8 +431,8 @@ class TestTraceback:
             "everstep.embedded",
             "everstep.control.control",
             "everstep.engine.steps.step_runner",
-            "everstep.api.step",
-            "everstep.core.codec",
+            "everstep.sdk.step",
+            "everstep.core.serialization.codec",
             "asyncio.tasks",
         ],
     )

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from everstep.store.location import is_postgres
+from everstep.store.admin.open import is_postgres
 from everstep.store.protocol import Store
-from everstep.store.sqlite import SqliteStore
+from everstep.store.sqlite.store import SqliteStore
 
 
 @dataclass
@@ -70,7 +70,7 @@ _WRITES = re.compile(r"\b(insert into|update|delete from) \w+\.\w+")
 
 def _dying_postgres(url: str, death: Death) -> Store:
     from everstep.store.postgres import store as module  # the driver is loaded only where it is asked for
-    from everstep.store.postgres.link import Link
+    from everstep.store.postgres.connection import Link
     from everstep.store.postgres.store import PostgresStore
 
     class DyingLink(Link):

@@ -10,7 +10,7 @@ import pytest
 
 from everstep import Everstep, InstanceNotFoundError, NonRetryableError, WorkflowEntrypoint
 from everstep.control.views import StepWindow
-from everstep.store.sqlite_reads import QUICK_STEPS
+from everstep.store.sqlite.reads import QUICK_STEPS
 
 STEPS, BYTES = 40, 1_000_000
 SHOWN_CHARS = 8_000

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from everstep.telemetry.lines import describe
+from everstep.telemetry.log_format import describe
 
 from .virtual import flow
 

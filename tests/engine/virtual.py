@@ -19,8 +19,8 @@ from everstep.core.types import TERMINAL
 from everstep.engine.engine import Engine
 from everstep.engine.runtime.options import EngineOptions
 from everstep.engine.runtime.registry import define
-from everstep.store.postgres.link import Link
-from everstep.store.shared import SharedStore
+from everstep.store.cluster import SharedStore
+from everstep.store.postgres.connection import Link
 from everstep.threads import DaemonThreads
 
 START_MS = 1_700_000_000_000

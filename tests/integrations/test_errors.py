@@ -11,7 +11,7 @@ import pytest
 from litestar import Request
 
 from everstep.core import errors
-from everstep.server.problems import status_of
+from everstep.server.http_api.errors import status_of
 
 RAISED: dict[str, Callable[[], Exception]] = {
     "missing": lambda: errors.InstanceNotFoundError("workflow 'order' has no instance 'o-1'"),

@@ -28,4 +28,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _no_room_reserved(monkeypatch: pytest.MonkeyPatch):
     """Do not fill the log of every database with zeros at every start: there are thousands of starts here."""
-    monkeypatch.setattr("everstep.store.sqlite.reserve_log", lambda _: None)
+    monkeypatch.setattr("everstep.store.sqlite.store.reserve_log", lambda _: None)

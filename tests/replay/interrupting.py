@@ -16,7 +16,7 @@ from msgspec import Struct
 from engine.virtual import Machine, VirtualClock
 from everstep import InstanceStateError, WorkflowEntrypoint
 from everstep.engine.runtime.options import EngineOptions
-from everstep.store.postgres.link import Address, Link
+from everstep.store.postgres.connection import Address, Link
 
 from .programs import Child, Program, Raises, described
 from .world import World

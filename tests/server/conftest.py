@@ -10,9 +10,9 @@ from serving import PROGRAM, Server
 from starlette.applications import Starlette
 
 from everstep import Everstep
-from everstep.server.inspector import inspector_routes
-from everstep.server.metrics import metrics_route
-from everstep.server.v4 import routes
+from everstep.server.http_api.cloudflare_v4 import routes
+from everstep.server.http_api.metrics import metrics_route
+from everstep.server.inspector.routes import inspector_routes
 
 
 @pytest.fixture

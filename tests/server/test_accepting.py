@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from everstep.server.accepting import SILENT_SECONDS, say_why_not_accepted
+from everstep.server.dev.accepting import SILENT_SECONDS, say_why_not_accepted
 
 
 def refused(number: int) -> dict[str, Any]:

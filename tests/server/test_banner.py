@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from everstep.server.console import Console
-from everstep.server.dev import DevOptions, DevServer, _shown
-from everstep.server.listen import listen
+from everstep.server.dev.console import Console
+from everstep.server.dev.listener import listen
+from everstep.server.dev.server import DevOptions, DevServer, _shown
 
 
 def test_the_database_is_shown_without_its_password(tmp_path: Path):

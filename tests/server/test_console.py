@@ -8,7 +8,7 @@ import sys
 
 PROGRAM = """
 import logging
-from everstep.server.console import Console, show_warnings
+from everstep.server.dev.console import Console, show_warnings
 show_warnings(Console())
 {own}
 log = logging.getLogger("everstep.store")

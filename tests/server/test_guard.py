@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from everstep.server.guard import Guard
+from everstep.server.request_guard import Guard
 
 
 async def ask(method: str, path: str, headers: Any, *, allowed: tuple[str, ...] = ()) -> httpx.Response:

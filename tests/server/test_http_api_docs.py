@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from everstep import Everstep, EverstepError, InstanceStateError, WorkflowEntrypoint
 from everstep.core.errors import StoreConflictError
-from everstep.server.v4 import routes
+from everstep.server.http_api.cloudflare_v4 import routes
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
 EXAMPLE = re.compile(r"```console\n\$ (curl .*?)\n```\n+```json\n(.*?)\n```", re.DOTALL)

@@ -13,10 +13,11 @@ import pytest
 from serving import API, SCRIPT, Server
 
 import everstep.server
-from everstep.api import http as api_http
 from everstep.control import views
-from everstep.server import pages, shapes
-from everstep.server.markup import Html, join, tag
+from everstep.sdk import response as api_http
+from everstep.server.http_api import serializers
+from everstep.server.inspector import pages
+from everstep.server.inspector.html import Html, join, tag
 
 STATIC = Path(everstep.server.__file__).parent / "static"
 VOID = {"meta", "link", "input", "br"}
@@ -264,7 +265,7 @@ async def test_long_pages_and_answers_are_written_in_a_thread(server: Server, mo
         monkeypatch.setattr(module, name, noting)
 
     for module, name in (
-        (views, "step_infos"), (shapes, "instance_shape"), (pages, "instance_page"), (api_http, "plain_json"),
+        (views, "step_infos"), (serializers, "instance_shape"), (pages, "instance_page"), (api_http, "plain_json"),
     ):  # fmt: skip
         watched(module, name)
     for url in ("/__workflows/nasty/x-1", "/__workflows/nasty/x-1?format=json", f"{API}/nasty/instances/x-1"):

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from everstep.server import listen as listening
+from everstep.server.dev import listener as listening
 
 
 def has_ipv6() -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from everstep.config import load_project
 from everstep.core.errors import ConfigError
-from everstep.server.loader import load_program
+from everstep.server.program.loader import load_program
 
 PROGRAM = """
 from everstep import WorkflowEntrypoint

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from everstep import Everstep, WorkflowEntrypoint
 from everstep.core.errors import StoreUnavailableError
 from everstep.engine.runtime.options import EngineOptions
-from everstep.server.metrics import metrics_route
+from everstep.server.http_api.metrics import metrics_route
 
 
 async def shown(http: httpx.AsyncClient) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 
 from everstep.core import errors
 from everstep.core.errors import StoreUnavailableError
-from everstep.server.problems import problem_response, status_of
+from everstep.server.http_api.errors import problem_response, status_of
 
 
 @pytest.mark.parametrize(

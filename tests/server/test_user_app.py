@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from everstep import Everstep, WorkflowEntrypoint, env
-from everstep.server.user import user_app
+from everstep.server.program.asgi import user_app
 
 
 class Greet(WorkflowEntrypoint):

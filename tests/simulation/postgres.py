@@ -24,8 +24,8 @@ from unittest import mock
 
 from everstep.engine.scheduling import lease
 from everstep.store import retry
-from everstep.store.postgres import road
-from everstep.store.postgres.rows import Birth, Rows
+from everstep.store.postgres import write_pipeline
+from everstep.store.postgres.batch import Birth, Rows
 from everstep.store.postgres.store import PostgresStore
 
 from .store import Faults, SeededFaults
@@ -107,7 +107,7 @@ class SimulatedPostgresStore(PostgresStore):
     def alive(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         """Have time pass for the store, and for the worker's beat, as it does in the simulation."""
         with contextlib.ExitStack() as stack:
-            for module in (lease, road, retry):
+            for module in (lease, write_pipeline, retry):
                 stack.enter_context(mock.patch.object(module, "time", SimpleNamespace(monotonic=loop.time)))
             stack.enter_context(mock.patch.object(lease, "EVERY_SECONDS", BEAT_SECONDS))
             stack.enter_context(mock.patch.object(retry, "_chance", random.Random(1)))

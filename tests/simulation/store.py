@@ -13,13 +13,13 @@ from types import FunctionType
 from typing import Any, Literal, TypeAlias
 
 from everstep.core.errors import StoreUnavailableError
-from everstep.store.batches import Batches, Rows
-from everstep.store.driver import connect
-from everstep.store.group import INLINE_SECONDS, Sizes
 from everstep.store.protocol import NewInstance
-from everstep.store.sqlite import _SQL, SqliteStore
-from everstep.store.sqlite_schema import migrate
-from everstep.store.writer import Work
+from everstep.store.sqlite.batch import Batches, Rows
+from everstep.store.sqlite.connection import connect
+from everstep.store.sqlite.group_commit import INLINE_SECONDS, Sizes
+from everstep.store.sqlite.schema import migrate
+from everstep.store.sqlite.store import _SQL, SqliteStore
+from everstep.store.sqlite.writer_thread import Work
 
 CutAt: TypeAlias = Literal["before", "after"]
 """When the machine dies: before a commit, or after it and before anybody has heard of it."""

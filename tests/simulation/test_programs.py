@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from everstep.core.errors import InstanceStateError
-from everstep.core.stored_error import error_info
+from everstep.core.serialization.stored_error import error_info
 from everstep.core.types import TERMINAL
 
 from .postgres import PostgresDisk

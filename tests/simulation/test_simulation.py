@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from everstep.store.group import GroupCommit
+from everstep.store.sqlite.group_commit import GroupCommit
 
 from .clients import simulate
 from .loop import NothingLeftError, SimulatedLoop

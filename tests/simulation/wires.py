@@ -19,7 +19,7 @@ from unittest import mock
 import asyncpg
 
 from everstep.core.errors import StoreUnavailableError
-from everstep.store.postgres.link import Link
+from everstep.store.postgres.connection import Link
 
 from .store import CutAt, Faults, SeededFaults
 

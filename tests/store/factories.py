@@ -6,7 +6,7 @@ from typing import Any
 
 from everstep.core.errors import NonDeterminismError
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.core.stored_error import encode_error
+from everstep.core.serialization.stored_error import encode_error
 from everstep.store.protocol import Change, InstanceChange, InstanceRecord, NewInstance, Store
 
 WORKFLOW = "orders"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from everstep.store.postgres.road import Verb
 from everstep.store.postgres.store import PostgresStore
+from everstep.store.postgres.write_pipeline import Verb
 from everstep.store.protocol import Change
 
 

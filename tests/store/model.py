@@ -21,7 +21,7 @@ from everstep.core.errors import (
     StoreError,
 )
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.core.stored_error import error_info
+from everstep.core.serialization.stored_error import error_info
 from everstep.store.protocol import (
     Change,
     ChildTransition,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from everstep.core.errors import StoreError
-from everstep.store.sqlite import SqliteStore
+from everstep.store.sqlite.store import SqliteStore
 
 
 class Flushes:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from everstep.core.errors import DatabaseInUseError
-from everstep.store.sqlite import SqliteStore
+from everstep.store.sqlite.store import SqliteStore
 
 from .factories import instance
 
@@ -25,7 +25,7 @@ PARENT = """
 import asyncio, ctypes, os, sys, time
 from pathlib import Path
 from everstep.store.protocol import NewInstance
-from everstep.store.sqlite import SqliteStore
+from everstep.store.sqlite.store import SqliteStore
 
 fork = {"Python": os.fork, "a library": ctypes.PyDLL(None).fork}[sys.argv[2]]  # the second runs no hook of Python's
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from everstep.core.errors import StoreError
-from everstep.store.group import (
+from everstep.store.sqlite.group_commit import (
     EARLY_GROUP,
     INLINE_GROUP,
     INLINE_SECONDS,
@@ -24,7 +24,7 @@ from everstep.store.group import (
     GroupCommit,
     Sizes,
 )
-from everstep.store.writer import Work, Writer, WriterThread
+from everstep.store.sqlite.writer_thread import Work, Writer, WriterThread
 
 FOR_THE_THREAD = INLINE_GROUP + 1
 """More operations at once than are committed on the loop."""
@@ -516,7 +516,7 @@ async def test_nothing_is_taken_after_closing():
 
 
 async def test_what_was_asked_from_outside_hears_of_lasting_trouble_and_is_not_carried_out(monkeypatch):
-    monkeypatch.setattr("everstep.store.group.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("everstep.store.sqlite.group_commit.PATIENCE_SECONDS", 0.0)
     disk = FakeDisk()
     error = DiskFullError("full")
     disk.failures = [error, error]
@@ -558,7 +558,7 @@ async def test_trouble_that_lasts_is_told_once_and_its_end_too(caplog: pytest.Lo
 
 
 async def test_closing_on_a_disk_in_trouble_ends_when_the_writer_is_idle(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("everstep.store.group.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("everstep.store.sqlite.group_commit.PATIENCE_SECONDS", 0.0)
     disk = FakeDisk()
     disk.failures = [DiskFullError("full")] * 1_000_000  # it answers a turn before it is idle, every time
     group = GroupCommit(disk.commit, retryable=DiskFullError, kept=lambda _: False, writer=FakeWriter())

@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from everstep.core.errors import DatabaseInUseError, StoreError
-from everstep.store.sqlite import SqliteStore
+from everstep.store.sqlite.store import SqliteStore
 
 from .factories import new_instance
 
@@ -25,7 +25,7 @@ import asyncio, json, os, shutil, sqlite3, subprocess, sys
 from pathlib import Path
 from everstep.store import driver
 from everstep.store.protocol import NewInstance
-from everstep.store.sqlite import SqliteStore
+from everstep.store.sqlite.store import SqliteStore
 
 path, library, *deeds = sys.argv[1:]
 if library == "standard library":
@@ -114,7 +114,7 @@ def engine_byte_is_held(path: Path) -> bool:
 async def test_locks_that_fell_are_taken_again_and_it_is_said_once(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("everstep.store.guard.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("everstep.store.sqlite.lock_guard.LOOK_SECONDS", 0.0)
     store = SqliteStore(path)
     await store.open()
     with caplog.at_level(logging.WARNING, "everstep.store"):
@@ -135,7 +135,7 @@ async def test_a_lock_file_that_somebody_removed_lets_no_second_engine_in(path: 
     store = SqliteStore(path)
     await store.open()
     path.with_name("state.db.lock").unlink()
-    code = "import asyncio, sys; from pathlib import Path; from everstep.store.sqlite import SqliteStore; "
+    code = "import asyncio, sys; from pathlib import Path; from everstep.store.sqlite.store import SqliteStore; "
     code += "asyncio.run(SqliteStore(Path(sys.argv[1])).open())"
     second = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert DatabaseInUseError.__name__ in second.stderr

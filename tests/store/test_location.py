@@ -8,7 +8,7 @@ import sys
 OPEN = """
 import sys
 sys.modules["asyncpg"] = None  # as if it were not installed
-from everstep.store.location import open_store
+from everstep.store.admin.open import open_store
 try:
     open_store("postgresql://db/shop", None)
 except Exception as error:

@@ -17,12 +17,12 @@ from everstep.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from everstep.store.location import open_store
-from everstep.store.postgres.link import Address
-from everstep.store.postgres.rows import Birth
+from everstep.store.admin.open import open_store
+from everstep.store.postgres.batch import Birth
+from everstep.store.postgres.connection import Address
+from everstep.store.postgres.operations import Verbs
 from everstep.store.postgres.statements import load_scripts, load_statements
 from everstep.store.postgres.store import PostgresStore
-from everstep.store.postgres.verbs import Verbs
 from everstep.store.protocol import Change, InstanceChange
 from postgres_server import PostgresServer
 

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from everstep.core.errors import StoreUnavailableError
 from everstep.store import retry
-from everstep.store.postgres.link import Link
+from everstep.store.postgres.connection import Link
 from everstep.store.postgres.store import PostgresStore
 from everstep.store.protocol import Claim
 from postgres_server import PostgresServer

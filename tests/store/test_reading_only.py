@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 import pytest
 
-from everstep.store import driver
-from everstep.store.sqlite import SqliteStore
+from everstep.store.sqlite import connection as sqlite_connection
+from everstep.store.sqlite.store import SqliteStore
 
 from .factories import new_instance
 
@@ -140,7 +140,7 @@ async def test_a_closed_engine_leaves_sqlite3_as_it_was(path: Path):
 
 
 async def test_an_engine_on_the_same_library_needs_none_of_it(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(driver, "apsw", None)
+    monkeypatch.setattr(sqlite_connection, "apsw", None)
     store = SqliteStore(path)
     await store.open()
     with closing(sqlite3.connect(path)) as connection:

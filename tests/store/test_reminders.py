@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everstep.store.reminders import Reminders
+from everstep.core.log_throttle import Reminders
 
 
 def told(reminders: Reminders, seconds: range) -> list[int]:

@@ -67,6 +67,6 @@ def test_the_grouped_write_joins_nothing_but_by_instance():
 
 
 def test_what_is_said_to_look_at_several_instances_exists():
-    text = (resources.files("everstep.store") / "sql" / "postgres.sql").read_text(encoding="utf-8")
+    text = (resources.files("everstep.store") / "postgres" / "postgres.sql").read_text(encoding="utf-8")
     for name in (*GROUPED, *ACROSS):
         assert f"-- name: {name}\n" in text

@@ -25,13 +25,13 @@ from everstep.core.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from everstep.store import driver
-from everstep.store import sqlite as sqlite_store
-from everstep.store.driver import connect
 from everstep.store.protocol import Change, InstanceChange
 from everstep.store.queries import load_migrations
-from everstep.store.sqlite import SqliteStore, open_store
-from everstep.store.wal import reserve_log
+from everstep.store.sqlite import connection as sqlite_connection
+from everstep.store.sqlite import store as sqlite_store
+from everstep.store.sqlite.connection import connect
+from everstep.store.sqlite.store import SqliteStore, open_store
+from everstep.store.sqlite.wal import reserve_log
 
 from .factories import WORKFLOW, do, failed_attempt, instance, new_instance, owned_instance, waiting
 
@@ -39,7 +39,7 @@ HOLDER = """
 import asyncio, sys
 from pathlib import Path
 from everstep.store.protocol import NewInstance
-from everstep.store.sqlite import SqliteStore
+from everstep.store.sqlite.store import SqliteStore
 
 async def hold():
     store = SqliteStore(Path(sys.argv[1]))
@@ -61,7 +61,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(params=DRIVERS)
 def each_driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "standard library":
-        monkeypatch.setattr(driver, "apsw", None)
+        monkeypatch.setattr(sqlite_connection, "apsw", None)
     return request.param
 
 
@@ -96,7 +96,9 @@ def set_schema_version(path: Path, version: int) -> None:
 class FailingConnection:
     """A connection whose next `failures` commits fail; everything else goes to the real one."""
 
-    def __init__(self, real: driver.Connection, *, error: Exception, failures: int, at: str = "commit") -> None:
+    def __init__(
+        self, real: sqlite_connection.Connection, *, error: Exception, failures: int, at: str = "commit"
+    ) -> None:
         self._real = real
         self._error = error
         self._at = at
@@ -191,7 +193,7 @@ async def test_everything_is_there_after_reopening(path: Path, each_driver: str)
 async def test_one_driver_reads_what_the_other_wrote(path: Path, monkeypatch: pytest.MonkeyPatch):
     async with opened(path) as store:
         await store.create(new_instance())
-    monkeypatch.setattr(driver, "apsw", None)
+    monkeypatch.setattr(sqlite_connection, "apsw", None)
     async with opened(path) as store:
         assert (await instance(store)).status == "queued"
 
@@ -254,7 +256,7 @@ async def test_a_refusal_of_the_system_is_an_error_with_a_cure(path: Path, monke
     def refuse(*_: Any) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("everstep.store.lock.os.open", refuse)
+    monkeypatch.setattr("everstep.store.sqlite.file_lock.os.open", refuse)
     with pytest.raises(StoreError, match=r"state\.db: Permission denied; give the database another place"):
         await SqliteStore(path).open()
 
@@ -345,7 +347,7 @@ def test_a_url_of_another_kind_is_refused(url: str):
 def test_a_full_disk_is_trouble_that_may_pass(path: Path, code: int, words: str):
     error = sqlite3.OperationalError("from SQLite")
     error.sqlite_errorcode = code | 0x300  # an extended code
-    connection = driver._StandardConnection(str(path))
+    connection = sqlite_connection._StandardConnection(str(path))
     connection._connection.close()
     connection._connection = FullDisk(error)
     with pytest.raises(StoreUnavailableError, match=rf"the database .*{words}.*from SQLite"):
@@ -426,7 +428,7 @@ async def test_a_locked_file_holds_the_event_loop_up_for_no_more_than_a_moment(p
 
 
 async def test_a_child_is_created_in_the_end_however_long_the_disk_is_full(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("everstep.store.group.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("everstep.store.sqlite.group_commit.PATIENCE_SECONDS", 0.05)
     async with opened(path) as store:
         pk = await owned_instance(store)
         full = StoreUnavailableError("the database has no room left: the disk is full")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from everstep.store import driver
 from everstep.store.protocol import Store
-from everstep.store.sqlite import SqliteStore
+from everstep.store.sqlite import connection as sqlite_connection
+from everstep.store.sqlite.store import SqliteStore
 
 from .conformance import StoreConformance
 from .lenient import LenientPostgresStore
@@ -21,7 +21,7 @@ async def store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Store]:
     if request.param == "standard library":
-        monkeypatch.setattr(driver, "apsw", None)
+        monkeypatch.setattr(sqlite_connection, "apsw", None)
     implementations = {"temporary": lambda: SqliteStore(None), "model": ModelStore}
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_url")

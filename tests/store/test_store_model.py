@@ -15,7 +15,7 @@ from msgspec import structs
 
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.store.protocol import Change, Happening, InstanceChange, NewInstance, StepKey, Store
-from everstep.store.sqlite import SqliteStore
+from everstep.store.sqlite.store import SqliteStore
 
 from .factories import BOOM, CONTRADICTION
 from .model import ModelStore

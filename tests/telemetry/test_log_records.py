@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from everstep import Everstep, WorkflowEntrypoint
-from everstep.telemetry import watchdog
+from everstep.telemetry import loop_watchdog
 from everstep.telemetry.bus import Telemetry
 from everstep.telemetry.events import EventSent
 from everstep.telemetry.log_records import log_records, record
@@ -101,7 +101,7 @@ async def test_what_goes_on_after_a_crash_is_logged(tmp_path: Path, caplog: pyte
 async def test_a_blocked_loop_is_logged_with_its_file_and_line(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(watchdog, "BLOCKED_SECONDS", 0.1)
+    monkeypatch.setattr(loop_watchdog, "BLOCKED_SECONDS", 0.1)
     async with Everstep([Block], database=MEMORY) as es:
         await (await es.workflow(Block).create()).result("10 seconds")
     [blocked] = [one.getMessage() for one in caplog.records if one.name == "everstep.loop"]

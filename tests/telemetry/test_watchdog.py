@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from everstep.server import pages
-from everstep.telemetry import watchdog
-from everstep.telemetry.watchdog import complaint, watch_loop
+from everstep.server.inspector import pages
+from everstep.telemetry import loop_watchdog
+from everstep.telemetry.loop_watchdog import complaint, watch_loop
 
 
 def noting(said: list[str]) -> Callable[..., str]:
@@ -69,14 +69,14 @@ def test_whoever_started_the_loop_is_not_named():
 
 
 async def test_a_process_that_stood_still_as_a_whole_is_not_a_loop_that_was_blocked(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(watchdog, "BLOCKED_SECONDS", 0.1)
+    monkeypatch.setattr(loop_watchdog, "BLOCKED_SECONDS", 0.1)
     clock, said, looked = [0.0], [], threading.Event()
 
     def late() -> float:
         looked.set()
         return clock[0]
 
-    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=late))
+    monkeypatch.setattr(loop_watchdog, "time", SimpleNamespace(monotonic=late))
     with watch_loop(said.append):
         clock[0] = 60.0  # as after a suspend: whoever looks first finds the loop's last turn long ago
         looked.clear()
@@ -85,7 +85,7 @@ async def test_a_process_that_stood_still_as_a_whole_is_not_a_loop_that_was_bloc
 
 
 async def test_a_loop_that_is_blocked_while_the_watch_turns_is_told(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(watchdog, "BLOCKED_SECONDS", 0.1)
+    monkeypatch.setattr(loop_watchdog, "BLOCKED_SECONDS", 0.1)
     said: list[str] = []
     told = threading.Event()
     with watch_loop(lambda text: (said.append(text), told.set())):

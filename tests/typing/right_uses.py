@@ -33,7 +33,7 @@ from everstep import (
     env,
     lifespan,
 )
-from everstep.core.step_config import StepConfigDict
+from everstep.core.policy.step_config import StepConfigDict
 
 
 class OrderParams(msgspec.Struct, rename="camel"):

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from everstep.core.errors import StoreUnavailableError
-from everstep.store.postgres import link
+from everstep.store.postgres import connection as postgres_connection
 from everstep.store.postgres.store import PostgresStore
 from everstep.store.protocol import Change
 from postgres_server import PostgresServer
@@ -120,10 +120,10 @@ async def test_a_child_that_ends_wakes_its_parent_once(wired: Wired, how: str):
 async def test_what_comes_late_is_found_or_comes_to_nothing(wired: Wired, when: str, monkeypatch: pytest.MonkeyPatch):
     pk = await owned_instance(wired.store)
     await wired.store.write(Change(pk, [do(1)]))
-    worker, fetch, late = wired.store.health().worker, link.Link.fetch, []
+    worker, fetch, late = wired.store.health().worker, postgres_connection.Link.fetch, []
     tried: list[str] = []
 
-    async def lossy(self: link.Link, sql: str, *arguments: object) -> list[object]:
+    async def lossy(self: postgres_connection.Link, sql: str, *arguments: object) -> list[object]:
         [name] = [name for name, one in wired.store._queries.items() if one == sql]
         if name == "write_steps" and not tried:
             late.append((sql, arguments))
@@ -142,7 +142,7 @@ async def test_what_comes_late_is_found_or_comes_to_nothing(wired: Wired, when: 
         await connection.fetch(sql, *arguments)
         await connection.close()
 
-    monkeypatch.setattr(link.Link, "fetch", lossy)
+    monkeypatch.setattr(postgres_connection.Link, "fetch", lossy)
     await wired.store.write(Change(pk, [do(2)]))
     await wired.store.write(Change(pk, [do(3)]))
     monkeypatch.undo()
@@ -226,8 +226,8 @@ async def test_when_there_is_no_connection_left_writes_wait_and_say_so():
 async def test_a_network_that_hangs_is_given_up_and_what_it_held_changes_nothing(
     wired: Wired, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(link, "HANG_SECONDS", 0.7)
-    monkeypatch.setattr(link, "CONNECT_SECONDS", 0.7)
+    monkeypatch.setattr(postgres_connection, "HANG_SECONDS", 0.7)
+    monkeypatch.setattr(postgres_connection, "CONNECT_SECONDS", 0.7)
     pk = await owned_instance(wired.store)
     await wired.store.write(Change(pk, [do(1)]))
     wired.proxy.hold()
@@ -246,7 +246,7 @@ async def test_a_network_that_hangs_is_given_up_and_what_it_held_changes_nothing
 async def test_a_backend_that_stands_still_holds_up_its_own_instances_only(
     wired: Wired, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(link, "HANG_SECONDS", 0.7)
+    monkeypatch.setattr(postgres_connection, "HANG_SECONDS", 0.7)
     one, other = await owned_instance(wired.store, "one"), await owned_instance(wired.store, "other")
     await wired.store.write(Change(one, [do(1)]))
     [(backend,)] = await wired.sql(

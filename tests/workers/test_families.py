@@ -11,7 +11,7 @@ import pytest
 
 from everstep import Everstep, WorkflowEntrypoint
 from everstep.engine.engine import Engine
-from everstep.store.postgres.rows import Birth
+from everstep.store.postgres.batch import Birth
 from everstep.store.protocol import Claim, NewInstance, Transition
 from postgres_server import PostgresServer
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 from everstep import Everstep
-from everstep.server.inspector import inspector_routes
+from everstep.server.inspector.routes import inspector_routes
 from postgres_server import PostgresServer
 
 from .program import WORKFLOWS

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from everstep.cli.main import main
-from everstep.store.location import open_store
+from everstep.store.admin.open import open_store
 from postgres_server import PostgresServer
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ import pytest
 
 from everstep import Everstep
 from everstep.engine.runtime.options import EngineOptions
-from everstep.store.location import open_store
-from everstep.store.lock import FileLock
-from everstep.store.schema import copy_state
+from everstep.store.admin.migrate import copy_state
+from everstep.store.admin.open import open_store
+from everstep.store.sqlite.file_lock import FileLock
 
 from . import moving
 

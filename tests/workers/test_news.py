@@ -10,7 +10,7 @@ import pytest
 
 from everstep import Everstep, WorkflowEntrypoint
 from everstep.engine.runtime.options import EngineOptions
-from everstep.store.postgres.link import Link
+from everstep.store.postgres.connection import Link
 from everstep.store.postgres.store import PostgresStore
 from postgres_server import PostgresServer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from everstep.cli.failures import one_message
+from everstep.cli.error_reporting import one_message
 
 
 @click.group("config")

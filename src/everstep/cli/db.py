@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from everstep.cli.failures import keeps_rule, one_message
+from everstep.cli.error_reporting import keeps_rule, one_message
 
 if TYPE_CHECKING:
     from everstep.config import Project
@@ -33,7 +33,7 @@ def status(database: str | None, environment: str | None, as_json: bool) -> None
 
     import orjson  # quicker to load when they are needed
 
-    from everstep.store.schema import state_of
+    from everstep.store.admin.migrate import state_of
 
     state = asyncio.run(state_of(_url(database, environment)))
     if as_json:
@@ -55,7 +55,7 @@ def migrate(database: str | None, environment: str | None) -> None:
     """
     import asyncio
 
-    from everstep.store.schema import bring_up_to_date
+    from everstep.store.admin.migrate import bring_up_to_date
 
     state = asyncio.run(bring_up_to_date(_url(database, environment)))
     click.echo(f"schema {state.version}, up to date")
@@ -78,7 +78,7 @@ def copy(source: str, target: str, as_json: bool) -> None:
     import orjson  # quicker to load when they are needed
 
     from everstep.cli.progress import shown_progress
-    from everstep.store.schema import copy_state
+    from everstep.store.admin.migrate import copy_state
 
     with shown_progress() as progress:
         moved = asyncio.run(copy_state(source, target, _project(None, None).root, progress))
@@ -102,7 +102,7 @@ def print_sql(database: str | None, environment: str | None) -> None:
     Each one is a transaction that also writes the version down. A new database needs all of them, another one those
     from the version on that everstep db status says.
     """
-    from everstep.store.schema import scripts_of
+    from everstep.store.admin.migrate import scripts_of
 
     for script in scripts_of(_url(database, environment)):
         click.echo(script)

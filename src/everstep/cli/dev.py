@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from everstep.cli.failures import one_message
+from everstep.cli.error_reporting import one_message
 
 
 @click.command("dev")
@@ -31,7 +31,7 @@ def command(main: str | None, variables: tuple[str, ...], environment: str | Non
     at /__workflows. State is kept in .everstep/ and survives everything but being deleted.
     """
     from everstep.config import Project, load_project
-    from everstep.server.dev import DevOptions, run_dev
+    from everstep.server.dev.server import DevOptions, run_dev
 
     def load() -> Project:
         return load_project(Path.cwd(), environment=environment, overrides={"main": main}, environ=os.environ)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from everstep.cli.failures import keeps_rule, one_message
+from everstep.cli.error_reporting import keeps_rule, one_message
 
 _TEMPLATES = {
     "hello": ["everstep dev"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from everstep.config.load import load_project
 from everstep.config.render import describe
 from everstep.config.schema import Config, Project, WorkflowConfig, json_schema
-from everstep.config.vars import Secrets, load_secrets
+from everstep.config.secrets_file import Secrets, load_secrets
 
 __all__ = [
     "Config",

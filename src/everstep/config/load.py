@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from everstep.config.positions import KeyPath, dotted
-from everstep.config.problems import find_problems
+from everstep.config.formats.source_positions import KeyPath, dotted
 from everstep.config.schema import Config, FileConfig, Project
 from everstep.config.settings import leaves
 from everstep.config.sources import (
@@ -27,6 +26,7 @@ from everstep.config.sources import (
     has_settings,
     section,
 )
+from everstep.config.validate import find_problems
 from everstep.config.wrangler import JavaScriptMainError, python_main
 from everstep.core.errors import ConfigError
 from everstep.core.suggest import did_you_mean

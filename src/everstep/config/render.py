@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from everstep.config.positions import KeyPath, dotted
-from everstep.config.redact import HIDDEN, looks_secret, redact_url
+from everstep.config.formats.source_positions import KeyPath, dotted
 from everstep.config.schema import Project
 from everstep.config.settings import leaves
+from everstep.core.redact import HIDDEN, looks_secret, redact_url
 
 
 def describe(project: Project) -> list[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Struct, field
 
-from everstep.config import rules
+from everstep.config.values import rules
 from everstep.core.durations import duration_ms, lease_ms
 from everstep.core.names import check_workflow_name, kebab_case, upper_snake_case
 from everstep.core.types import Durability

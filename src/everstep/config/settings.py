@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct, inspect
 
-from everstep.config.kinds import Kind, bare, words
-from everstep.config.positions import KeyPath
+from everstep.config.formats.source_positions import KeyPath
 from everstep.config.schema import Config, FileConfig
+from everstep.config.values.type_names import Kind, bare, words
 
 
 class Setting(Struct, frozen=True):

@@ -11,14 +11,14 @@ from typing import Any, NoReturn
 
 from msgspec import Struct, inspect
 
-from everstep.config import jsonc
-from everstep.config.kinds import fits
-from everstep.config.positions import KeyPath, Lines, json_lines, line_of, toml_lines
-from everstep.config.redact import redact_url
+from everstep.config.formats import jsonc
+from everstep.config.formats.source_positions import KeyPath, Lines, json_lines, line_of, toml_lines
 from everstep.config.schema import Config
 from everstep.config.settings import variable_name
+from everstep.config.values.type_names import fits
 from everstep.config.wrangler import CLOUDFLARE_ONLY
 from everstep.core.errors import ConfigError
+from everstep.core.redact import redact_url
 from everstep.core.suggest import did_you_mean
 
 FILE_NAMES = ("everstep.toml", "pyproject.toml", "wrangler.json", "wrangler.jsonc", "wrangler.toml")

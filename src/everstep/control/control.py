@@ -6,14 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from everstep.api.control import Retention
 from everstep.control.counts import InstanceCounts
 from everstep.control.health import Health, health_of
 from everstep.control.lifecycle import asked_outside, shielded
 from everstep.control.metrics import Metrics, metrics_of
 from everstep.control.subscription import checked_subscription, follow
 from everstep.control.views import InstanceViews
-from everstep.core import codec
 from everstep.core.durations import format_duration
 from everstep.core.errors import (
     InstanceExistsError,
@@ -22,13 +20,15 @@ from everstep.core.errors import (
     WorkflowTimeoutError,
 )
 from everstep.core.names import check_event_type, check_instance_id
-from everstep.core.stored_error import decode_error
+from everstep.core.serialization import codec
+from everstep.core.serialization.stored_error import decode_error
 from everstep.core.types import SubscriptionEvent
 from everstep.engine.execution.workflow_loop import running_workflow_loop
 from everstep.engine.runtime.clock import Alarm
 from everstep.engine.runtime.ids import new_instance_id
 from everstep.engine.runtime.params import checked_tags, encoded_params, retention_ms
 from everstep.engine.runtime.registry import WorkflowRegistry
+from everstep.sdk.control import Retention
 from everstep.store.protocol import InstanceChange, InstanceRecord, NewInstance
 from everstep.telemetry import events
 

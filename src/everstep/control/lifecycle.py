@@ -15,7 +15,7 @@ from everstep.core.errors import (
     Suspended,
 )
 from everstep.core.names import check_instance_id, check_step_name
-from everstep.core.stored_error import encode_error
+from everstep.core.serialization.stored_error import encode_error
 from everstep.engine.engine import Engine
 from everstep.engine.execution.branches import running_instance
 from everstep.engine.execution.workflow_loop import WorkflowLoop, running_workflow_loop
@@ -30,7 +30,7 @@ from everstep.store.protocol import (
     StepKey,
     Transition,
 )
-from everstep.store.refusals import no_such_step, not_found
+from everstep.store.rejections import no_such_step, not_found
 from everstep.telemetry import events
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, structs
 
-from everstep.core import codec
 from everstep.core.errors import StoredValueError
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.core.step_policy import DEFAULT_POLICY
-from everstep.core.stored_error import error_info
+from everstep.core.policy.step_policy import DEFAULT_POLICY
+from everstep.core.serialization import codec
+from everstep.core.serialization.stored_error import error_info
 from everstep.core.timestamps import utc
 from everstep.core.types import AttemptInfo, ErrorInfo, InstanceLink, InstanceStatus, StepInfo, StepType
 from everstep.engine.execution.branches import waiting_for

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from everstep.control.status import REDACTED, config_of, plain_error
-from everstep.core import codec
 from everstep.core.journal import StepRecord
-from everstep.core.several import several
-from everstep.core.stored_error import error_info
+from everstep.core.list_argument import several
+from everstep.core.serialization import codec
+from everstep.core.serialization.stored_error import error_info
 from everstep.core.suggest import did_you_mean
 from everstep.core.timestamps import utc
 from everstep.core.types import SubscriptionEvent

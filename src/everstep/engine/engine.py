@@ -15,11 +15,10 @@ from typing import Any
 
 import msgspec
 
-from everstep.api.step import RunsAsChild
-from everstep.core import transitions
 from everstep.core.errors import EngineStoppedError, InstanceLostError, LeaseLostError, StoreError
 from everstep.core.limits import STOPS_IN_A_ROW
-from everstep.core.stored_error import error_info
+from everstep.core.policy import transitions
+from everstep.core.serialization.stored_error import error_info
 from everstep.engine.execution.asyncio_hooks import install_asyncgen_hooks, make_as_completed_orderly
 from everstep.engine.execution.execution import Execution
 from everstep.engine.execution.left_tasks import left_tasks
@@ -44,9 +43,10 @@ from everstep.engine.steps.replay import errored, run_code
 from everstep.engine.steps.start_recorder import StartRecorder
 from everstep.engine.steps.step_runner import StepRunner
 from everstep.engine.steps.timeouts import Deadlines
-from everstep.store.answer import Answer
+from everstep.sdk.step import RunsAsChild
+from everstep.store.cluster import SharedStore
 from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, Store
-from everstep.store.shared import SharedStore
+from everstep.store.write_callback import Answer
 from everstep.telemetry import events
 from everstep.telemetry.bus import Telemetry
 

@@ -9,7 +9,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import JsonResponse
 
 from everstep.core.errors import EverstepError
-from everstep.server.problems import problem_body, status_of
+from everstep.server.http_api.errors import problem_body, status_of
 
 
 class EverstepErrors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from everstep.core.errors import EverstepError
-from everstep.server.problems import problem_body, status_of
+from everstep.server.http_api.errors import problem_body, status_of
 
 
 def answer_errors(app: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Response
 
 from everstep.core.errors import EverstepError
-from everstep.server.problems import problem_body, status_of
+from everstep.server.http_api.errors import problem_body, status_of
 
 
 def _answer(_: Any, error: Any) -> Response[Any]:

@@ -8,15 +8,15 @@ from typing import Any
 
 from starlette.routing import BaseRoute, Router
 
-from everstep.api.env import Env, missing_members
 from everstep.control.control import LocalControl
 from everstep.core.errors import ConfigError
 from everstep.core.suggest import did_you_mean
-from everstep.server.guard import Guard
-from everstep.server.inspector import inspector_routes
-from everstep.server.metrics import metrics_route
-from everstep.server.user import AsgiApp, Receive, Scope, Send
-from everstep.server.v4 import routes
+from everstep.sdk.env import Env, missing_members
+from everstep.server.http_api.cloudflare_v4 import routes
+from everstep.server.http_api.metrics import metrics_route
+from everstep.server.inspector.routes import inspector_routes
+from everstep.server.program.asgi import AsgiApp, Receive, Scope, Send
+from everstep.server.request_guard import Guard
 
 OWN_PREFIXES = ("/__workflows", "/client/v4")
 

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.types import TERMINAL, Status
-from everstep.store.answer import Answer
 from everstep.store.health import StoreHealth
+from everstep.store.write_callback import Answer
 
 
 class InstanceRecord(Struct, frozen=True, gc=False):

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 from everstep.telemetry import events
 from everstep.telemetry.bus import Telemetry
-from everstep.telemetry.lines import describe
-from everstep.telemetry.watchdog import watch_loop
+from everstep.telemetry.log_format import describe
+from everstep.telemetry.loop_watchdog import watch_loop
 
 INSTANCE = "everstep.instance"
 

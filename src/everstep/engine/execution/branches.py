@@ -7,11 +7,11 @@ from contextvars import ContextVar
 
 from msgspec import Struct
 
-from everstep.api.declared import StepCall
 from everstep.core.journal import StepRecord
-from everstep.core.step_config import RollbackFunction
-from everstep.core.step_policy import StepPolicy
+from everstep.core.policy.step_config import RollbackFunction
+from everstep.core.policy.step_policy import StepPolicy
 from everstep.core.types import WaitingFor
+from everstep.sdk.step_decorator import StepCall
 
 running_instance: ContextVar[int | None] = ContextVar("everstep_instance", default=None)
 """The pk of the instance whose code runs here."""

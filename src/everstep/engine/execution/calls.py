@@ -33,7 +33,7 @@ class Call:
     """Whether it counts towards the instance's limit of steps."""
     over: bool = True
     outer: ClassVar[None] = None
-    """A call is the scope of what its branch asks for next (`api/current.py`), and no attempt runs in it."""
+    """A call is the scope of what its branch asks for next (`sdk/step_scope.py`), and no attempt runs in it."""
 
     def __init__(self, execution: Execution, name: str) -> None:
         self.execution = execution

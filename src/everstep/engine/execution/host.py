@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from everstep.api.step import RunsAsChild
 from everstep.engine.runtime.clock import Clock
 from everstep.engine.runtime.registry import WorkflowDefinition
 from everstep.engine.runtime.watchers import Watchers
+from everstep.sdk.step import RunsAsChild
 from everstep.store.protocol import InstanceChange, Store
 from everstep.telemetry.bus import Telemetry
 

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from everstep.core import transitions
 from everstep.core.errors import InstanceLostError, LeaseLostError, Suspended
 from everstep.core.journal import AttemptRecord, Journal, Kind, StepRecord
-from everstep.core.stored_error import encode_error
+from everstep.core.policy import transitions
+from everstep.core.serialization.stored_error import encode_error
 from everstep.engine.execution.stream_summary import stored_bytes
-from everstep.store.answer import Answer
 from everstep.store.protocol import Change, EventRecord, InstanceChange
+from everstep.store.write_callback import Answer
 
 if TYPE_CHECKING:
     from everstep.engine.execution.execution import Execution

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from types import CoroutineType
 from typing import Any
 
-from everstep.api.current import place
 from everstep.engine.execution.workflow_tasks import WorkflowTask
+from everstep.sdk.step_scope import place
 
 
 def left_tasks(tasks: list[WorkflowTask]) -> Iterator[str]:

@@ -7,9 +7,9 @@ from asyncio import _set_running_loop
 from functools import partial
 from typing import TYPE_CHECKING
 
-from everstep.core import transitions
 from everstep.core.errors import StepLimitError, StorageLimitError
 from everstep.core.limits import STORED_BYTES
+from everstep.core.policy import transitions
 from everstep.engine.execution.calls import Call
 from everstep.engine.execution.history import NO_CALLS
 from everstep.engine.execution.phase import Phase

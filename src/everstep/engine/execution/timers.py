@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from everstep.core import transitions
 from everstep.core.durations import format_duration
 from everstep.core.journal import Kind, StepRecord
+from everstep.core.policy import transitions
 from everstep.engine.execution.calls import Call
 from everstep.engine.execution.open_waits import Wait
 

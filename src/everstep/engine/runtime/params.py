@@ -8,15 +8,15 @@ from typing import Any
 
 import orjson
 
-from everstep.api.control import Retention
-from everstep.core import codec
 from everstep.core.durations import Duration, bounded_ms
 from everstep.core.errors import EverstepError, InvalidOptionError
 from everstep.core.limits import LONGEST_RETENTION_MS, TAGS
+from everstep.core.list_argument import several
 from everstep.core.names import check_tag
-from everstep.core.several import several
+from everstep.core.serialization import codec
 from everstep.core.suggest import did_you_mean
 from everstep.engine.runtime.registry import WorkflowDefinition
+from everstep.sdk.control import Retention
 from everstep.store.protocol import InstanceRecord, NewInstance
 from everstep.store.python_version import PYTHON
 

@@ -7,7 +7,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from everstep.api.entrypoint import (
+from everstep.core.errors import ConfigError, WorkflowNotFoundError
+from everstep.core.limits import RETENTION_MS, STEPS
+from everstep.core.names import check_workflow_name, upper_snake_case
+from everstep.core.suggest import did_you_mean
+from everstep.core.types import DURABILITIES, Durability
+from everstep.sdk.entrypoint import (
     ExecutionContext,
     WorkflowEntrypoint,
     check_entrypoint,
@@ -16,12 +21,7 @@ from everstep.api.entrypoint import (
     declared_params,
     workflow_name,
 )
-from everstep.api.env import Env, build_env
-from everstep.core.errors import ConfigError, WorkflowNotFoundError
-from everstep.core.limits import RETENTION_MS, STEPS
-from everstep.core.names import check_workflow_name, upper_snake_case
-from everstep.core.suggest import did_you_mean
-from everstep.core.types import DURABILITIES, Durability
+from everstep.sdk.env import Env, build_env
 
 
 class WorkflowDefinition(Struct):

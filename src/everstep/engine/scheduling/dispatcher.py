@@ -8,8 +8,8 @@ import random
 from typing import TYPE_CHECKING
 
 from everstep.core.errors import EverstepError
+from everstep.core.log_throttle import Reminders
 from everstep.engine.runtime.clock import Alarm
-from everstep.store.reminders import Reminders
 
 if TYPE_CHECKING:
     from everstep.engine.engine import Engine

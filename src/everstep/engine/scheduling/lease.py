@@ -14,10 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from everstep.core.errors import EverstepError
+from everstep.core.log_throttle import Reminders
 from everstep.engine.execution.execution import Execution
 from everstep.engine.runtime.clock import SharedClock
-from everstep.store.reminders import Reminders
-from everstep.store.shared import Seen, SharedStore
+from everstep.store.cluster import Seen, SharedStore
 from everstep.telemetry import events
 
 if TYPE_CHECKING:

@@ -11,12 +11,10 @@ from functools import partial
 from types import CodeType
 from typing import Any
 
-from everstep.api.current import Place
-from everstep.api.declared import StepCall
 from everstep.core.durations import format_duration
 from everstep.core.errors import WorkflowTimeoutError
 from everstep.core.journal import StepRecord
-from everstep.core.step_policy import StepPolicy
+from everstep.core.policy.step_policy import StepPolicy
 from everstep.core.types import StepContext, StepIdentity
 from everstep.engine.execution.execution import Execution
 from everstep.engine.steps import streams
@@ -24,6 +22,8 @@ from everstep.engine.steps.outcome import Failed
 from everstep.engine.steps.step_execution import StepExecution
 from everstep.engine.steps.thread_turns import ThreadTurns
 from everstep.engine.steps.timeouts import EXACT_BELOW_MS, Deadline, Deadlines
+from everstep.sdk.step_decorator import StepCall
+from everstep.sdk.step_scope import Place
 from everstep.store.protocol import InstanceRecord
 from everstep.threads import DaemonThreads
 

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 from typing import Any, ClassVar
 
-from everstep.core import codec, transitions
-from everstep.core.digest import digest_of_text
 from everstep.core.errors import (
     EverstepError,
     InstanceExistsError,
@@ -17,7 +15,10 @@ from everstep.core.errors import (
 )
 from everstep.core.journal import Kind, StepRecord
 from everstep.core.names import check_instance_id
-from everstep.core.stored_error import decode_error, encode_error
+from everstep.core.policy import transitions
+from everstep.core.serialization import codec
+from everstep.core.serialization.digest import digest_of_text
+from everstep.core.serialization.stored_error import decode_error, encode_error
 from everstep.engine.execution.calls import Call
 from everstep.engine.execution.execution import Execution
 from everstep.engine.execution.open_waits import NEVER, Wait

@@ -10,7 +10,7 @@ from msgspec import structs
 from everstep.core.durations import duration_ms
 from everstep.core.errors import RetryDelayError
 from everstep.core.limits import WAIT_MS
-from everstep.core.step_policy import StepPolicy
+from everstep.core.policy.step_policy import StepPolicy
 from everstep.core.types import RetryContext, StepContext
 
 SECONDS = 5.0

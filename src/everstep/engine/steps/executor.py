@@ -12,17 +12,18 @@ from typing import Any
 
 import msgspec
 
-from everstep.api.current import Place, place
-from everstep.core import codec, decide, transitions
 from everstep.core.errors import AttemptCutOffError, InstanceLostError, LeaseLostError, NotSerializableError, Suspended
 from everstep.core.journal import AttemptRecord
-from everstep.core.stored_error import encode_error, error_info
+from everstep.core.policy import retry_decision, transitions
+from everstep.core.serialization import codec
+from everstep.core.serialization.stored_error import encode_error, error_info
 from everstep.engine.execution.stream_summary import StreamSummary, encoded
 from everstep.engine.steps.attempt import PLAIN, Attempt, call_function, finished, runs_in_thread
 from everstep.engine.steps.failures import decide_failure
 from everstep.engine.steps.outcome import Completed, Failed, Outcome
 from everstep.engine.steps.return_types import declared_result
 from everstep.engine.steps.step_execution import StepExecution
+from everstep.sdk.step_scope import Place, place
 from everstep.telemetry import events
 
 log = logging.getLogger("everstep.engine")
@@ -175,7 +176,7 @@ async def record_failure(step: StepExecution, outcome: Failed) -> AttemptRecord:
     since = execution.pause.since
     decision, error = await decide_failure(step, outcome.error, now if since is None else since)
     text = encode_error(error)
-    retry_at = decision.due if isinstance(decision, decide.RetryAt) else None
+    retry_at = decision.due if isinstance(decision, retry_decision.RetryAt) else None
     failed = transitions.failed_attempt(record, now, text, retry_at)
     if retry_at is None:
         transitions.fail(record, now, text)
@@ -201,7 +202,7 @@ async def charge_unrecorded_crashes(step: StepExecution) -> None:
     memory does not count the same ones, and wait for them, again and again.
     """
     record, now = step.record, step.execution.host.clock.now()
-    go_on = decide.after_unseen_cuts(step.policy, attempt=record.attempt, cuts=step.crashes, now=now)
+    go_on = retry_decision.after_unseen_cuts(step.policy, attempt=record.attempt, cuts=step.crashes, now=now)
     step.crashes = 0
     if go_on.attempt == record.attempt:
         return

@@ -10,12 +10,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from everstep.api.current import innermost
-from everstep.api.declared import StepCall
-from everstep.core import transitions
 from everstep.core.errors import RollbackInProgressError, Suspended
 from everstep.core.journal import Kind, StepRecord
-from everstep.core.step_policy import DEFAULT_POLICY
+from everstep.core.policy import transitions
+from everstep.core.policy.step_policy import DEFAULT_POLICY
 from everstep.core.types import StepEvent
 from everstep.engine.execution.branches import Compensation
 from everstep.engine.execution.execution import Execution
@@ -25,6 +23,8 @@ from everstep.engine.steps.attempt import Attempt
 from everstep.engine.steps.executor import run_step
 from everstep.engine.steps.outcome import Outcome
 from everstep.engine.steps.step_execution import AwaitedStep, StepExecution
+from everstep.sdk.step_decorator import StepCall
+from everstep.sdk.step_scope import innermost
 
 
 def outer_attempt(execution: Execution, call: str) -> Attempt:

@@ -10,8 +10,8 @@ import inspect
 from asyncio import CancelledError
 from types import CodeType
 
-from everstep.core import transitions
-from everstep.core.step_policy import DEFAULT_POLICY
+from everstep.core.policy import transitions
+from everstep.core.policy.step_policy import DEFAULT_POLICY
 from everstep.engine.steps.attempt import PLAIN, finished, takes_ctx
 from everstep.engine.steps.executor import complete, completed, is_awaited, run_step
 from everstep.engine.steps.outcome import Completed, Failed, Outcome

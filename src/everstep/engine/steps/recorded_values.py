@@ -8,13 +8,14 @@ from asyncio import _get_running_loop
 from datetime import datetime
 from typing import Any, ClassVar
 
-from everstep.api.current import place
-from everstep.api.step import ValueKind
-from everstep.core import codec, transitions
 from everstep.core.journal import Kind
+from everstep.core.policy import transitions
+from everstep.core.serialization import codec
 from everstep.core.timestamps import utc
 from everstep.engine.execution.calls import Call
 from everstep.engine.execution.execution import Execution
+from everstep.sdk.step import ValueKind
+from everstep.sdk.step_scope import place
 
 
 class ValueCall(Call):

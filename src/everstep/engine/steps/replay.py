@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from everstep.api.env import set_env
-from everstep.api.step import StepRunner, WorkflowStep
-from everstep.core import codec
-from everstep.core.stored_error import encode_error
+from everstep.core.serialization import codec
+from everstep.core.serialization.stored_error import encode_error
 from everstep.core.timestamps import utc
 from everstep.core.types import WorkflowEvent
 from everstep.engine.execution.branches import running_instance
 from everstep.engine.runtime.registry import WorkflowDefinition
+from everstep.sdk.env import set_env
+from everstep.sdk.step import StepRunner, WorkflowStep
 from everstep.store.protocol import InstanceChange, InstanceRecord
 
 

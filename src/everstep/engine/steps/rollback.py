@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from everstep.api.declared import StepCall
-from everstep.core import transitions
 from everstep.core.errors import InstanceLostError, LeaseLostError, RollbackMissingError, StepError, Suspended
 from everstep.core.journal import Kind, StepRecord
-from everstep.core.step_policy import DEFAULT_POLICY
-from everstep.core.stored_error import decode_error, encode_error, error_info
+from everstep.core.policy import transitions
+from everstep.core.policy.step_policy import DEFAULT_POLICY
+from everstep.core.serialization.stored_error import decode_error, encode_error, error_info
 from everstep.core.types import ErrorInfo, RollbackContext, RollbackStatus, StepContext, StepIdentity
 from everstep.engine.execution.branches import Compensation
 from everstep.engine.execution.execution import Execution
@@ -21,6 +20,7 @@ from everstep.engine.steps.attempt import idempotency_key
 from everstep.engine.steps.executor import run_step
 from everstep.engine.steps.outcome import Outcome
 from everstep.engine.steps.step_execution import AwaitedStep, output_of
+from everstep.sdk.step_decorator import StepCall
 from everstep.store.protocol import InstanceChange
 
 MARKER = ""

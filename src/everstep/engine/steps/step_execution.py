@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from everstep.api.declared import StepCall
-from everstep.core import codec, transitions
 from everstep.core.errors import InstanceLostError, LeaseLostError, NotSerializableError
 from everstep.core.journal import AttemptRecord, Kind, StepRecord
-from everstep.core.step_policy import DEFAULT_POLICY, StepPolicy, keep_first_seen, resolve_policy
-from everstep.core.stored_error import decode_error
+from everstep.core.policy import transitions
+from everstep.core.policy.step_policy import DEFAULT_POLICY, StepPolicy, keep_first_seen, resolve_policy
+from everstep.core.serialization import codec
+from everstep.core.serialization.stored_error import decode_error
 from everstep.engine.execution.calls import Call
 from everstep.engine.execution.stream_summary import summary_of
 from everstep.engine.steps import streams
 from everstep.engine.steps.eager_task import begin_task
 from everstep.engine.steps.outcome import Completed, Outcome
 from everstep.engine.steps.return_types import declared_result
+from everstep.sdk.step_decorator import StepCall
 
 if TYPE_CHECKING:
     from everstep.engine.execution.execution import Execution

@@ -11,12 +11,9 @@ from collections.abc import Coroutine
 from contextvars import copy_context
 from typing import Any
 
-from everstep.api.current import place
-from everstep.api.declared import StepCall
-from everstep.api.step import RunsAsChild, ValueKind
-from everstep.core.digest import digest_of_arguments
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.core.step_policy import DEFAULT_POLICY
+from everstep.core.policy.step_policy import DEFAULT_POLICY
+from everstep.core.serialization.digest import digest_of_arguments
 from everstep.core.types import StepContext, StepEvent
 from everstep.engine.execution.branches import Compensation
 from everstep.engine.execution.execution import Execution
@@ -30,6 +27,9 @@ from everstep.engine.steps.plain_step import is_plain, run_plain
 from everstep.engine.steps.recorded_values import recorded_value
 from everstep.engine.steps.step_execution import StepExecution
 from everstep.engine.steps.waits import EventCall, SleepCall, check_moment
+from everstep.sdk.step import RunsAsChild, ValueKind
+from everstep.sdk.step_decorator import StepCall
+from everstep.sdk.step_scope import place
 
 
 class DoCall(StepExecution):

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from everstep.core.errors import StoreUnavailableError
-from everstep.store.reminders import Reminders
+from everstep.core.log_throttle import Reminders
 
 T = TypeVar("T")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from everstep.core import codec, transitions
 from everstep.core.durations import format_duration
 from everstep.core.errors import WorkflowTimeoutError
 from everstep.core.journal import Kind, StepRecord
 from everstep.core.limits import VALUE_BYTES, WAIT_MS
-from everstep.core.stored_error import decode_error, encode_error
+from everstep.core.policy import transitions
+from everstep.core.serialization import codec
+from everstep.core.serialization.stored_error import decode_error, encode_error
 from everstep.core.suggest import nearest
 from everstep.core.timestamps import utc
 from everstep.core.types import StepEvent

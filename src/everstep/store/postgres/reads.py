@@ -7,13 +7,13 @@ from typing import Any
 
 from everstep.core.errors import StoreError
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.store.postgres.lane import Identity
-from everstep.store.postgres.names import Names
-from everstep.store.postgres.readers import Readers
-from everstep.store.postgres.verbs import happenings, step_of
+from everstep.store.cluster import Seen
+from everstep.store.postgres.key_cache import Names
+from everstep.store.postgres.operations import happenings, step_of
+from everstep.store.postgres.read_pool import Readers
+from everstep.store.postgres.writer import Identity
 from everstep.store.protocol import EventRecord, Happening, InstanceRecord
-from everstep.store.readings import line_of
-from everstep.store.shared import Seen
+from everstep.store.read_rows import line_of
 
 
 class PostgresReads:

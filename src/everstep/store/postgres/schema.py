@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from everstep.core.errors import SchemaVersionError, StoreError
-from everstep.store.postgres.link import Link
+from everstep.store.postgres.connection import Link
 from everstep.store.postgres.statements import load_scripts
 
 _LOCK = 0x65766572_73746570

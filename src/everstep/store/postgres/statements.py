@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from everstep.core.journal import StepRecord
-from everstep.store.postgres.rows import USUAL
+from everstep.store.postgres.batch import USUAL
 from everstep.store.protocol import InstanceRecord
 from everstep.store.python_version import PYTHON
 from everstep.store.queries import load_migrations, load_queries
-from everstep.store.readings import LINE, OUTLINE, cut_step, quoted
+from everstep.store.read_rows import LINE, OUTLINE, cut_step, quoted
 
 GRACE_MS = 100
 """How long what is due is left to the worker that may have it in memory."""
@@ -17,7 +17,7 @@ def load_statements(schema: str) -> dict[str, str]:
     """Return every statement by name, for the tables of a schema."""
     fields = StepRecord.__struct_fields__
     queries = load_queries(
-        "postgres.sql",
+        "postgres/postgres.sql",
         instance=quoted(InstanceRecord.__struct_fields__),
         line=quoted(LINE),
         s_step=", ".join(_with_usual(name) for name in fields),

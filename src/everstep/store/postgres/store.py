@@ -11,19 +11,19 @@ from functools import partial
 from typing import Any
 
 from everstep.core.errors import LeaseLostError, StoreError, StoreUnavailableError
-from everstep.store.answer import Answer
+from everstep.store.cluster import News
 from everstep.store.health import StoreHealth
-from everstep.store.postgres.direct import address_past_the_pooler, check_same_database
-from everstep.store.postgres.lane import Identity, Lane, Pass, Work
-from everstep.store.postgres.link import Address, Link, close_links
-from everstep.store.postgres.names import Names
-from everstep.store.postgres.readers import Readers
+from everstep.store.postgres.batch import Birth, Group, Rows
+from everstep.store.postgres.connection import Address, Link, close_links
+from everstep.store.postgres.direct_url import address_past_the_pooler, check_same_database
+from everstep.store.postgres.key_cache import Names
+from everstep.store.postgres.operations import ADOPTED_AT_ONCE, Verbs
+from everstep.store.postgres.read_pool import Readers
 from everstep.store.postgres.reads import PostgresReads
-from everstep.store.postgres.road import Road, Verb
-from everstep.store.postgres.rows import Birth, Group, Rows
 from everstep.store.postgres.schema import migrate
 from everstep.store.postgres.statements import load_statements
-from everstep.store.postgres.verbs import ADOPTED_AT_ONCE, Verbs
+from everstep.store.postgres.write_pipeline import Road, Verb
+from everstep.store.postgres.writer import Identity, Lane, Pass, Work
 from everstep.store.protocol import (
     Change,
     Claim,
@@ -34,7 +34,7 @@ from everstep.store.protocol import (
     Transition,
 )
 from everstep.store.retry import PATIENCE_SECONDS
-from everstep.store.shared import News
+from everstep.store.write_callback import Answer
 
 LANES = 3
 READERS = 3

@@ -1,0 +1,1 @@
+"""The file formats: JSON with comments, and the line of each key."""

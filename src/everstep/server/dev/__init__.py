@@ -1,0 +1,1 @@
+"""`everstep dev`: the process that serves an app and reloads it."""

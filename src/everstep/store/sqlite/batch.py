@@ -1,0 +1,141 @@
+"""Rows of many changes, gathered and written with one statement per table. Opens no transaction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import orjson
+from msgspec import Struct
+from msgspec.structs import astuple
+
+from everstep.store.journal_rows import STEP_COLUMNS, Gathered, Row, rows_under
+from everstep.store.protocol import Change
+from everstep.store.sqlite.multi_row import ManyRows, Statement
+
+
+class Rows(Struct, gc=False, frozen=True):
+    """A change as rows, made when it is queued: the records it came from go on changing.
+
+    `restored` are events given back. `milestone` is what subscribers are told of a move that is not an end, and `at`
+    when it was; an end has a position of its own. `parent` is who is to be woken.
+    """
+
+    pk: int
+    steps: Sequence[Row]
+    attempts: Sequence[Row] = ()
+    consumed: Sequence[int] = ()
+    relaxed: bool = False
+    instance: Row | None = None
+    milestone: str | None = None
+    at: int | None = None
+    parent: int | None = None
+    restored: Sequence[Row] = ()
+
+
+def rows_of(change: Change) -> Rows:
+    """Write a change as rows."""
+    pk, moved, steps = change.pk, change.instance, change.steps
+    if moved is None and len(steps) == 1 and not (change.attempts or change.consumed or change.restored):
+        return Rows(pk, ((pk, *astuple(steps[0])),), relaxed=change.relaxed)  # nearly every one
+    step_rows, attempts = rows_under(pk, steps), rows_under(pk, change.attempts)
+    restored = restored_rows(change) if change.restored else ()
+    if moved is None:
+        return Rows(pk, step_rows, attempts, change.consumed, change.relaxed, restored=restored)
+    ends = (moved.output, moved.error, moved.ended_at, moved.expires_at, moved.rollback)
+    row, milestone = (pk, moved.status, moved.due_at, *ends), _MILESTONES.get(moved.status)
+    return Rows(
+        pk, step_rows, attempts, change.consumed, change.relaxed, row, milestone, moved.at, moved.parent, restored
+    )
+
+
+def restored_rows(change: Change) -> Sequence[Row]:
+    """Write the events that a change gives back as rows."""
+    return [(one.id, change.pk, one.type, one.payload, one.created_at) for one in change.restored]
+
+
+_MILESTONES = {"waiting": "workflow_waiting", "running": "workflow_running", "paused": "workflow_paused"}
+
+
+class Batches:
+    """Rows of many changes, written with one statement per table.
+
+    Executing one statement with many rows instead of one per row is worth a factor: SQLite lets go of the interpreter's
+    lock at every statement, and getting it back from a busy loop takes milliseconds.
+    """
+
+    def __init__(self, queries: Mapping[str, str], positions: Iterator[int]) -> None:
+        self._queries = queries
+        self._positions = positions
+        self._many = ManyRows(queries)
+        self._one_step = self._many.text("write_steps", 1, STEP_COLUMNS)
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._gathered = Gathered(self._positions)
+        self._consumed: list[int] = []
+        self._restored: list[Row] = []
+        self._instances: dict[int, Row] = {}
+        self._milestones: list[Row] = []
+        self._parents: set[int] = set()
+
+    def statements(self, changes: Sequence[Rows]) -> list[Statement]:
+        """Return the statements that write changes, in their order."""
+        statements: list[Statement] = []
+        ordered = False
+        for rows in changes:
+            if ordered and self._follows(rows):
+                statements += self._take()
+            if rows.instance or rows.consumed or rows.restored:
+                ordered = True
+                self._add(rows)
+            else:
+                self._gathered.add(rows.steps, rows.attempts)
+        return statements + self._take()
+
+    def _follows(self, rows: Rows) -> bool:
+        """Whether `rows` come after something that is written before them: a move, or an event given back."""
+        if rows.consumed and self._restored:
+            return True
+        return rows.pk in self._instances or rows.pk in self._parents
+
+    def _add(self, rows: Rows) -> None:
+        """Take the rows of one change."""
+        positions = self._positions
+        self._gathered.add(rows.steps, rows.attempts)
+        if rows.consumed:
+            self._consumed += rows.consumed
+        if rows.restored:
+            self._restored += rows.restored
+        if rows.instance:
+            self._instances[rows.pk] = (*rows.instance, next(positions) if rows.milestone is None else None)
+            if rows.parent is not None:
+                self._parents.add(rows.parent)
+            if rows.milestone is not None:
+                self._milestones.append((next(positions), rows.pk, rows.milestone, rows.at))
+
+    def alone(self, rows: Rows) -> Statement | None:
+        """Return the statement that writes `rows` where they are one step and nothing else: by itself a transaction."""
+        if rows.instance or rows.attempts or rows.consumed or rows.restored or len(rows.steps) != 1:
+            return None
+        return self._one_step, self._gathered.placed(rows.steps[0], next(self._positions))
+
+    def _take(self) -> list[Statement]:
+        """Return the statements that write what was added, steps before the instances they belong to; start anew."""
+        queries, many = self._queries, self._many.statements
+        statements = [*many("write_steps", list(self._gathered.steps.values()))]
+        if attempts := self._gathered.attempts:
+            statements += many("write_attempts", list(attempts.values()))
+            # What a failed attempt left of a stream is of no use.
+            statements += [(queries["drop_chunks_of"], attempt) for attempt in attempts]
+        if self._consumed:
+            statements.append((queries["delete_events"], (orjson.dumps(self._consumed).decode(),)))
+        if self._restored:
+            statements.append((queries["restore_events"], (orjson.dumps(self._restored).decode(),)))
+        if self._instances:
+            statements += many("write_instances", list(self._instances.values()))
+        if self._parents:
+            statements.append((queries["wake_parents"], (orjson.dumps(list(self._parents)).decode(),)))
+        if self._milestones:
+            statements += many("write_milestones", self._milestones)
+        self._start_anew()
+        return statements
