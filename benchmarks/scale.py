@@ -16,13 +16,13 @@ from benchmarks.processes import ROOT
 from everstep.engine.scheduling.dispatcher import CLAIM_LIMIT, MAX_JITTER_MS
 from everstep.engine.scheduling.lease import EVERY_SECONDS
 from everstep.store.admin.open import DEFAULT_LEASE_MS
-from everstep.store.postgres.operations import ADOPTED_AT_ONCE
-from everstep.store.postgres.statements import GRACE_MS
-from everstep.store.postgres.store import EXPELLED_AT_ONCE, TURN_MS
+from everstep.store.postgres.operations import TAKEOVER_BATCH
+from everstep.store.postgres.statements import LOCAL_WAKE_GRACE_MS
+from everstep.store.postgres.store import FENCE_BATCH, TAKEOVER_LEASE_MS
 
 PAGE = ROOT / "docs" / "design" / "scale.md"
 CORES = 16
-COST_MS = {"beat": 0.3, "peek": 0.1, "claim": 1.0, "expel": 1.0, "adopt": 1.0, "forget": 0.5}
+COST_MS = {"heartbeat": 0.3, "peek": 0.1, "claim": 1.0, "expel": 1.0, "adopt": 1.0, "forget": 0.5}
 """What a statement or transaction takes of one of the server's cores."""
 ROW_MS = {"claim": 0.05, "adopt": 0.016}
 """And for every row it moves; adoption as measured."""
@@ -109,7 +109,7 @@ class World:
         taken, left = 0, []
         while self.due and self.due[0][0] <= self.now and taken < CLAIM_LIMIT:
             due, owner = self.due.popleft()
-            if owner == worker or owner >= len(self.workers) or due <= self.now - GRACE_MS:
+            if owner == worker or owner >= len(self.workers) or due <= self.now - LOCAL_WAKE_GRACE_MS:
                 self.outcome.waited_ms.append(self.now - due)
                 taken += 1
             else:
@@ -127,7 +127,7 @@ class World:
 
 
 class Worker:
-    """One worker: its beat, its alarm, one claim at a time, one adoption at a time."""
+    """One worker: its heartbeat, its alarm, one claim at a time, one adoption at a time."""
 
     def __init__(self, world: World, number: int) -> None:
         self._world, self._number = world, number
@@ -142,7 +142,7 @@ class Worker:
             return
         self._beating, self._heard = True, False
         self._beats += 1
-        self._world.ask("beat", self._beaten)
+        self._world.ask("heartbeat", self._beaten)
 
     def _beaten(self) -> None:
         world = self._world
@@ -168,25 +168,25 @@ class Worker:
 
         def expelled() -> None:
             free = [dead for dead in lapsed if dead in world.left and world.turn_until[dead] <= world.now]
-            mine = free[:EXPELLED_AT_ONCE] if world.case.turns else [dead for dead in lapsed if dead in world.left]
+            mine = free[:FENCE_BATCH] if world.case.turns else [dead for dead in lapsed if dead in world.left]
             if not mine:
                 self._kick()
                 self._rest()
                 return
             if world.case.turns:
-                world.turn_until |= dict.fromkeys(mine, world.now + TURN_MS)
+                world.turn_until |= dict.fromkeys(mine, world.now + TAKEOVER_LEASE_MS)
             self._adopt(mine, lapsed)
 
         world.ask("expel", expelled)
 
     def _adopt(self, dead: list[int], lapsed: list[int]) -> None:
-        world, room = self._world, ADOPTED_AT_ONCE
+        world, room = self._world, TAKEOVER_BATCH
         for one in dead:
             piece = min(room, world.left.get(one, 0))
             if piece:
                 world.left[one] -= piece
                 room -= piece
-        taken = ADOPTED_AT_ONCE - room
+        taken = TAKEOVER_BATCH - room
 
         def adopted() -> None:
             if taken:
@@ -239,7 +239,7 @@ class Worker:
             if taken == CLAIM_LIMIT:
                 self._kick()
             elif (following := world.next_due()) is not None:
-                self._arm(following if following > world.now else world.now + GRACE_MS)
+                self._arm(following if following > world.now else world.now + LOCAL_WAKE_GRACE_MS)
 
         world.ask("claim", claimed, taken)
 
@@ -287,10 +287,10 @@ def as_markdown(cases: dict[str, Case]) -> str:
 
 INTRODUCTION = """# A thousand workers
 
-Written by `python3 -m benchmarks.scale`: a simulation in virtual time, of the rules by which workers claim and adopt,
-with the constants of the code and no database. Its costs are assumptions (a beat 0.3 ms of a core, a look 0.1 ms, a
-claim 1 ms and 0.05 ms a row, adoption 0.016 ms a row, half a millisecond on the way); what it shows is who does what
-how often.
+Written by `python3 -m benchmarks.scale`: a simulation in virtual time, of the rules by which workers claim and take
+over, with the constants of the code and no database. Its costs are assumptions (a heartbeat 0.3 ms of a core, a read
+0.1 ms, a claim 1 ms and 0.05 ms a row, a takeover 0.016 ms a row, half a millisecond on the way); what it shows is who
+does what how often.
 
 {workers:,} workers, {sleepers:,} instances that sleep for up to {hours:g} hours (nearly a thousand are due a second),
 one minute, a database with {cores} cores. Every dead worker had {at_work:,} instances at work.
@@ -302,9 +302,9 @@ CONCLUSIONS = """## What it changed
 Everybody is told the same moment at which the next instance is due. When all came at that moment, most claims found
 nothing, and each was a transaction on disk. Now a worker comes at a moment of its own, within as many milliseconds as
 there are workers (`Dispatcher.arm_with_jitter`); with a thousand of them an instance wakes later than before, by up to
-the moment it is left to its owner. Whoever dies is adopted by one worker, which the others leave alone for a second
-(`TURN_MS`), and one worker takes eight dead at a time. Ten million instances of a thousand dead workers take as long as
-the database needs for their rows.
+the moment it is left to its owner. A dead worker is taken over by one other worker, which the rest leave alone for a
+second (`TAKEOVER_LEASE_MS`), and which takes over eight dead workers at a time. Ten million instances of a thousand
+dead workers take as long as the database needs for their rows.
 
 ## What is left
 

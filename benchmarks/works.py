@@ -102,7 +102,7 @@ WORKS: Sequence[Work] = (
         "d",
         "event sent to next step running, instance in memory",
         _latency(),
-        {"instances": 200, "steps": 10, "resident": True},
+        {"instances": 200, "steps": 10, "cached": True},
         {"instances": 50},
     ),
     Work(
@@ -110,7 +110,7 @@ WORKS: Sequence[Work] = (
         "d",
         "event sent to next step running, instance replayed first (10 steps)",
         _latency(),
-        {"instances": 200, "steps": 10, "resident": False},
+        {"instances": 200, "steps": 10, "cached": False},
         {"instances": 50},
     ),
     Work(

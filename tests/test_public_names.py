@@ -15,8 +15,8 @@ import pytest
 import everstep
 
 NAMES = [
-    "AttemptCutOffError",
     "AttemptInfo",
+    "AttemptInterruptedError",
     "BatchError",
     "ConfigError",
     "CreateBatchResult",

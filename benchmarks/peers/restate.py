@@ -62,7 +62,7 @@ class Restate(Peer):
             return self._asleep(work, given, folder)
         if work.key == "kill":
             return self._kill(work, given, folder)
-        parked = given.get("resident") is False or work.key == "due-at-once"
+        parked = given.get("cached") is False or work.key == "due-at-once"
         given["workflow"] = "Parked" if parked else "Live"
         with self._running(folder, {}) as running:
             return self._ask({**given, "do": DO.get(work.key, "parallel")}, running, folder, work.seconds)

@@ -75,7 +75,7 @@ async def event(ingress: Ingress, given: dict[str, Any]) -> dict[str, Any]:
     ids = [f"approval-{number}" for number in range(given["instances"])]
     await asyncio.gather(*(ingress.send(id, {"do": "approval", "steps": given["steps"]}) for id in ids))
     await until(lambda: _waiting(ingress, "approval-", len(ids)), 0.2)
-    if not given["resident"]:
+    if not given["cached"]:
         await asyncio.sleep(3)  # three times the inactivity after which they are suspended
     taken = []
     for id in ids:
@@ -83,7 +83,7 @@ async def event(ingress: Ingress, given: dict[str, Any]) -> dict[str, Any]:
         await ingress.approve(id)
         taken.append(await ingress.result(id) - began)
     replayed = (await ingress.seen("approval-"))["entered"] >= 2
-    if replayed == given["resident"]:
+    if replayed == given["cached"]:
         raise RuntimeError(f"replayed: {replayed}, which was not to be measured")
     return latencies_ms(taken)
 

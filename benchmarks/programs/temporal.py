@@ -146,7 +146,7 @@ async def event(client: Client, given: dict[str, Any]) -> dict[str, Any]:
         await handle.signal(Approval.approve)
         await handle.result()
         taken.append(AT[id] - began)
-    if (Ran.entered > entered) == given["resident"]:
+    if (Ran.entered > entered) == given["cached"]:
         raise RuntimeError(f"{Ran.entered - entered} of {len(ids)} were replayed, which was not to be measured")
     return latencies_ms(taken)
 
@@ -188,8 +188,8 @@ async def main() -> None:
         task_queue=QUEUE,
         workflows=[Empty, Steps, Results, Branches, Approval, Nap],
         activities=[charge, note, load],
-        max_cached_workflows=1000 if given.get("resident", True) else 0,
-        max_concurrent_workflow_tasks=100 if given.get("resident", True) else 1,
+        max_cached_workflows=1000 if given.get("cached", True) else 0,
+        max_concurrent_workflow_tasks=100 if given.get("cached", True) else 1,
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
     async with worker:

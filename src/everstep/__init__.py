@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from everstep.core.errors import (
-        AttemptCutOffError,
+        AttemptInterruptedError,
         ConfigError,
         DatabaseInUseError,
         DuplicateInBatchError,
@@ -82,8 +82,8 @@ if TYPE_CHECKING:
 logging.getLogger("everstep").addHandler(logging.NullHandler())  # where records go is the application's to say
 
 __all__ = [
-    "AttemptCutOffError",
     "AttemptInfo",
+    "AttemptInterruptedError",
     "BatchError",
     "ConfigError",
     "CreateBatchResult",
@@ -163,7 +163,7 @@ _HOMES = {
     "everstep.sdk.response": "Request Response",
     "everstep.sdk.step": "WorkflowStep",
     "everstep.core.errors": (
-        "AttemptCutOffError ConfigError DatabaseInUseError DuplicateInBatchError EngineStoppedError "
+        "AttemptInterruptedError ConfigError DatabaseInUseError DuplicateInBatchError EngineStoppedError "
         "EverstepError InstanceExistsError InstanceLostError InstanceNotFoundError InstanceStateError "
         "InstanceTerminatedError InvalidNameError InvalidOptionError InvalidParamsError LeaseLostError "
         "NonDeterminismError NonRetryableError NotSerializableError RetryDelayError RollbackInProgressError "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from typing_extensions import TypeVar
 
 from everstep.core.durations import lease_ms
-from everstep.core.list_argument import several
+from everstep.core.list_argument import list_argument
 from everstep.engine.runtime.clock import Clock
 from everstep.engine.runtime.interpreter import owned_interpreter
 from everstep.engine.runtime.options import EngineOptions
@@ -78,7 +78,7 @@ class Everstep:
     ) -> None:
         if not (env is None or isinstance(env, Mapping)):
             raise TypeError(f"env is a dict of vars and secrets by name, got {type(env).__name__}")
-        given = several(workflows, "Everstep takes a list of workflow classes")
+        given = list_argument(workflows, "Everstep takes a list of workflow classes")
         definitions = [one if isinstance(one, WorkflowDefinition) else define(one) for one in given]
         self.registry = WorkflowRegistry(definitions, version=version)
         self.telemetry = Telemetry()

@@ -41,9 +41,9 @@ __all__ = [
 
 START = datetime.fromtimestamp(START_MS / 1000, UTC)
 """When virtual time begins."""
-AWAY = EngineOptions(resident=0, drain_ms=0)
+AWAY = EngineOptions(max_cached=0, drain_ms=0)
 """Nothing that waits stays in memory: everything goes on by replay."""
-ONE_PLACE = EngineOptions(running=1, drain_ms=0)
+ONE_PLACE = EngineOptions(max_running=1, drain_ms=0)
 """Room for one instance at work: the next is queued."""
 
 

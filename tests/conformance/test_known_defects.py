@@ -100,7 +100,7 @@ async def test_does_not_overlook_an_attempt_that_a_crash_cut_off(running):
         await machine.reboot()
     found = await instance.status(steps=True)
     assert found.status == "errored"
-    assert attempts_of(found, "charge") == [(n, "errored", "AttemptCutOffError") for n in (1, 2)]
+    assert attempts_of(found, "charge") == [(n, "errored", "AttemptInterruptedError") for n in (1, 2)]
 
 
 async def test_does_not_let_a_step_that_kills_its_process_loop_for_ever(running):

@@ -61,7 +61,7 @@ async def test_error_retention_covers_errored(running):
 
 async def test_an_instances_retention_goes_before_its_workflows_and_that_before_the_default(running):
     """I §2.9, S §5"""
-    machine = await running(limited(quick, keep_success=2 * DAY))
+    machine = await running(limited(quick, success_retention_ms=2 * DAY))
     await made(machine, quick, "own", retention="1 day")
     await made(machine, quick, "workflows")
     await machine.advance("1 day")

@@ -151,7 +151,7 @@ async def test_an_attempt_cut_off_by_a_crash_is_recorded_counts_and_is_retried_u
         await machine.advance("10 seconds")
     assert await machine.output(instance) == "done"
     assert attempts_of(await instance.status(steps=True), "charge") == [
-        (1, "errored", "AttemptCutOffError"),
-        (2, "errored", "AttemptCutOffError"),
+        (1, "errored", "AttemptInterruptedError"),
+        (2, "errored", "AttemptInterruptedError"),
         (3, "complete", None),
     ]

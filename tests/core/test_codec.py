@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from everstep.core.errors import InvalidParamsError, NotSerializableError, StoredValueError, ValueTooLargeError
-from everstep.core.serialization.codec import decode, encode, plain, plain_json, restore, restore_result
+from everstep.core.serialization.codec import coerce, coerce_result, decode, encode, plain, plain_json
 from everstep.core.serialization.tagged import Decoder, Encoder
 
 T = TypeVar("T")
@@ -784,18 +784,18 @@ class TestRestore:
         ],
     )
     def test_plain_data_becomes_the_declared_type(self, value, declared, expected):
-        assert same(restore(value, declared), expected)
+        assert same(coerce(value, declared), expected)
 
     @pytest.mark.parametrize("value", [Line("a", 1), Shop(1), Customer(fullName="x"), Point(1), Checked(1)])
     def test_what_has_the_declared_type_already_passes_as_it_is(self, value):
-        assert restore(value, type(value)) is value
-        assert restore(value, type(value) | None) == value
-        assert restore([value], list[type(value)]) == [value]
+        assert coerce(value, type(value)) is value
+        assert coerce(value, type(value) | None) == value
+        assert coerce([value], list[type(value)]) == [value]
 
     @pytest.mark.parametrize("declared", [Any, None, object, T, "Unresolved"])
     def test_what_is_not_declared_passes_as_it_is(self, declared):
         value = {"a": 1}
-        assert restore(value, declared) is value
+        assert coerce(value, declared) is value
 
     @pytest.mark.parametrize(
         ("value", "declared", "words"),
@@ -827,7 +827,7 @@ class TestRestore:
     )
     def test_what_does_not_fit_is_refused_with_its_path(self, value, declared, words):
         with pytest.raises(InvalidParamsError) as caught:
-            restore(value, declared, where="the params of workflow 'shop'")
+            coerce(value, declared, where="the params of workflow 'shop'")
         assert str(caught.value).startswith("the params of workflow 'shop' must fit ")
         assert words in str(caught.value)
 
@@ -841,13 +841,13 @@ class TestRestore:
                     raise ValueError("n must not be negative")
 
         with pytest.raises(InvalidParamsError, match="n must not be negative"):
-            restore({"n": -1}, Positive)
+            coerce({"n": -1}, Positive)
 
 
 class TestRestoreResult:
     @pytest.mark.parametrize("declared", [Line, Line | None, Annotated[Line, "x"], Annotated[Line, []], Line | int])
     def test_a_dict_becomes_the_declared_class(self, declared):
-        assert restore_result({"sku": "a", "quantity": 1}, declared) == Line("a", 1)
+        assert coerce_result({"sku": "a", "quantity": 1}, declared) == Line("a", 1)
 
     @pytest.mark.parametrize(
         ("value", "declared"),
@@ -864,7 +864,7 @@ class TestRestoreResult:
         ],
     )
     def test_what_does_not_fit_or_is_no_dict_stays_as_it_is(self, value, declared):
-        assert restore_result(value, declared) is value
+        assert coerce_result(value, declared) is value
 
 
 class Unshowable(pydantic.BaseModel):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from everstep.core.list_argument import several
+from everstep.core.list_argument import list_argument
 
 WHAT = "tags is a list of words"
 
 
 @pytest.mark.parametrize("given", [["a", "b"], ("a", "b"), {"a": 1, "b": 2}.keys(), iter("ab")], ids=range(4))
 def test_whatever_gives_items_one_by_one_is_several(given: object) -> None:
-    assert several(given, WHAT) == ["a", "b"]
+    assert list_argument(given, WHAT) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -28,14 +28,14 @@ def test_whatever_gives_items_one_by_one_is_several(given: object) -> None:
 )
 def test_text_a_mapping_and_what_has_no_items_are_refused(given: object, told: str) -> None:
     with pytest.raises(TypeError, match=f"^{WHAT}, {told}"):
-        several(given, WHAT)
+        list_argument(given, WHAT)
 
 
 def test_no_more_is_read_of_what_is_endless_than_asked_for() -> None:
-    assert several(iter(int, 1), WHAT, most=3) == [0, 0, 0]
+    assert list_argument(iter(int, 1), WHAT, most=3) == [0, 0, 0]
 
 
 def test_a_long_argument_is_shown_by_its_beginning() -> None:
     with pytest.raises(TypeError) as refused:
-        several("x" * 10_000, WHAT)
+        list_argument("x" * 10_000, WHAT)
     assert len(str(refused.value)) < 250

@@ -70,23 +70,23 @@ _WRITES = re.compile(r"\b(insert into|update|delete from) \w+\.\w+")
 
 def _dying_postgres(url: str, death: Death) -> Store:
     from everstep.store.postgres import store as module  # the driver is loaded only where it is asked for
-    from everstep.store.postgres.connection import Link
+    from everstep.store.postgres.connection import ReconnectingConnection
     from everstep.store.postgres.store import PostgresStore
 
-    class DyingLink(Link):
+    class DyingLink(ReconnectingConnection):
         """Commits wherever a statement writes outside a transaction, and where one ends. Beats are not counted."""
 
-        async def _fetched(self, sql: str, arguments: tuple[Any, ...]) -> list[Any]:
-            inside = self.connection is not None and self.connection.is_in_transaction()
+        async def _fetch(self, sql: str, arguments: tuple[Any, ...]) -> list[Any]:
+            inside = self.driver_connection is not None and self.driver_connection.is_in_transaction()
             commits = not inside and _WRITES.search(sql) is not None and "renewed as" not in sql
-            work = super()._fetched(sql, arguments)
+            work = super()._fetch(sql, arguments)
             return await (_dying(work, death) if commits and death.comes() else work)
 
-        async def _executed(self, sql: str) -> str:
-            work = super()._executed(sql)
+        async def _execute(self, sql: str) -> str:
+            work = super()._execute(sql)
             return await (_dying(work, death) if sql == "commit" and death.comes() else work)
 
-    module.Link = DyingLink  # type: ignore[misc]
+    module.ReconnectingConnection = DyingLink  # type: ignore[misc]
     return PostgresStore(url)
 
 

@@ -82,5 +82,5 @@ def test_a_file_that_is_read_at_the_start_reloads(dev: DevProcess, changed: str)
 def test_a_step_that_changes_the_program_itself_is_cut_off_a_few_times_and_not_for_ever(dev: DevProcess) -> None:
     dev.create("one", beside=".env", seconds=60)
     ended = dev.wait_for("one", "complete", "errored", seconds=80)
-    assert (ended["status"], ended["error"]["name"]) == ("errored", "AttemptCutOffError")
+    assert (ended["status"], ended["error"]["name"]) == ("errored", "AttemptInterruptedError")
     assert starts(dev) == ["1"] * 4

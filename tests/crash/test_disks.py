@@ -55,7 +55,7 @@ async def created_until_refused(binding: Workflow) -> AsyncIterator[str]:
 async def test_a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("everstep.store.sqlite.group_commit.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("everstep.store.sqlite.group_commit.OUTAGE_TIMEOUT_SECONDS", 0.5)
     async with Everstep([Fill], database=f"sqlite:///{small_disk}/state.db") as es:
         binding = es.workflow(Fill)
         ballast = small_disk / "ballast"

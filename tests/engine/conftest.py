@@ -53,7 +53,7 @@ def disk() -> Iterator[Path]:
 
 @pytest.fixture
 async def running(disk: Path, unheard: list[dict[str, Any]], request: pytest.FixtureRequest) -> AsyncIterator[Running]:
-    """Boot machines on virtual time: `machine = await running(Flow, options=EngineOptions(resident=0))`."""
+    """Boot machines on virtual time: `machine = await running(Flow, options=EngineOptions(max_cached=0))`."""
     postgres = None
     if request.config.getoption("--store") == "postgres":
         postgres = request.getfixturevalue("postgres_server")

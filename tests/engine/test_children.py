@@ -51,9 +51,9 @@ def _fresh():
     Ship.lives = []
 
 
-@pytest.fixture(params=[0, 1_000], ids=["evicted", "resident"])
+@pytest.fixture(params=[0, 1_000], ids=["evicted", "cached"])
 def options(request):
-    return EngineOptions(resident=request.param, drain_ms=0)
+    return EngineOptions(max_cached=request.param, drain_ms=0)
 
 
 async def test_a_parent_gets_its_childs_result_as_its_own_type(running, options):
@@ -77,7 +77,7 @@ async def test_parent_and_child_know_each_other(running):
 @pytest.mark.residency
 async def test_a_waiting_parent_leaves_memory(running):
     order = parent_of()
-    machine = await running(order, Ship, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(order, Ship, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(order)
     assert not await machine.in_memory(instance)
 
@@ -614,7 +614,7 @@ async def test_deleting_a_parent_that_ends_meanwhile_leaves_the_child_nobody_wai
 
 def _slow_family(machine, monkeypatch, *, meanwhile):
     """Have something happen once, and all that follows from it, while the store is asked for a family."""
-    family, asked = machine.engine.store.family, []
+    family, asked = machine.engine.store.descendants, []
 
     async def slow_family(pk):
         found = await family(pk)
@@ -624,7 +624,7 @@ def _slow_family(machine, monkeypatch, *, meanwhile):
             await asyncio.sleep(0.1)
         return found
 
-    monkeypatch.setattr(machine.engine.store, "family", slow_family)
+    monkeypatch.setattr(machine.engine.store, "descendants", slow_family)
     return asked
 
 
@@ -634,7 +634,7 @@ async def test_a_child_still_in_line_when_its_parent_is_ended_is_not_begun(runni
         await step.wait_for_event("go", type="go")
         return await step.run_workflow("ship", Ship, id="c")
 
-    machine = await running(order, Ship, options=EngineOptions(creating=1))
+    machine = await running(order, Ship, options=EngineOptions(max_creating=1))
     instance = await machine.create(order)
     places = machine.engine.creator._admission
     await places.acquire()

@@ -25,13 +25,13 @@ async def journey(event, step):
     return [doubled, gift.payload, await step.do("sum", lambda: doubled + gift.payload)]
 
 
-@pytest.mark.parametrize("resident", [0, 1, 50, 1_000])
-async def test_500_instances_with_sleeps_and_events_all_end_well(running, resident):
-    machine = await running(journey, options=EngineOptions(resident=resident, running=100, drain_ms=0))
+@pytest.mark.parametrize("max_cached", [0, 1, 50, 1_000])
+async def test_500_instances_with_sleeps_and_events_all_end_well(running, max_cached):
+    machine = await running(journey, options=EngineOptions(max_cached=max_cached, max_running=100, drain_ms=0))
     binding = machine.es.workflow(journey)
     instances = await asyncio.gather(*(binding.create(id=f"i{n}", params=n) for n in range(COUNT)))
     order = list(range(COUNT))
-    random.Random(resident).shuffle(order)
+    random.Random(max_cached).shuffle(order)
     for start in range(0, COUNT, 50):
         await asyncio.gather(*(instances[n].send_event(type="gift", payload=n) for n in order[start : start + 50]))
         await machine.advance("1 minute")
@@ -41,7 +41,7 @@ async def test_500_instances_with_sleeps_and_events_all_end_well(running, reside
 
 
 async def test_500_instances_survive_crashes_on_the_way(running):
-    machine = await running(journey, options=EngineOptions(resident=20, drain_ms=0))
+    machine = await running(journey, options=EngineOptions(max_cached=20, drain_ms=0))
     binding = machine.es.workflow(journey)
     await asyncio.gather(*(binding.create(id=f"i{n}", params=n) for n in range(COUNT)))
     for start in range(0, COUNT, 100):
@@ -54,7 +54,7 @@ async def test_500_instances_survive_crashes_on_the_way(running):
 
 
 async def test_time_that_jumps_by_itself_brings_everything_to_its_end(running):
-    machine = await running(journey, clock=VirtualClock(auto=True), options=EngineOptions(resident=10))
+    machine = await running(journey, clock=VirtualClock(auto=True), options=EngineOptions(max_cached=10))
     binding = machine.es.workflow(journey)
     instances = await asyncio.gather(*(binding.create(id=f"i{n}", params=n) for n in range(50)))
     await asyncio.gather(*(one.send_event(type="gift", payload=0) for one in instances))

@@ -36,7 +36,7 @@ async def failing(event, step):
 
 def rows(machine):
     """Count what is stored of any instance."""
-    tables = ("instance", "step", "attempt", "event", "tag", "milestone", "chunk")
+    tables = ("instance", "step", "attempt", "event", "tag", "status_event", "chunk")
     return {
         table: count for table in tables for ((count,),) in [machine.rows(f"select count(*) from {table}")] if count
     }
@@ -45,9 +45,9 @@ def rows(machine):
 # Deletion
 
 
-@pytest.mark.parametrize("resident", [0, 1_000])
-async def test_a_deleted_instance_leaves_nothing_and_does_not_go_on(running, resident):
-    machine = await running(sleeper, options=EngineOptions(resident=resident, drain_ms=0))
+@pytest.mark.parametrize("max_cached", [0, 1_000])
+async def test_a_deleted_instance_leaves_nothing_and_does_not_go_on(running, max_cached):
+    machine = await running(sleeper, options=EngineOptions(max_cached=max_cached, drain_ms=0))
     instance = await machine.es.workflow(sleeper).create(id="one", tags=["t"])
     await machine.settle()
     await instance.send_event(type="x")
@@ -121,7 +121,7 @@ async def test_the_id_of_a_deleted_instance_can_be_used_again(running):
 
 @pytest.mark.parametrize("turns", range(12))
 async def test_deletion_while_the_instance_is_being_claimed_leaves_nothing(running, turns):
-    machine = await running(sleeper, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(sleeper, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(sleeper)
     moving = asyncio.ensure_future(machine.advance("1 hour", until=lambda: bool(machine.engine.cache.all())))
     for _ in range(turns):
@@ -207,7 +207,7 @@ def counted(ran):
 async def test_restarting_from_a_step_keeps_what_started_before_it(running):
     ran = []
     job = counted(ran)
-    machine = await running(job, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(job, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(job)
     await instance.send_event(type="go", payload=1)
     await machine.advance("1 hour")
@@ -442,7 +442,7 @@ async def test_an_instance_that_goes_on_after_its_end_is_not_deleted(running, ve
         await step.do(code[0], lambda: 1)
         await step.sleep("nap", "10 days")
 
-    machine = await running(job, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(job, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.es.workflow(job).create(id="one", retention="1 day")
     await machine.settle()
     if verb == "resume":

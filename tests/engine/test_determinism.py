@@ -64,11 +64,11 @@ async def child_instead(step, note):
     await step.run_workflow("reserve", "shop", {})
 
 
-async def changed(running, body, resident=0):
+async def changed(running, body, max_cached=0):
     """Run the original up to its sleep, then go on with another code."""
     code = Code(original)
     shop = code.flow()
-    machine = await running(shop, options=EngineOptions(resident=resident, drain_ms=0))
+    machine = await running(shop, options=EngineOptions(max_cached=max_cached, drain_ms=0))
     instance = await machine.create(shop)
     code.body = body
     await machine.reboot()
@@ -199,7 +199,7 @@ async def test_a_contradiction_calls_no_rollback_handler(running):
 
     code = Code(before)
     shop = code.flow()
-    machine = await running(shop, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(shop, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(shop)
     code.body = after
     await machine.advance("1 hour")
@@ -219,7 +219,7 @@ async def test_parallel_branches_that_arrive_in_another_order_are_fine(running):
 
     code = Code(branches)
     shop = code.flow()
-    machine = await running(shop, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(shop, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(shop)
     for _ in range(3):
         await machine.advance("1 hour")
@@ -258,7 +258,7 @@ async def test_a_contradiction_beside_a_branch_that_sleeps_is_noticed_at_once(ru
 
     code = Code(before)
     shop = code.flow()
-    machine = await running(shop, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(shop, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(shop)
     code.body = after
     await instance.pause()
@@ -283,7 +283,7 @@ async def test_a_loser_of_a_race_that_is_cancelled_is_no_contradiction(running):
 
     code = Code(race)
     shop = code.flow()
-    machine = await running(shop, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(shop, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(shop)
     await machine.advance("1 hour")
     assert await machine.output(instance) == "after"

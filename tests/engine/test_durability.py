@@ -86,15 +86,15 @@ async def test_a_burst_of_creations_waits_for_its_turn_and_is_seen_in_the_metric
     async def quick(event, step):
         return 1
 
-    machine = await running(quick, options=EngineOptions(creating=5, running=7))
+    machine = await running(quick, options=EngineOptions(max_creating=5, max_running=7))
     burst = [asyncio.ensure_future(machine.es.workflow(quick).create(id=f"i{n}")) for n in range(50)]
     await asyncio.sleep(0)
     load = await machine.es.control.metrics()
-    assert (load.creating.now, load.creating.limit, load.creating.waiting) == (5, 5, 45)
+    assert (load.creating.now, load.creating.max, load.creating.waiting) == (5, 5, 45)
     await asyncio.gather(*burst)
     await machine.settle()
     load = await machine.es.control.metrics()
-    assert (load.creating.now, load.creating.waiting, load.running.now, load.running.limit) == (0, 0, 0, 7)
+    assert (load.creating.now, load.creating.waiting, load.running.now, load.running.max) == (0, 0, 0, 7)
     assert {await machine.output(machine.handle(quick, f"i{n}")) for n in range(50)} == {1}
 
 
@@ -103,7 +103,7 @@ async def test_one_of_a_burst_that_goes_away_gives_its_turn_to_the_next(running)
     async def quick(event, step):
         return 1
 
-    machine = await running(quick, options=EngineOptions(creating=1))
+    machine = await running(quick, options=EngineOptions(max_creating=1))
     burst = [asyncio.ensure_future(machine.es.workflow(quick).create(id=f"i{n}")) for n in range(6)]
     await asyncio.sleep(0)
     burst[0].cancel()

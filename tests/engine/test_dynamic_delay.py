@@ -21,9 +21,9 @@ def failing(calls, times=99):
     return fails
 
 
-@pytest.fixture(params=[0, 1_000], ids=["evicted", "resident"])
+@pytest.fixture(params=[0, 1_000], ids=["evicted", "cached"])
 def options(request):
-    return EngineOptions(resident=request.param, drain_ms=0)
+    return EngineOptions(max_cached=request.param, drain_ms=0)
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -135,7 +135,7 @@ async def test_an_instance_is_neither_put_away_nor_paused_while_the_function_thi
         config = {"retries": {"limit": 5, "delay": choose, "backoff": "constant"}}
         return await asyncio.gather(step.do("a", config, failing(calls, 1)), step.sleep("nap", "1 day"))
 
-    machine = await running(shop, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(shop, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(shop)
     await begun.wait()
     await instance.pause()

@@ -57,13 +57,13 @@ async def test_an_event_of_another_type_ends_nothing(running):
     assert (await instance.status()).status == "waiting"
 
 
-@pytest.mark.parametrize("resident", [0, 10])
-async def test_events_of_one_type_are_received_in_the_order_they_came(running, resident):
+@pytest.mark.parametrize("max_cached", [0, 10])
+async def test_events_of_one_type_are_received_in_the_order_they_came(running, max_cached):
     @flow
     async def receiver(event, step):
         return [(await step.wait_for_event("next", "tick")).payload for _ in range(6)]
 
-    machine = await running(receiver, options=EngineOptions(resident=resident))
+    machine = await running(receiver, options=EngineOptions(max_cached=max_cached))
     instance = await machine.create(receiver)
     for n in (1, 2):
         await instance.send_event(type="tick", payload=n)
@@ -89,8 +89,8 @@ async def test_types_have_queues_of_their_own(running):
     assert await machine.output(instance) == [1, 2]
 
 
-@pytest.mark.parametrize("resident", [0, 10])
-async def test_two_waits_for_one_type_are_served_in_the_order_they_began(running, resident):
+@pytest.mark.parametrize("max_cached", [0, 10])
+async def test_two_waits_for_one_type_are_served_in_the_order_they_began(running, max_cached):
     @flow
     async def receiver(event, step):
         first, second = await asyncio.gather(
@@ -98,7 +98,7 @@ async def test_two_waits_for_one_type_are_served_in_the_order_they_began(running
         )
         return [first.payload, second.payload]
 
-    machine = await running(receiver, options=EngineOptions(resident=resident))
+    machine = await running(receiver, options=EngineOptions(max_cached=max_cached))
     instance = await machine.create(receiver)
     await instance.send_event(type="tick", payload=1)
     await machine.settle()
@@ -149,7 +149,7 @@ def in_other_order_on_replay(seconds: int):
 
 async def test_a_replay_serves_waits_in_the_order_they_first_began(running):
     receiver = in_other_order_on_replay(0)
-    machine = await running(receiver, options=EngineOptions(resident=0))
+    machine = await running(receiver, options=EngineOptions(max_cached=0))
     instance = await machine.create(receiver)
     await instance.send_event(type="tick", payload="to the first")
     await machine.settle()
@@ -361,7 +361,7 @@ async def test_an_event_is_received_however_the_engine_makes_room_meanwhile(runn
         await step.do("hold", go.wait)
         await step.sleep("long", "1 day")
 
-    machine = await running(receiver, crowder, options=EngineOptions(resident=1, drain_ms=0))
+    machine = await running(receiver, crowder, options=EngineOptions(max_cached=1, drain_ms=0))
     instance = await machine.create(receiver)
     await machine.create(crowder)
     go.set()

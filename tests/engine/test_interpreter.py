@@ -42,7 +42,7 @@ class Trivial(WorkflowEntrypoint):
 async def test_an_instance_that_leaves_memory_leaves_nothing_to_the_garbage_collector(tmp_path, then):
     """Finding the cycles of a thousand instances would be a good part of what they cost, and a pause for all others."""
     database = f"sqlite:///{tmp_path}/state.db"
-    async with Everstep([Trivial], database=database, options=EngineOptions(resident=0)) as es:
+    async with Everstep([Trivial], database=database, options=EngineOptions(max_cached=0)) as es:
         workflow = es.workflow(Trivial)
 
         async def gone(number: int) -> None:

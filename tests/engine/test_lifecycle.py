@@ -164,8 +164,8 @@ async def test_the_status_of_an_instance_that_was_terminated(running):
 
 async def test_the_status_is_the_same_whether_the_instance_is_in_memory_or_not(running):
     seen = []
-    for resident in (0, 10):
-        machine = await running(sleeper, options=EngineOptions(resident=resident))
+    for max_cached in (0, 10):
+        machine = await running(sleeper, options=EngineOptions(max_cached=max_cached))
         instance = await machine.create(sleeper)
         await machine.advance("1 minute")
         seen.append(await instance.status(steps=True))
@@ -192,7 +192,7 @@ async def test_a_parallel_instance_shows_the_branch_that_runs(running):
 async def test_an_instance_that_finds_no_room_is_queued(running):
     hold = Held()
     shop = holding(hold)
-    machine = await running(shop, options=EngineOptions(running=1, drain_ms=0))
+    machine = await running(shop, options=EngineOptions(max_running=1, drain_ms=0))
     await machine.create(shop, id="first")
     second = await machine.create(shop, id="second")
     assert await status(second) == "queued"
@@ -205,7 +205,7 @@ async def test_an_instance_that_finds_no_room_is_queued(running):
 async def test_an_instance_that_is_stopped_makes_room_for_the_next(running, way):
     hold = Held()
     shop = holding(hold)
-    machine = await running(shop, quick, options=EngineOptions(running=1, drain_ms=0))
+    machine = await running(shop, quick, options=EngineOptions(max_running=1, drain_ms=0))
     first = await machine.create(shop, id="first")
     second = await machine.create(quick, id="second")
     await getattr(first, way)()
@@ -502,7 +502,7 @@ async def test_a_sleep_until_that_passed_during_a_pause_ends_on_resuming(running
 async def test_a_queued_instance_can_be_paused(running):
     hold = Held()
     shop = holding(hold)
-    machine = await running(shop, quick, options=EngineOptions(running=1, drain_ms=0))
+    machine = await running(shop, quick, options=EngineOptions(max_running=1, drain_ms=0))
     await machine.create(shop, id="first")
     second = await machine.create(quick, id="second")
     await second.pause()
@@ -643,7 +643,7 @@ async def test_a_promised_pause_holds_across_a_crash(running):
     await machine.advance("10 seconds")
     assert await machine.output(instance) == [2, "after"]
     assert attempts_of(await instance.status(steps=True), "hold") == [
-        (1, "errored", "AttemptCutOffError"),
+        (1, "errored", "AttemptInterruptedError"),
         (2, "complete", None),
     ]
 
@@ -687,7 +687,7 @@ EVERY = (holder, sleeper, quick, broken)
 async def crowded(running, state: str):
     """Boot a machine with room for one instance if the state is `queued`."""
     room = 1 if state == "queued" else 100
-    return await running(*EVERY, options=EngineOptions(running=room, drain_ms=0))
+    return await running(*EVERY, options=EngineOptions(max_running=room, drain_ms=0))
 
 
 @pytest.mark.parametrize("state", LIVE)

@@ -110,8 +110,8 @@ async def test_a_waiting_instance_takes_no_place(running):
     assert await statuses(machine, job, "abc") == ["complete"] * 3
 
 
-@pytest.mark.parametrize("resident", [0, 1_000])
-async def test_a_woken_instance_goes_before_a_new_one(running, resident):
+@pytest.mark.parametrize("max_cached", [0, 1_000])
+async def test_a_woken_instance_goes_before_a_new_one(running, max_cached):
     work = Work()
 
     @flow
@@ -120,7 +120,7 @@ async def test_a_woken_instance_goes_before_a_new_one(running, resident):
             await step.sleep("nap", "1 minute")
         await step.do("work", work)
 
-    machine = await running(limited(job, concurrency=1), options=EngineOptions(resident=resident, drain_ms=0))
+    machine = await running(limited(job, concurrency=1), options=EngineOptions(max_cached=max_cached, drain_ms=0))
     await machine.create(job, "sleeper", id="woken")
     await machine.create(job, id="busy")
     await machine.create(job, id="new")
@@ -134,8 +134,8 @@ async def test_a_woken_instance_goes_before_a_new_one(running, resident):
     assert work.started == ["busy", "woken", "new"]
 
 
-@pytest.mark.parametrize("resident", [0, 1_000])
-async def test_an_instance_woken_by_an_event_queues_while_the_workflow_is_full(running, resident):
+@pytest.mark.parametrize("max_cached", [0, 1_000])
+async def test_an_instance_woken_by_an_event_queues_while_the_workflow_is_full(running, max_cached):
     work = Work()
 
     @flow
@@ -144,7 +144,7 @@ async def test_an_instance_woken_by_an_event_queues_while_the_workflow_is_full(r
             await step.wait_for_event("go", "go")
         await step.do("work", work)
 
-    machine = await running(limited(job, concurrency=1), options=EngineOptions(resident=resident, drain_ms=0))
+    machine = await running(limited(job, concurrency=1), options=EngineOptions(max_cached=max_cached, drain_ms=0))
     waiter = await machine.create(job, "waiter", id="waiter")
     await machine.create(job, id="busy")
     await waiter.send_event(type="go")
@@ -243,9 +243,9 @@ async def test_one_full_workflow_does_not_hold_another_up(running):
 # Steps
 
 
-@pytest.mark.parametrize("resident", [0, 1_000])
+@pytest.mark.parametrize("max_cached", [0, 1_000])
 @pytest.mark.parametrize("naps", [False, True])
-async def test_the_step_limit_ends_the_instance_over_all_its_lives(running, naps, resident):
+async def test_the_step_limit_ends_the_instance_over_all_its_lives(running, naps, max_cached):
     ran = []
 
     async def note():
@@ -258,7 +258,7 @@ async def test_the_step_limit_ends_the_instance_over_all_its_lives(running, naps
             if naps:
                 await step.sleep("nap", "1 minute")
 
-    machine = await running(limited(loop, step_limit=5), options=EngineOptions(resident=resident, drain_ms=0))
+    machine = await running(limited(loop, step_limit=5), options=EngineOptions(max_cached=max_cached, drain_ms=0))
     instance = await machine.create(loop)
     for _ in range(8):
         await machine.advance("1 minute")

@@ -50,8 +50,8 @@ async def test_a_task_group_waits_for_all_its_steps(running):
     assert await machine.output(instance) == [0, 2, 4]
 
 
-@pytest.mark.parametrize("resident", [0, 10])
-async def test_branches_go_on_independently_of_each_other(running, resident):
+@pytest.mark.parametrize("max_cached", [0, 10])
+async def test_branches_go_on_independently_of_each_other(running, max_cached):
     @flow
     async def shop(event, step):
         async def branch(n):
@@ -63,7 +63,7 @@ async def test_branches_go_on_independently_of_each_other(running, resident):
 
         return await asyncio.gather(*(branch(n) for n in (1, 2, 3)))
 
-    machine = await running(shop, options=EngineOptions(resident=resident))
+    machine = await running(shop, options=EngineOptions(max_cached=max_cached))
     instance = await machine.create(shop)
     await machine.advance("10 minutes")
     assert await machine.output(instance) == [[1, 2, 3], [2, 4, 6], [3, 6, 9]]

@@ -279,7 +279,7 @@ async def test_a_step_that_every_stop_cuts_off_ends_after_its_retries(running, l
         await machine.boot()
     await machine.settle()
     status = await machine.handle(endless).status()
-    assert (status.status, status.error.name) == ("errored", "AttemptCutOffError")
+    assert (status.status, status.error.name) == ("errored", "AttemptInterruptedError")
     assert tries == [attempt for attempt in range(1, limit + 2) for _ in range(4)]
 
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 import pytest
 
 from everstep import NonRetryableError, StepConfig, StepError, WorkflowTimeoutError, current_step
-from everstep.core.errors import AttemptCutOffError
+from everstep.core.errors import AttemptInterruptedError
 from everstep.engine.runtime.options import EngineOptions
 
 from .virtual import START_MS, VirtualClock, attempts_of, flow
@@ -361,7 +361,7 @@ async def test_a_first_attempt_cut_off_by_a_crash_is_recorded_and_followed_by_th
     await machine.reboot()
     assert await machine.output(instance) == 2
     assert attempts_of(await instance.status(steps=True), "charge") == [
-        (1, "errored", "AttemptCutOffError"),
+        (1, "errored", "AttemptInterruptedError"),
         (2, "complete", None),
     ]
 
@@ -384,14 +384,14 @@ async def test_an_attempt_cut_off_by_a_crash_is_recorded_counted_and_delayed(run
     await machine.advance("1 second")  # it lasts: its start is on disk
     await machine.reboot()
     status = await instance.status(steps=True)
-    assert attempts_of(status, "charge") == [(1, "errored", "AttemptCutOffError")]
+    assert attempts_of(status, "charge") == [(1, "errored", "AttemptInterruptedError")]
     assert (status.status, status.attempt, status.waiting_for.kind) == ("waiting", 1, "retry")
     await machine.advance("9.999 seconds")
     assert charge.calls == 1
     await machine.advance(1)
     assert await machine.output(instance) == 2
     assert attempts_of(await instance.status(steps=True), "charge") == [
-        (1, "errored", "AttemptCutOffError"),
+        (1, "errored", "AttemptInterruptedError"),
         (2, "complete", None),
     ]
 
@@ -444,7 +444,7 @@ async def test_a_step_that_crashes_its_engine_ends_after_its_limit(running, limi
     instance = await machine.create(shop)
     await ride_out(machine, instance, charge, lasting_ms=10 if lasting else 0)
     assert charge.calls == limit + 1
-    with pytest.raises(AttemptCutOffError):
+    with pytest.raises(AttemptInterruptedError):
         await machine.output(instance)
 
 
@@ -474,7 +474,7 @@ async def test_a_delay_after_quick_crashes_is_waited_out_once_by_an_instance_tha
         await deadly()
 
     config = {"retries": {"limit": 5, "delay": "10 seconds", "backoff": "constant"}}
-    machine, instance = await started(running, config, charge, options=EngineOptions(resident=0, drain_ms=0))
+    machine, instance = await started(running, config, charge, options=EngineOptions(max_cached=0, drain_ms=0))
     for _ in range(2):
         await machine.advance("1 minute", until=lambda: deadly.inside)
         await machine.reboot()
@@ -506,7 +506,7 @@ async def test_a_step_with_limit_0_never_runs_twice(running):
     machine, instance = await started(running, {"retries": {"limit": 0}}, charge)
     await machine.reboot()
     assert charge.calls == 1
-    with pytest.raises(AttemptCutOffError, match="attempt 1 was cut off"):
+    with pytest.raises(AttemptInterruptedError, match="attempt 1 was cut off"):
         await machine.output(instance)
 
 
@@ -523,7 +523,7 @@ async def test_an_attempt_cut_off_can_be_caught_like_any_error(running):
     machine = await running(shop)
     instance = await machine.create(shop)
     await machine.reboot()
-    assert await machine.output(instance) == "AttemptCutOffError"
+    assert await machine.output(instance) == "AttemptInterruptedError"
 
 
 async def test_a_crash_between_steps_costs_no_attempt_of_a_step_that_was_not_reached(running):

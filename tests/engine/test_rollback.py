@@ -56,9 +56,9 @@ class Hold:
         await self.go.wait()
 
 
-@pytest.fixture(params=[0, 1_000], ids=["evicted", "resident"])
+@pytest.fixture(params=[0, 1_000], ids=["evicted", "cached"])
 def options(request):
-    return EngineOptions(resident=request.param, drain_ms=0)
+    return EngineOptions(max_cached=request.param, drain_ms=0)
 
 
 def undone(notes: list[str]) -> list[str]:

@@ -138,7 +138,7 @@ async def test_a_sleep_until_computed_from_now_stays_where_it_was_first_set(runn
         )
         return machine.now
 
-    machine = await running(nap, options=EngineOptions(resident=0))
+    machine = await running(nap, options=EngineOptions(max_cached=0))
     instance = await machine.create(nap)
     await machine.advance("2 hours")
     assert await machine.output(instance) == START_MS + 3_600_000
@@ -178,8 +178,8 @@ async def test_parallel_sleeps_last_as_long_as_the_longest(running):
     assert woken == [(hours, START_MS + hours * 3_600_000) for hours in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("resident", [0, 1, 10])
-async def test_sleeps_end_on_time_whoever_stays_in_memory(running, resident):
+@pytest.mark.parametrize("max_cached", [0, 1, 10])
+async def test_sleeps_end_on_time_whoever_stays_in_memory(running, max_cached):
     @flow
     async def naps(event, step):
         times = []
@@ -188,7 +188,7 @@ async def test_sleeps_end_on_time_whoever_stays_in_memory(running, resident):
             times.append(await step.do("now", lambda: machine.now))
         return [(time - START_MS) // 60_000 for time in times]
 
-    machine = await running(naps, options=EngineOptions(resident=resident))
+    machine = await running(naps, options=EngineOptions(max_cached=max_cached))
     instances = [await machine.create(naps, [n, 3, n], id=f"n{n}") for n in range(1, 6)]
     await machine.advance("1 hour")
     for n, instance in enumerate(instances, start=1):

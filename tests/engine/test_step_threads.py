@@ -41,20 +41,20 @@ def options(**some) -> EngineOptions:
 
 async def test_a_thread_that_hangs_after_its_timeout_is_replaced(running, held):
     hangs = hangs_in(held)
-    machine = await running(hangs, healthy, options=options(threads=2, lost_threads=5))
+    machine = await running(hangs, healthy, options=options(max_threads=2, max_lost_threads=5))
     stuck = [await machine.create(hangs, id=str(number)) for number in range(4)]
     await machine.advance("10 seconds")
     assert [await machine.output(one) for one in stuck] == ["timed out"] * 4
     assert await machine.run(healthy) is True
     metrics = await machine.es.control.metrics()
     assert (metrics.threads.now, metrics.threads.waiting) == (0, 0)
-    assert (metrics.threads_lost.now, metrics.threads_lost.limit) == (4, 5)
+    assert (metrics.threads_lost.now, metrics.threads_lost.max) == (4, 5)
     assert (machine.es.control.health().lost_threads, machine.es.control.health().warning) == (4, None)
 
 
 async def test_threads_that_return_at_last_are_not_lost_any_more(running, held):
     hangs = hangs_in(held)
-    machine = await running(hangs, options=options(threads=2))
+    machine = await running(hangs, options=options(max_threads=2))
     for number in range(2):
         await machine.create(hangs, id=str(number))
     await machine.advance("5 seconds")
@@ -65,7 +65,7 @@ async def test_threads_that_return_at_last_are_not_lost_any_more(running, held):
 
 async def test_when_all_threads_are_lost_steps_wait_without_losing_time_and_it_is_said(running, held, caplog):
     hangs = hangs_in(held)
-    machine = await running(hangs, healthy, options=options(threads=1, lost_threads=1))
+    machine = await running(hangs, healthy, options=options(max_threads=1, max_lost_threads=1))
     for number in range(2):
         await machine.create(hangs, id=str(number))
     await machine.advance("10 seconds")
@@ -103,7 +103,7 @@ async def test_a_step_that_is_cancelled_while_it_waits_for_a_thread_gives_its_tu
         called.append(name)
         return name
 
-    machine = await running(shop, options=options(threads=1))
+    machine = await running(shop, options=options(max_threads=1))
     instance = await machine.create(shop)
     await machine.advance("2 seconds")
     assert called == []
@@ -130,7 +130,7 @@ async def test_what_a_plain_function_returned_is_awaited_without_a_thread(runnin
         opened.set()
         return [await first, second]
 
-    machine = await running(shop, options=options(threads=1))
+    machine = await running(shop, options=options(max_threads=1))
     assert await machine.run(shop) == ["long", True]
 
 

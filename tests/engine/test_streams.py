@@ -27,9 +27,9 @@ def pieces(machine):
     return machine.rows("select attempt, count(*) from chunk group by attempt")
 
 
-@pytest.fixture(params=[0, 1_000], ids=["evicted", "resident"])
+@pytest.fixture(params=[0, 1_000], ids=["evicted", "cached"])
 def options(request):
-    return EngineOptions(resident=request.param, drain_ms=0)
+    return EngineOptions(max_cached=request.param, drain_ms=0)
 
 
 async def test_a_stream_larger_than_a_result_comes_back_whole_as_often_as_wanted(running, options):
@@ -65,7 +65,7 @@ async def test_small_and_empty_streams_come_back_as_they_were(running, chunks):
         await step.sleep("nap", "1 hour")
         return [await whole(stream), stream.size]
 
-    machine = await running(export, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(export, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(export)
     await machine.advance("1 hour")
     expected = b"".join(chunks)
@@ -186,7 +186,7 @@ async def test_what_streams_take_counts_towards_what_an_instance_may_store_in_ev
         await step.sleep("nap", "1 hour")
         await step.do("more", lambda: 1)
 
-    machine = await running(export, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(export, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(export)
     await machine.reboot()
     await machine.advance("1 hour")

@@ -74,9 +74,9 @@ async def finish(machine, instance):
     await machine.advance("1 minute")
 
 
-@pytest.fixture(params=[0, 1_000], ids=["evicted", "resident"])
+@pytest.fixture(params=[0, 1_000], ids=["evicted", "cached"])
 def options(request):
-    return EngineOptions(resident=request.param, drain_ms=0)
+    return EngineOptions(max_cached=request.param, drain_ms=0)
 
 
 async def test_the_history_of_an_ended_instance_tells_everything_in_order(running):
@@ -376,7 +376,7 @@ async def test_who_follows_a_running_instance_hears_of_its_restart(running, rest
 
 
 async def test_who_follows_from_before_the_first_row_hears_of_a_restart(running):
-    machine = await running(two_steps, options=EngineOptions(running=0, drain_ms=0))
+    machine = await running(two_steps, options=EngineOptions(max_running=0, drain_ms=0))
     instance = await machine.create(two_steps)
     follower = Follower(instance)
     await machine.settle()
@@ -397,7 +397,7 @@ async def test_an_end_that_is_taken_back_moves_no_number(running):
         await step.do(names[0], lambda: 1)
         await step.sleep("nap", "1 hour")
 
-    machine = await running(changes, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(changes, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(changes)
     await machine.settle()
     names[0] = "second"
@@ -416,7 +416,7 @@ async def test_an_end_that_is_taken_back_moves_no_number(running):
 async def test_a_pause_before_the_start_has_the_same_number_whenever_it_is_read(running):
     machine = await running(two_steps)
     await machine.stop()
-    machine.options = EngineOptions(running=0, drain_ms=0)
+    machine.options = EngineOptions(max_running=0, drain_ms=0)
     await machine.boot()
     instance = await machine.create(two_steps)
     follower = Follower(instance)

@@ -15,7 +15,7 @@ from .virtual import flow
 
 pytestmark = pytest.mark.residency
 
-NOBODY = EngineOptions(resident=0, drain_ms=0)
+NOBODY = EngineOptions(max_cached=0, drain_ms=0)
 
 
 @flow
@@ -61,7 +61,7 @@ async def test_without_room_a_waiting_instance_leaves_at_once_and_is_replayed_wh
 
 
 async def test_with_room_for_one_the_one_that_parked_first_leaves(running):
-    machine = await running(sleeper, options=EngineOptions(resident=1))
+    machine = await running(sleeper, options=EngineOptions(max_cached=1))
     instances = [await machine.create(sleeper, id=id_) for id_ in ("a", "b", "c")]
     assert [await machine.in_memory(one) for one in instances] == [False, False, True]
 
@@ -276,7 +276,7 @@ async def test_an_event_brings_an_instance_back(running):
 
 
 async def test_waiting_instances_make_room_for_others_to_work(running):
-    machine = await running(sleeper, options=EngineOptions(running=1))
+    machine = await running(sleeper, options=EngineOptions(max_running=1))
     instances = [await machine.create(sleeper, id=f"i{n}") for n in range(5)]
     assert {(await one.status()).status for one in instances} == {"waiting"}
     await machine.advance("1 hour")

@@ -28,7 +28,7 @@ async def test_a_replay_sees_the_same_time_id_and_chance(running):
         await step.sleep("rest", "1 hour")
         return [first, second]
 
-    machine = await running(draw, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(draw, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(draw)
     await machine.advance("1 hour")
     await machine.reboot()
@@ -72,7 +72,7 @@ async def test_parallel_branches_keep_their_own_values_when_they_are_replayed_in
         await asyncio.gather(*(branch(name) for name in order))
         await step.sleep("rest", "1 hour")
 
-    machine = await running(draw, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(draw, options=EngineOptions(max_cached=0, drain_ms=0))
     instance = await machine.create(draw)
     for _ in range(4):
         await machine.advance("1 hour")
@@ -93,7 +93,7 @@ async def test_values_inside_a_loop_differ_and_stay(running):
         lives.append(drawn)
         await step.sleep("rest", "1 hour")
 
-    machine = await running(draw, options=EngineOptions(resident=0, drain_ms=0))
+    machine = await running(draw, options=EngineOptions(max_cached=0, drain_ms=0))
     await machine.create(draw)
     await machine.advance("1 hour")
     assert lives[0] == lives[-1]

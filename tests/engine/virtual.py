@@ -19,8 +19,8 @@ from everstep.core.types import TERMINAL
 from everstep.engine.engine import Engine
 from everstep.engine.runtime.options import EngineOptions
 from everstep.engine.runtime.registry import define
-from everstep.store.cluster import SharedStore
-from everstep.store.postgres.connection import Link
+from everstep.store.cluster import ClusterStore
+from everstep.store.postgres.connection import ReconnectingConnection
 from everstep.threads import DaemonThreads
 
 START_MS = 1_700_000_000_000
@@ -97,7 +97,9 @@ class VirtualClock:
     def attach(self, engine: Engine) -> None:
         """Settle by this engine from now on."""
         engine.attempts.close()
-        self._threads = engine.attempts._pool = CountedThreads(engine.options.threads + engine.options.lost_threads)
+        self._threads = engine.attempts._pool = CountedThreads(
+            engine.options.max_threads + engine.options.max_lost_threads
+        )
         self._engine = engine
         if self.auto and self._driver is None:
             self._driver = asyncio.create_task(self._drive())
@@ -166,7 +168,7 @@ class VirtualClock:
     def _elsewhere(self) -> str:
         """What goes on outside the loop: a commit, functions in threads that no test holds, a moment of real time."""
         store: Any = self._engine.store if self._engine is not None else None
-        if isinstance(store, SharedStore):
+        if isinstance(store, ClusterStore):
             return "the store is busy" if store.busy else self._sleepers()
         group = store._group if store is not None else None
         if group is not None and (not group.idle or group._scheduled):
@@ -318,11 +320,11 @@ class Machine:
     @staticmethod
     def _lose_unwritten(engine: Engine) -> None:
         store: Any = engine.store
-        if isinstance(store, SharedStore):
-            for entry in store._road._pending:
+        if isinstance(store, ClusterStore):
+            for entry in store._pipeline._pending:
                 entry.future.cancel()
-            store._road._pending.clear()
-            store._road._verbs = 0
+            store._pipeline._pending.clear()
+            store._pipeline._transactions = 0
             return
         while store._group._pending:
             store._group._pending.popleft()[1].cancel()
@@ -330,7 +332,7 @@ class Machine:
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Look into the database itself."""
         store: Any = self.engine.store
-        if isinstance(store, SharedStore):
+        if isinstance(store, ClusterStore):
             with ThreadPoolExecutor(1) as thread:  # asked from code that does not await
                 return thread.submit(asyncio.run, _rows(store, sql)).result()
         return store._reader.execute(sql, ())
@@ -380,8 +382,8 @@ class Machine:
 
 
 async def _rows(store: Any, sql: str) -> list[tuple[Any, ...]]:
-    link = Link(store._address)
-    await link.script(f"set search_path = {store._address.schema}")
+    link = ReconnectingConnection(store._url)
+    await link.execute(f"set search_path = {store._url.schema}")
     rows = await link.fetch(sql)
     await link.close()
     return [tuple(row) for row in rows]

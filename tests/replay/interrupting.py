@@ -16,7 +16,7 @@ from msgspec import Struct
 from engine.virtual import Machine, VirtualClock
 from everstep import InstanceStateError, WorkflowEntrypoint
 from everstep.engine.runtime.options import EngineOptions
-from everstep.store.postgres.connection import Address, Link
+from everstep.store.postgres.connection import DatabaseUrl, ReconnectingConnection
 
 from .programs import Child, Program, Raises, described
 from .world import World
@@ -25,7 +25,7 @@ from .world import World
 
 KEPT = EngineOptions(drain_ms=0)
 """Instances at rest stay in memory."""
-NOT_KEPT = EngineOptions(drain_ms=0, resident=0)
+NOT_KEPT = EngineOptions(drain_ms=0, max_cached=0)
 """Instances at rest leave memory at once."""
 _FINAL = "'complete', 'errored', 'cancelled'"
 """The states of a step's row that never change again."""
@@ -89,12 +89,12 @@ class Reader:
     """Asks a PostgreSQL database over one connection, from code that does not await."""
 
     def __init__(self, url: str) -> None:
-        self._address = Address.parse(url)
+        self._address = DatabaseUrl.parse(url)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._link = Link(self._address)
-        self._ask(self._link.script(f"set search_path = {self._address.schema}"))
+        self._link = ReconnectingConnection(self._address)
+        self._ask(self._link.execute(f"set search_path = {self._address.schema}"))
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self._ask(self._link.fetch(sql))]

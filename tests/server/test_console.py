@@ -17,7 +17,7 @@ log.warning("cannot write: %s", "disk full")
 try:
     1 / 0
 except ZeroDivisionError:
-    log.exception("a beat failed")
+    log.exception("a heartbeat failed")
 """
 
 
@@ -29,7 +29,7 @@ def written(own: str = "") -> str:
 def test_warnings_have_their_time_like_every_other_line():
     first, second, *trace = written().splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} ! cannot write: disk full", first)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} ! a beat failed", second)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} ! a heartbeat failed", second)
     assert trace[-1] == "ZeroDivisionError: division by zero"
 
 

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from everstep.server.request_guard import Guard
+from everstep.server.request_guard import RequestGuard
 
 
 async def ask(method: str, path: str, headers: Any, *, allowed: tuple[str, ...] = ()) -> httpx.Response:
-    transport = httpx.ASGITransport(Guard(PlainTextResponse("in"), allowed_hosts=allowed))
+    transport = httpx.ASGITransport(RequestGuard(PlainTextResponse("in"), allowed_hosts=allowed))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8787") as http:
         return await http.request(method, path, headers=headers)
 
@@ -137,7 +137,7 @@ async def test_foreign_websockets_are_closed_before_they_open(headers: list[tupl
     async def never(*_: Any) -> None:
         raise AssertionError("the app was reached")
 
-    await Guard(never)({"type": "websocket", "path": "/client/v4/x", "headers": headers}, never, send)
+    await RequestGuard(never)({"type": "websocket", "path": "/client/v4/x", "headers": headers}, never, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 
@@ -147,5 +147,5 @@ async def test_the_lifespan_passes():
     async def app(scope: Any, *_: Any) -> None:
         reached.append(scope["type"])
 
-    await Guard(app)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]  # never called
+    await RequestGuard(app)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]  # never called
     assert reached == ["lifespan"]

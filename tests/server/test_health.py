@@ -15,10 +15,10 @@ async def test_an_engine_that_works_is_healthy(server: Server):
     answer = await server.http.get("/__workflows/-/health")
     assert answer.status_code == 200
     assert answer.json() == {
-        "ok": True, "trouble": None, "database": "sqlite", "in_memory": 0, "worker": None,
+        "ok": True, "reason": None, "database": "sqlite", "in_memory": 0, "worker": None,
         "lost_threads": 0, "warning": None,
     }  # fmt: skip
-    assert (await server.http.get("/__workflows?format=json")).json()["trouble"] is None
+    assert (await server.http.get("/__workflows?format=json")).json()["reason"] is None
     assert "Nothing is written" not in (await server.http.get("/__workflows")).text
 
 
@@ -33,7 +33,7 @@ async def test_a_full_disk_is_told_until_there_is_room(server: Server, monkeypat
         created = asyncio.create_task(server.es.workflow("echo").create(id="e"))
         while (answer := await server.http.get("/__workflows/-/health")).status_code == 200:
             await asyncio.sleep(0.01)
-        assert (answer.status_code, answer.json()["ok"], answer.json()["trouble"]) == (503, False, FULL)
+        assert (answer.status_code, answer.json()["ok"], answer.json()["reason"]) == (503, False, FULL)
         shown = (await server.http.get("/__workflows")).text
         assert f"Nothing is written at the moment: </strong>{FULL}" in shown
     await created

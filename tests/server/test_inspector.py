@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from serving import API, SCRIPT, Server
 
-import everstep.server
+import everstep.server.inspector
 from everstep.control import views
 from everstep.sdk import response as api_http
 from everstep.server.http_api import serializers
 from everstep.server.inspector import pages
 from everstep.server.inspector.html import Html, join, tag
 
-STATIC = Path(everstep.server.__file__).parent / "static"
+STATIC = Path(everstep.server.inspector.__file__).parent / "static"
 VOID = {"meta", "link", "input", "br"}
 
 
@@ -178,7 +178,7 @@ async def test_each_page_has_the_same_data_as_json(server: Server):
     for headers, query in [({"accept": "application/json"}, ""), ({"accept": "text/html"}, "?format=json")]:
         answer = await server.http.get(f"/__workflows{query}", headers=headers)
         listed = [{**one, "script_name": "app"} for one in await server.result(API)]
-        assert answer.json() == {"workflows": listed, "trouble": None}
+        assert answer.json() == {"workflows": listed, "reason": None}
         answer = await server.http.get(f"/__workflows/greet{query}", headers=headers)
         assert answer.json()["workflow"]["name"] == "greet"
         assert answer.json()["instances"] == await server.result(f"{API}/greet/instances")

@@ -27,7 +27,9 @@ def simulate(seed: int, disk: Disk | PostgresDisk | None = None) -> list[str]:
     disk = disk or Disk()
     faults = disk.seeded_faults(rng)
     options = EngineOptions(
-        resident=rng.choice((0, 1, 1_000)), running=rng.choice((1, 2, 10_000, 10_000)), drain_ms=rng.choice((0, 2_000))
+        max_cached=rng.choice((0, 1, 1_000)),
+        max_running=rng.choice((1, 2, 10_000, 10_000)),
+        drain_ms=rng.choice((0, 2_000)),
     )
     world = World(str(seed), faults, options=options, concurrency=rng.choice((None, None, 1, 2)), disk=disk)
     Clients(seed, rng, world, faults).run()

@@ -12,7 +12,7 @@ from .kept import KEPT_SEEDS, KEPT_SEEDS_ON_POSTGRESQL
 SEEDS = 400
 """About ten seconds' worth."""
 SEEDS_ON_POSTGRESQL = 120
-"""Half a minute: statements go to a real server. Fewer would miss a receipt that nobody looks at."""
+"""Half a minute: statements go to a real server. Fewer would miss a last_txn that nobody looks at."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ the same statements. It is asked for nothing that depends on its clock but wheth
 dead are ended by the test.
 
 Not simulated: the server's own death, a lease that lapses while its worker lives, several workers at a time, and
-notifications (a beat brings what they would have told). `tests/workers` has these, with real processes in real time.
+notifications (a heartbeat brings the same). `tests/workers` has these, with real processes in real time.
 Beats are rarer than in life, as each one is a statement and seeds live for hours.
 """
 
@@ -25,15 +25,15 @@ from unittest import mock
 from everstep.engine.scheduling import lease
 from everstep.store import retry
 from everstep.store.postgres import write_pipeline
-from everstep.store.postgres.batch import Birth, Rows
+from everstep.store.postgres.batch import ChangeRows, InstanceInsert
 from everstep.store.postgres.store import PostgresStore
 
 from .store import Faults, SeededFaults
 from .wires import SeededWireFaults, Server, WireFaults, Wires
 
 LEASE_MS = 10 * 3_600_000
-BEAT_SECONDS = 20.0
-_TABLES = ("instance", "step", "attempt", "event", "milestone", "chunk", "tag", "note", "lane", "worker")
+HEARTBEAT_SECONDS = 20.0
+_TABLES = ("instance", "step", "attempt", "event", "status_event", "chunk", "tag", "invalidation", "writer", "worker")
 
 
 class PostgresDisk:
@@ -65,7 +65,7 @@ class PostgresDisk:
     def clear(self) -> None:
         """Forget everything, the numbers given out included."""
         self._late.clear()
-        keys = ("instance', 'pk", "event', 'id", "note', 'id", "worker', 'id")
+        keys = ("instance', 'pk", "event', 'id", "invalidation', 'id", "worker', 'id")
         sequences = [f"select setval(pg_get_serial_sequence('{key}'), 1, false)" for key in keys]
         emptied = [f"delete from {table}" for table in _TABLES]
         script = "; ".join([*emptied, *sequences, "select setval('position', 1, false)"])
@@ -84,9 +84,9 @@ class SimulatedPostgresStore(PostgresStore):
     def __init__(self, url: str, wires: Wires) -> None:
         super().__init__(url, lease_ms=LEASE_MS)
         self._wires = wires
-        self._ear = None
+        self._listen_connection = None
         self.released = False
-        for link in (self._pulse, *(lane.link for lane in self._lanes)):
+        for link in (self._control_connection, *(writer.connection for writer in self._writers)):
             link.asked = []  # type: ignore[attr-defined]  # for the wires
         wires.names = {sql: name for name, sql in self._queries.items()}
 
@@ -105,11 +105,11 @@ class SimulatedPostgresStore(PostgresStore):
 
     @contextlib.contextmanager
     def alive(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Have time pass for the store, and for the worker's beat, as it does in the simulation."""
+        """Have time pass for the store, and for the worker's heartbeat, as it does in the simulation."""
         with contextlib.ExitStack() as stack:
             for module in (lease, write_pipeline, retry):
                 stack.enter_context(mock.patch.object(module, "time", SimpleNamespace(monotonic=loop.time)))
-            stack.enter_context(mock.patch.object(lease, "EVERY_SECONDS", BEAT_SECONDS))
+            stack.enter_context(mock.patch.object(lease, "EVERY_SECONDS", HEARTBEAT_SECONDS))
             stack.enter_context(mock.patch.object(retry, "_chance", random.Random(1)))
             stack.enter_context(self._wires.laid())
             yield
@@ -124,9 +124,9 @@ class SimulatedPostgresStore(PostgresStore):
         work.asked = f"{verb} {arguments[1]}" if by_name else verb  # type: ignore[attr-defined]
         return work
 
-    async def _carry(self, lane: int, operations: Sequence[Any], token: object) -> list[Any]:
-        self._lanes[lane - 1].link.asked[:] = map(_in_words, operations)  # type: ignore[attr-defined]
-        return await super()._carry(lane, operations, token)
+    async def _execute(self, writer: int, operations: Sequence[Any], token: object) -> list[Any]:
+        self._writers[writer - 1].connection.asked[:] = map(_in_words, operations)  # type: ignore[attr-defined]
+        return await super()._execute(writer, operations, token)
 
 
 class _Reliable(WireFaults):
@@ -157,10 +157,10 @@ async def _migrated(url: str) -> None:
 
 
 def _in_words(operation: Any) -> str:
-    if isinstance(operation, Birth):
+    if isinstance(operation, InstanceInsert):
         return f"create {operation.new.id}"
-    if isinstance(operation, Rows):
+    if isinstance(operation, ChangeRows):
         steps = [f"{row[2]} {row[3]} {row[5]}#{row[6]}" for row in operation.steps]
-        moved = [f"{operation.move[1]} due {operation.move[2]}"] if operation.move else []
+        moved = [f"{operation.transition[1]} due {operation.transition[2]}"] if operation.transition else []
         return f"write {operation.pk}: " + ", ".join(steps + moved)
     return getattr(operation.work, "asked", "something")

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from everstep.core.errors import StoreUnavailableError
 from everstep.store.protocol import NewInstance
-from everstep.store.sqlite.batch import Batches, Rows
+from everstep.store.sqlite.batch import ChangeRows, WriteBatch
 from everstep.store.sqlite.connection import connect
 from everstep.store.sqlite.group_commit import INLINE_SECONDS, Sizes
 from everstep.store.sqlite.schema import migrate
@@ -151,10 +151,10 @@ class SimulatedWriter:
     def start(self, work: Work) -> None:
         self._work = work
 
-    def hand_over(self) -> None:
+    def wake(self) -> None:
         self._later(0.0, self._go_on, self._work())
 
-    def tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+    def call_on_loop(self, callback: Callable[..., None], *arguments: Any) -> None:
         self._told.append((callback, arguments))
         if len(self._told) == 1:
             self._later(0.0, self._tell_one)
@@ -222,9 +222,9 @@ class SimulatedStore(SqliteStore):
 
     async def open(self) -> None:
         self._writer = self._reader = self._disk.connection
-        [(block,)] = self._writer.execute(_SQL["next_block"])
+        [(block,)] = self._writer.execute(_SQL["next_position_block"])
         self._positions: Iterator[int] = itertools.count(block << 32)
-        self._batches = Batches(_SQL, self._positions)
+        self._batches = WriteBatch(_SQL, self._positions)
         self._group = self._group_commit(
             writer=SimulatedWriter(self._faults), clock=self._clock, sizes=self._faults.sizes()
         )
@@ -249,7 +249,9 @@ class SimulatedStore(SqliteStore):
             await self._group.close()
         self.off = True
 
-    async def _read_apart(self, make: Callable[[tuple[Any, ...]], Any], query: str, arguments: Any = ()) -> list[Any]:
+    async def _read_in_thread(
+        self, make: Callable[[tuple[Any, ...]], Any], query: str, arguments: Any = ()
+    ) -> list[Any]:
         return [make(row) for row in self._read(query, arguments)]
 
     def _clock(self) -> float:
@@ -325,7 +327,7 @@ for _name in ("send_event", "pause", "resume", "terminate", "begin_rollback", "r
 def _in_words(operation: Any) -> str:
     if isinstance(operation, NewInstance):
         return f"create {operation.id}"
-    if isinstance(operation, Rows):
+    if isinstance(operation, ChangeRows):
         steps = [f"{row[2]} {row[3]} {row[5]}#{row[6]}" for row in operation.steps]
         moved = [f"{operation.instance[1]} due {operation.instance[2]}"] if operation.instance else []
         return f"write {operation.pk}: " + ", ".join(steps + moved)

@@ -70,7 +70,13 @@ def test_seeds_meet_every_kind_of_trouble_on_postgresql(disk: PostgresDisk):
 
     said = "\n".join(told)
     signs = ("the machine dies", "store.unavailable", "begins, attempt 2", "undo s", "complete due", "life 3")
-    for sign in (*signs, "on disk: expel", "on disk: what comes late", "on disk: pass_over", "leaves at its start"):
+    for sign in (
+        *signs,
+        "on disk: fence_workers",
+        "on disk: what comes late",
+        "on disk: skip_txn",
+        "leaves at its start",
+    ):
         assert sign in said
     for verb in ("create", "send_event", "pause", "resume", "terminate", "begin_rollback", "restart"):
         assert f"on disk: {verb} i" in said

@@ -61,7 +61,7 @@ def test_seeds_take_every_way_to_the_disk(monkeypatch: pytest.MonkeyPatch):
 
         monkeypatch.setattr(GroupCommit, name, take)
 
-    ways = ("_commit_here", "_commit_on_loop", "_commit_persistently", "_hand_back", "_gives_up")
+    ways = ("_commit_inline", "_commit_on_loop", "_commit_with_retry", "_requeue_on_writer", "_fail_callers")
     for name in ways:
         counted(name)
     for number in range(60):

@@ -19,7 +19,7 @@ from unittest import mock
 import asyncpg
 
 from everstep.core.errors import StoreUnavailableError
-from everstep.store.postgres.connection import Link
+from everstep.store.postgres.connection import ReconnectingConnection
 
 from .store import CutAt, Faults, SeededFaults
 
@@ -174,10 +174,10 @@ class Wires:
     def laid(self) -> Iterator[None]:
         """Lead every connection of the store here."""
 
-        async def let_in(link: Link, _: dict[str, Any]) -> Wire:
+        async def let_in(link: ReconnectingConnection, _: dict[str, Any]) -> Wire:
             return await self.connect(getattr(link, "asked", None))
 
-        with mock.patch.object(Link, "_let_in", let_in):
+        with mock.patch.object(ReconnectingConnection, "_connect_to_any_host", let_in):
             try:
                 yield
             finally:

@@ -128,7 +128,7 @@ class Life:
         program = self._world.define(self)
         clock = SimulatedClock(self.loop)
         self.engine = Engine(self._store, program, clock=clock, options=self._world._options)
-        self.engine.dispatcher._chance.seed(self._world.lives)
+        self.engine.dispatcher._random.seed(self._world.lives)
         program.bind_env({})
         self.control = LocalControl(self.engine)
         await self.engine.start()

@@ -69,11 +69,21 @@ class Creating:
 
     async def test_parent_tags_and_retention_are_kept(self, store: Store):
         parent = await owned_instance(store, "parent")
-        await store.create(new_instance(parent=parent, tags=["a", "ü"], keep_success=5, keep_errors=7))
+        await store.create(new_instance(parent=parent, tags=["a", "ü"], success_retention_ms=5, error_retention_ms=7))
         found = await instance(store)
-        assert (found.parent, found.tags, found.keep_success, found.keep_errors) == (parent, '["a","ü"]', 5, 7)
+        assert (found.parent, found.tags, found.success_retention_ms, found.error_retention_ms) == (
+            parent,
+            '["a","ü"]',
+            5,
+            7,
+        )
         plain = await instance(store, "parent")
-        assert (plain.parent, plain.tags, plain.keep_success, plain.keep_errors) == (None, None, None, None)
+        assert (plain.parent, plain.tags, plain.success_retention_ms, plain.error_retention_ms) == (
+            None,
+            None,
+            None,
+            None,
+        )
         assert (found.rollback, plain.rollback) == (None, None)
 
     async def test_the_same_id_may_exist_once_in_every_workflow(self, store: Store):
@@ -94,7 +104,7 @@ class Writing:
             attempt_at=15,
             ended_at=20,
             wake_at=18,
-            absolute=True,
+            is_absolute=True,
             event_type="t",
             child="orders/two",
             compensable=True,
@@ -651,7 +661,7 @@ class Pausing:
         parks, pauses = await owned_instance(store, "parks"), await owned_instance(store, "pauses")
         await store.write(Change(parks, instance=waiting(500)))
         await store.pause(WORKFLOW, "pauses", now=10)
-        assert await store.owned() == {runs: "running", pauses: "waitingForPause"}
+        assert await store.list_owned() == {runs: "running", pauses: "waitingForPause"}
 
     async def test_verbs_take_effect_in_the_order_of_the_calls(self, store: Store):
         pk = await owned_instance(store)
@@ -849,10 +859,15 @@ class Restarting:
 
     async def test_parent_tags_and_retention_stay(self, store: Store):
         parent = await owned_instance(store, "parent")
-        await store.create(new_instance(parent=parent, tags=["red"], keep_success=5, keep_errors=7))
+        await store.create(new_instance(parent=parent, tags=["red"], success_retention_ms=5, error_retention_ms=7))
         await store.restart(WORKFLOW, "one", now=200, version=None)
         found = await instance(store)
-        assert (found.parent, found.tags, found.keep_success, found.keep_errors) == (parent, '["red"]', 5, 7)
+        assert (found.parent, found.tags, found.success_retention_ms, found.error_retention_ms) == (
+            parent,
+            '["red"]',
+            5,
+            7,
+        )
         assert await store.page(WORKFLOW, status=None, limit=9, cursor=None, tag="red") == [found]
 
     async def test_the_params_stay(self, store: Store):
@@ -964,14 +979,14 @@ class RestartingFromAStep:
         await store.write_chunk(pk, 1, 2, 0, b"piece")
         journal = [do(1), sleep(2, until=500), compensation(3, "", "running")]
         await store.write(Change(pk, journal, [failed_attempt(1)], instance=waiting(500)))
-        before, happened = await instance(store), await store.happenings(pk, after=0)
+        before, happened = await instance(store), await store.history(pk, after=0)
         with pytest.raises(InstanceStateError) as refusal:
             await store.restart(WORKFLOW, "one", now=200, version="v2", from_step=target)
         assert refusal.value.code == "instance.cannot_restart"
         assert await instance(store) == before
         assert await store.attempts(pk) == [failed_attempt(1)]
         assert await store.chunks(pk, 1, 2, after=0, limit=9) == [b"piece"]
-        assert await store.happenings(pk, after=0) == happened
+        assert await store.history(pk, after=0) == happened
         [claimed] = (await store.claim([WORKFLOW], now=500, limit=1)).claimed
         assert (claimed.steps, claimed.events) == (journal, [sent.event])
 
@@ -1042,12 +1057,12 @@ class Deleting:
         other = await store.create(new_instance("other", owned=True, tags=["red"]))
         await _fill(store, other)
         sent = await store.send_event(WORKFLOW, "other", type="t", payload=None, now=20)
-        happened = await store.happenings(other, after=0)
+        happened = await store.history(other, after=0)
         await store.delete(WORKFLOW, "one", now=200)
         assert await store.steps(other) == [do(1)]
         assert await store.attempts(other) == [failed_attempt()]
         assert await store.chunks(other, 1, 2, after=0, limit=9) == [b"piece"]
-        assert await store.happenings(other, after=0) == happened
+        assert await store.history(other, after=0) == happened
         assert len(await store.page(WORKFLOW, status=None, limit=9, cursor=None, tag="red")) == 1
         await store.release(now=30)
         [claimed] = (await store.claim([WORKFLOW], now=1_000_000, limit=9)).claimed
@@ -1079,7 +1094,7 @@ class Deleting:
         await store.delete(WORKFLOW, "parent", now=200)
         stranger = await store.create(new_instance("stranger"))
         assert (await instance(store, "child")).parent == parent
-        assert await store.family(stranger) == []
+        assert await store.descendants(stranger) == []
 
     @pytest.mark.parametrize("status", ["parent", "plain"])
     async def test_deleting_a_child_that_has_not_ended_wakes_its_parent(self, store: Store, status: str):
@@ -1122,7 +1137,7 @@ class Expiring:
         assert await store.expire(now=2**53, limit=9) == 0
 
     async def test_a_terminated_instance_is_kept_as_long_as_a_successful_one(self, store: Store):
-        await store.create(new_instance(keep_success=50, keep_errors=10))
+        await store.create(new_instance(success_retention_ms=50, error_retention_ms=10))
         await store.terminate(WORKFLOW, "one", now=100)
         assert await store.expire(now=149, limit=9) == 0
         assert await store.expire(now=150, limit=9) == 1
@@ -1218,15 +1233,15 @@ class Parenting:
         second = await store.create(new_instance("second", workflow="other", owned=True, parent=root))
         await store.create(new_instance("grandchild", parent=second))
         last = await store.create(new_instance("cousin", parent=first))
-        assert [one.id for one in await store.family(root)] == ["first", "second", "grandchild", "cousin"]
-        assert await store.family(first) == [await instance(store, "cousin")]
-        assert await store.family(last) == []
-        assert await store.family(1_000_000) == []
+        assert [one.id for one in await store.descendants(root)] == ["first", "second", "grandchild", "cousin"]
+        assert await store.descendants(first) == [await instance(store, "cousin")]
+        assert await store.descendants(last) == []
+        assert await store.descendants(1_000_000) == []
 
     async def test_ended_members_of_a_family_are_shown(self, store: Store):
         parent, one = await _parent_and_child(store)
         await store.write(Change(one, instance=ended()))
-        assert await store.family(parent) == [await instance(store, "child")]
+        assert await store.descendants(parent) == [await instance(store, "child")]
 
 
 class CreatingChildren:
@@ -1307,7 +1322,7 @@ class CreatingChildren:
         asked = (create("a"), create("b"), _ask(store, verb, "parent"), create("c"), create("d"))
         *_, done, _, _ = await asyncio.gather(*asked, return_exceptions=True)
         assert [one.instance.id for one in done.children] == ["a", "b"]
-        left = {one.status for one in await store.family(parent)}
+        left = {one.status for one in await store.descendants(parent)}
         assert left <= ({"waitingForPause", "paused"} if verb == "pause" else {"terminated"})
 
 
@@ -1332,7 +1347,7 @@ class Families:
 
     async def test_their_open_steps_are_cancelled_and_they_expire(self, store: Store):
         parent = await owned_instance(store, "parent")
-        pk = await store.create(new_instance(owned=True, parent=parent, keep_success=50))
+        pk = await store.create(new_instance(owned=True, parent=parent, success_retention_ms=50))
         await store.write(Change(pk, [do(1), wait(2)], instance=waiting(None)))
         await store.terminate(WORKFLOW, "parent", now=200)
         assert [step.state for step in await store.steps(pk)] == ["complete", "cancelled"]
@@ -1435,7 +1450,7 @@ class Streaming:
 
 class Telling:
     async def test_a_new_instance_has_no_happenings(self, store: Store):
-        assert await store.happenings(await owned_instance(store), after=0) == []
+        assert await store.history(await owned_instance(store), after=0) == []
 
     async def test_a_life_is_told_in_the_order_it_was_written(self, store: Store):
         pk = await store.create(new_instance())
@@ -1459,14 +1474,14 @@ class Telling:
             "step_ended 1",
             "ended",
         ]
-        moments = [one.at for one in await store.happenings(pk, after=0) if one.what.startswith("workflow")]
+        moments = [one.at for one in await store.history(pk, after=0) if one.event.startswith("workflow")]
         assert moments == [5, 30, 40]
 
     async def test_steps_and_attempts_are_told_as_they_are_now(self, store: Store):
         pk = await owned_instance(store)
         await store.write(Change(pk, [do(1, state="retrying")], [failed_attempt()]))
         await store.write(Change(pk, [do(1, attempt=2, ended_at=60)]))
-        found = await store.happenings(pk, after=0)
+        found = await store.history(pk, after=0)
         step = do(1, attempt=2, ended_at=60)
         assert [(one.at, one.step, one.attempt) for one in found] == [
             (10, step, None),
@@ -1500,10 +1515,10 @@ class Telling:
         seen: list[tuple[int, str]] = []
         for change in events:
             await store.write(change)
-            now = [(one.position, one.what) for one in await store.happenings(pk, after=0)]
+            now = [(one.position, one.event) for one in await store.history(pk, after=0)]
             assert now[: len(seen)] == seen
             last = seen[-1][0] if seen else 0
-            assert [(one.position, one.what) for one in await store.happenings(pk, after=last)] == now[len(seen) :]
+            assert [(one.position, one.event) for one in await store.history(pk, after=last)] == now[len(seen) :]
             seen = now
         assert len(seen) == 12
 
@@ -1530,10 +1545,10 @@ class Telling:
     async def test_restarting_from_a_step_keeps_what_is_told_of_earlier_ones(self, store: Store):
         pk = await owned_instance(store)
         await store.write(Change(pk, [do(1)]))
-        before = await store.happenings(pk, after=0)
+        before = await store.history(pk, after=0)
         await store.write(Change(pk, [do(2)], instance=ended()))
         await _restart_from(store, do(2))
-        *kept, _ = await store.happenings(pk, after=0)
+        *kept, _ = await store.history(pk, after=0)
         assert kept == before
         await store.write(Change(pk, [do(2)]))
         assert await said(store, pk, after=before[-1].position) == ["restarted", "step 2", "step_ended 2"]
@@ -1544,8 +1559,8 @@ class Telling:
         for steps in (3, 0, 5):
             await store.write(Change(pk, [do(n) for n in range(1, steps + 1)], instance=ended()))
             await store.restart(WORKFLOW, "one", now=200, version=None)
-            [restart] = await store.happenings(pk, after=0)
-            assert (restart.what, restart.at) == ("restarted", 200)
+            [restart] = await store.history(pk, after=0)
+            assert (restart.event, restart.at) == ("restarted", 200)
             assert restart.number >= last + 4 + 5 * steps
             last = restart.number
             await store.claim([WORKFLOW], now=201, limit=1)
@@ -1553,11 +1568,11 @@ class Telling:
     async def test_an_end_that_is_taken_back_stays_told_at_its_place(self, store: Store):
         pk = await owned_instance(store)
         await store.write(Change(pk, [do(1)], instance=ended("errored", error=CONTRADICTION)))
-        before = [(one.position, one.at) for one in await store.happenings(pk, after=0)][:2]
+        before = [(one.position, one.at) for one in await store.history(pk, after=0)][:2]
         await store.resume(WORKFLOW, "one", now=200)
-        after = await store.happenings(pk, after=0)
+        after = await store.history(pk, after=0)
         assert [(one.position, one.at) for one in after[:2]] == before
-        assert after[-1].what == "workflow_errored"
+        assert after[-1].event == "workflow_errored"
 
 
 class Viewing:
@@ -1627,7 +1642,7 @@ class Viewing:
         assert await store.by_pk(pk + 1) is None
 
     async def test_pages_and_lines_show_records_without_their_values(self, store: Store):
-        pk = await store.create(new_instance(params='{"a":1}', owned=True, tags=["red"], keep_errors=7))
+        pk = await store.create(new_instance(params='{"a":1}', owned=True, tags=["red"], error_retention_ms=7))
         await store.write(Change(pk, instance=ended("errored", output="1", error=BOOM, rollback="{}")))
         whole = await instance(store)
         line = structs.replace(whole, rollback=None, params=None, output=None, error=None)
@@ -1737,6 +1752,6 @@ async def _fill(store: Store, pk: int) -> None:
 async def _assert_gone(store: Store, pk: int, id: str = "one") -> None:
     assert await store.find(WORKFLOW, id) is None
     assert await store.by_pk(pk) is None
-    assert (await store.steps(pk), await store.attempts(pk), await store.happenings(pk, after=0)) == ([], [], [])
+    assert (await store.steps(pk), await store.attempts(pk), await store.history(pk, after=0)) == ([], [], [])
     assert await store.chunks(pk, 1, 1, after=0, limit=9) == []
     assert await store.page(WORKFLOW, status=None, limit=9, cursor=None, tag="red") == []

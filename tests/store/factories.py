@@ -25,7 +25,7 @@ def do(seq: int = 1, state: Any = "complete", **more: Any) -> StepRecord:
 
 
 def sleep(seq: int = 1, *, until: int, absolute: bool = False, state: Any = "waiting") -> StepRecord:
-    return StepRecord(seq, "sleep", f"sleep-{seq}", 1, state, started_at=10, wake_at=until, absolute=absolute)
+    return StepRecord(seq, "sleep", f"sleep-{seq}", 1, state, started_at=10, wake_at=until, is_absolute=absolute)
 
 
 def wait(seq: int = 1, *, type: str = "approval", until: int | None = 1_000_000, state: Any = "waiting") -> StepRecord:
@@ -72,9 +72,9 @@ async def owned_instance(store: Store, id: str = "one", *, at: int = 0, workflow
 async def said(store: Store, pk: int, *, after: int = 0) -> list[str]:
     """What happened to an instance, in a word each."""
     words = []
-    for one in await store.happenings(pk, after=after):
+    for one in await store.history(pk, after=after):
         number = one.step.seq if one.step is not None else one.attempt.seq if one.attempt is not None else ""
-        words.append(f"{one.what} {number}".strip())
+        words.append(f"{one.event} {number}".strip())
     return words
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from everstep.store.postgres.store import PostgresStore
-from everstep.store.postgres.write_pipeline import Verb
+from everstep.store.postgres.write_pipeline import TransactionOp
 from everstep.store.protocol import Change
 
 
@@ -16,10 +16,10 @@ class LenientPostgresStore(PostgresStore):
         return self._as_owner(change.pk, lambda: super(LenientPostgresStore, self).write(change))
 
     async def write_chunk(self, pk: int, *more) -> None:
-        await self._as_owner(pk, lambda: self._do((pk,), "write_chunk", pk, *more))
+        await self._as_owner(pk, lambda: self._run_operation((pk,), "write_chunk", pk, *more))
 
     def _as_owner(self, pk: int, write):
-        table = f"{self._address.schema}.instance"
+        table = f"{self._url.schema}.instance"
         took: list[int] = []
 
         async def take(link, shown):
@@ -29,7 +29,7 @@ class LenientPostgresStore(PostgresStore):
         async def give_back(link, _):
             await link.fetch(f"update {table} set owner = null where pk = any ($1::bigint[])", took)
 
-        self._travel(Verb(take), (pk,))
+        self._enqueue(TransactionOp(take), (pk,))
         written = write()
-        self._travel(Verb(give_back), (pk,))
+        self._enqueue(TransactionOp(give_back), (pk,))
         return written

@@ -29,7 +29,7 @@ from everstep.store.protocol import (
     Claimed,
     Deletion,
     EventRecord,
-    Happening,
+    HistoryEntry,
     InstanceChange,
     InstanceRecord,
     NewInstance,
@@ -65,7 +65,7 @@ class ModelStore:
         self.expiries: dict[int, int] = {}
         self.tags: dict[int, Sequence[str]] = {}
         self.pieces: dict[tuple[int, int, int, int], bytes] = {}
-        self.milestones: list[tuple[int, int, str, int]] = []
+        self.status_events: list[tuple[int, int, str, int]] = []
         self.numbers: dict[int, int] = {}  # by the position of a restart
         self.ends: dict[int, int] = {}
         self.step_places: dict[tuple[int, int], tuple[int, int | None]] = {}
@@ -93,8 +93,8 @@ class ModelStore:
                     2 * step.attempt + 1 + (step.state == "retrying") + 2 * (step.ended_at is not None)
                     for step in self._steps_of(pk)
                 )
-                row["recoveries"] = row["recoveries"] + 1 if row["recovered_position"] == position else 1
-                row["recovered_position"] = position
+                row["recoveries"] = row["recoveries"] + 1 if row["progress_at_recovery"] == position else 1
+                row["progress_at_recovery"] = position
                 row["due_at"] = now
                 self.mine.discard(pk)
                 recovered += 1
@@ -143,14 +143,14 @@ class ModelStore:
             "ended_at": None,
             "paused_at": None,
             "recoveries": 0,
-            "recovered_position": -1,
+            "progress_at_recovery": -1,
             "restarts": 0,
             "trigger": new.trigger,
             "version": new.version,
             "parent": new.parent,
             "tags": json.dumps(new.tags, separators=(",", ":"), ensure_ascii=False) if new.tags else None,
-            "keep_success": new.keep_success,
-            "keep_errors": new.keep_errors,
+            "success_retention_ms": new.success_retention_ms,
+            "error_retention_ms": new.error_retention_ms,
             "rollback": None,
             "params": new.params,
             "output": None,
@@ -203,7 +203,7 @@ class ModelStore:
             pk, started_at = row["pk"], now if row["started_at"] is None else row["started_at"]
             row.update(status="running", due_at=None, started_at=started_at, python=row["python"] or PYTHON)
             self.mine.add(pk)
-            self.milestones.append((self._next_position(), pk, "workflow_running", now))
+            self.status_events.append((self._next_position(), pk, "workflow_running", now))
             claimed.append(Claimed(InstanceRecord(**row), self._steps_of(pk), self._events_of(pk)))
         return Claim(claimed, min((row["due_at"] for row in live if row["due_at"] is not None), default=None))
 
@@ -228,7 +228,7 @@ class ModelStore:
             if row["status"] == "paused":
                 self.mine.discard(row["pk"])
             what = "workflow_paused" if row["status"] == "paused" else "workflow_waiting_for_pause"
-            self.milestones.append((self._next_position(), row["pk"], what, now))
+            self.status_events.append((self._next_position(), row["pk"], what, now))
 
     async def resume(self, workflow: str, id: str, *, now: int) -> Transition:
         row = self._existing(workflow, id)
@@ -243,18 +243,18 @@ class ModelStore:
         before, paused_at = row["status"], row["paused_at"]
         if before in ("paused", "waitingForPause", "errored"):
             for step in self._open_steps(row["pk"]) if paused_at is not None and before != "errored" else ():
-                if step.wake_at is not None and step.wake_at > paused_at and not step.absolute:
+                if step.wake_at is not None and step.wake_at > paused_at and not step.is_absolute:
                     step.wake_at += max(0, now - paused_at)
             promised = before == "waitingForPause"
             if not promised:
                 self.mine.discard(row["pk"])
             if row["pk"] in self.ends:
-                self.milestones.append((self.ends[row["pk"]], row["pk"], f"workflow_{before}", row["ended_at"]))
+                self.status_events.append((self.ends[row["pk"]], row["pk"], f"workflow_{before}", row["ended_at"]))
             row.update(status="running" if promised else "queued", due_at=None if promised else now)
             row.update(dict.fromkeys(("paused_at", "ended_at", "error")))
             self._take_back_the_end(row["pk"])
             if promised:
-                self.milestones.append((self._next_position(), row["pk"], "workflow_running", now))
+                self.status_events.append((self._next_position(), row["pk"], "workflow_running", now))
 
     async def terminate(self, workflow: str, id: str, *, now: int) -> Transition:
         row = self._live(workflow, id, "instance.cannot_terminate")
@@ -268,8 +268,8 @@ class ModelStore:
         for step in self._open_steps(row["pk"]):
             step.state, step.ended_at = "cancelled", now
         self.ends[row["pk"]] = self._next_position()
-        if row["keep_success"] is not None:
-            self.expiries[row["pk"]] = now + row["keep_success"]
+        if row["success_retention_ms"] is not None:
+            self.expiries[row["pk"]] = now + row["success_retention_ms"]
 
     async def begin_rollback(self, workflow: str, id: str, *, now: int, error: str) -> Transition:
         row = self._live(workflow, id, "instance.cannot_terminate")
@@ -295,10 +295,10 @@ class ModelStore:
             row["python"] = None
         else:
             self._forget_from(pk, from_step)
-        self.milestones.append((position, pk, "restarted", now))
+        self.status_events.append((position, pk, "restarted", now))
         self.numbers[position] = number
         children = self._end_family(pk, now)
-        row.update(status="queued", due_at=now, version=version, recoveries=0, recovered_position=-1)
+        row.update(status="queued", due_at=now, version=version, recoveries=0, progress_at_recovery=-1)
         row["restarts"] += 1
         self.mine.discard(pk)
         row.update(dict.fromkeys(("started_at", "ended_at", "paused_at", "output", "error", "rollback")))
@@ -355,25 +355,25 @@ class ModelStore:
         found = [data for key, data in sorted(self.pieces.items()) if key[:3] == (pk, seq, attempt) and key[3] >= after]
         return found[:limit]
 
-    async def happenings(self, pk: int, *, after: int) -> list[Happening]:
+    async def history(self, pk: int, *, after: int) -> list[HistoryEntry]:
         found = [
-            Happening(position, at, what, number=self.numbers.get(position, 0))
-            for position, owner, what, at in self.milestones
+            HistoryEntry(position, at, what, number=self.numbers.get(position, 0))
+            for position, owner, what, at in self.status_events
             if owner == pk
         ]
         for step in self._steps_of(pk):
             start, end = self.step_places[pk, step.seq]
-            found.append(Happening(start, step.started_at, "step", step))
+            found.append(HistoryEntry(start, step.started_at, "step", step))
             if end is not None:
-                found.append(Happening(end, step.ended_at or step.started_at, "step_ended", step))
+                found.append(HistoryEntry(end, step.ended_at or step.started_at, "step_ended", step))
         for key, attempt in self.attempt_rows.items():
             if key[0] == pk:
-                found.append(Happening(self.attempt_places[key], attempt.ended_at, "attempt", attempt=attempt))
+                found.append(HistoryEntry(self.attempt_places[key], attempt.ended_at, "attempt", attempt=attempt))
         if pk in self.ends:
-            found.append(Happening(self.ends[pk], 0, "ended"))
+            found.append(HistoryEntry(self.ends[pk], 0, "ended"))
         return sorted((one for one in found if one.position > after), key=lambda one: one.position)
 
-    async def family(self, pk: int) -> list[InstanceRecord]:
+    async def descendants(self, pk: int) -> list[InstanceRecord]:
         return [InstanceRecord(**row) for row in self._family(pk)]
 
     def _family(self, pk: int) -> list[dict[str, Any]]:
@@ -414,7 +414,7 @@ class ModelStore:
             of_workflow[row["status"]] = of_workflow.get(row["status"], 0) + 1
         return counts
 
-    async def owned(self) -> dict[int, str]:
+    async def list_owned(self) -> dict[int, str]:
         mine = [row for row in self.instances.values() if not self.fenced or row["pk"] in self.mine]
         return {row["pk"]: row["status"] for row in mine if _owned(row) or row["status"] == "waitingForPause"}
 
@@ -512,12 +512,12 @@ class ModelStore:
             if to.expires_at is not None:
                 self.expiries[pk] = to.expires_at
         if row is not None and to.status == row["status"] and to.status not in ENDED:
-            self.milestones.append((self._next_position(), pk, f"workflow_{to.status}", to.at))
+            self.status_events.append((self._next_position(), pk, f"workflow_{to.status}", to.at))
         self._wake(to.parent)
 
     def _highest_number(self, pk: int) -> int:
         """Return a number that no event of the instance's present life is above."""
-        told = [position for position, owner, *_ in self.milestones if owner == pk]
+        told = [position for position, owner, *_ in self.status_events if owner == pk]
         before = max((self.numbers.get(position, 0) for position in told), default=0)
         attempts = sum(key[0] == pk for key in self.attempt_rows)
         return 4 + before + len(told) + 5 * len(self._rows_of(pk)) + 2 * attempts
@@ -529,7 +529,7 @@ class ModelStore:
     def _forget(self, pk: int) -> None:
         self._forget_steps(pk, [step.seq for step in self._rows_of(pk)])
         self.events = {key: sent for key, sent in self.events.items() if sent[0] != pk}
-        self.milestones = [milestone for milestone in self.milestones if milestone[1] != pk]
+        self.status_events = [status_event for status_event in self.status_events if status_event[1] != pk]
 
     def _forget_from(self, pk: int, target: StepKey) -> None:
         steps = self._rows_of(pk)

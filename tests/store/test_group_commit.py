@@ -14,13 +14,13 @@ import pytest
 
 from everstep.core.errors import StoreError
 from everstep.store.sqlite.group_commit import (
-    EARLY_GROUP,
+    EARLY_HANDOFF,
+    FINAL_ATTEMPT_SECONDS,
+    INLINE_BUDGET_SECONDS,
     INLINE_GROUP,
     INLINE_SECONDS,
-    LAST_TRY_SECONDS,
-    LONE_GROUPS,
     MAX_GROUP,
-    TURN_SECONDS,
+    SOLO_GROUPS_BEFORE_INLINE,
     GroupCommit,
     Sizes,
 )
@@ -89,11 +89,11 @@ class FakeWriter:
     def start(self, work: Work) -> None:
         self._work = work
 
-    def hand_over(self) -> None:
+    def wake(self) -> None:
         self.handovers += 1
         asyncio.get_running_loop().call_soon(self._go_on, self._work())
 
-    def tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+    def call_on_loop(self, callback: Callable[..., None], *arguments: Any) -> None:
         self._told.append((callback, arguments))
         if len(self._told) == 1:
             asyncio.get_running_loop().call_soon(self._tell_one)
@@ -152,7 +152,7 @@ async def test_a_lone_operation_is_committed_at_once_on_the_loop():
 
 async def come_alone(group: GroupCommit) -> None:
     """Have one waiter after the other, until the next is expected to be alone, too."""
-    for _ in range(LONE_GROUPS):
+    for _ in range(SOLO_GROUPS_BEFORE_INLINE):
         await answers(group.submit("alone"))
 
 
@@ -213,7 +213,7 @@ async def test_those_who_come_together_share_a_commit_again_after_one_who_came_a
     disk = FakeDisk()
     async with group_commit(disk) as group:
         await come_alone(group)
-        group._turn_seconds = TURN_SECONDS  # as if alone for so long
+        group._inline_budget_seconds = INLINE_BUDGET_SECONDS  # as if alone for so long
         await answers(*submit(group, "a", "b"))
         await answers(*submit(group, "c", "d"))
         assert disk.groups[-2:] == [["a", "b"], ["c", "d"]]
@@ -233,9 +233,9 @@ async def test_a_disk_in_trouble_is_waited_for_by_the_thread_though_one_came_alo
 async def test_many_are_on_their_way_before_the_turn_is_over():
     disk = FakeDisk()
     async with group_commit(disk) as group:
-        futures = submit(group, *range(EARLY_GROUP))
+        futures = submit(group, *range(EARLY_HANDOFF))
         assert disk.reached.wait(PATIENCE)  # without having let go of the loop
-        assert await answers(*futures) == list(range(EARLY_GROUP))
+        assert await answers(*futures) == list(range(EARLY_HANDOFF))
         assert not any(disk.on_the_loop)
 
 
@@ -243,14 +243,14 @@ async def test_the_loop_commits_nothing_while_the_thread_does():
     disk = FakeDisk()
     async with group_commit(disk) as group:
         disk.hold()
-        first = submit(group, *range(EARLY_GROUP))  # the turn's own flush is still to come
+        first = submit(group, *range(EARLY_HANDOFF))  # the turn's own flush is still to come
         await disk.is_reached()
         last = group.submit("last")
         for _ in range(3):
             await asyncio.sleep(0)
         assert disk.on_the_loop == [False]
         disk.free.set()
-        assert await answers(*first, last) == [*range(EARLY_GROUP), "last"]
+        assert await answers(*first, last) == [*range(EARLY_HANDOFF), "last"]
 
 
 async def test_operations_of_one_turn_share_a_commit():
@@ -516,7 +516,7 @@ async def test_nothing_is_taken_after_closing():
 
 
 async def test_what_was_asked_from_outside_hears_of_lasting_trouble_and_is_not_carried_out(monkeypatch):
-    monkeypatch.setattr("everstep.store.sqlite.group_commit.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("everstep.store.sqlite.group_commit.OUTAGE_TIMEOUT_SECONDS", 0.0)
     disk = FakeDisk()
     error = DiskFullError("full")
     disk.failures = [error, error]
@@ -541,7 +541,7 @@ async def test_who_asks_of_a_disk_in_trouble_hears_of_it_before_five_seconds_are
         await asyncio.sleep(0)
     assert isinstance(asked.exception(), DiskFullError)
     *before_the_last_try, _ = writer.delays  # then the writer rests, with nothing in its hands
-    assert sum(before_the_last_try) == pytest.approx(5.0 - LAST_TRY_SECONDS)
+    assert sum(before_the_last_try) == pytest.approx(5.0 - FINAL_ATTEMPT_SECONDS)
     disk.failures = []
     await group.close()
 
@@ -558,7 +558,7 @@ async def test_trouble_that_lasts_is_told_once_and_its_end_too(caplog: pytest.Lo
 
 
 async def test_closing_on_a_disk_in_trouble_ends_when_the_writer_is_idle(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("everstep.store.sqlite.group_commit.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("everstep.store.sqlite.group_commit.OUTAGE_TIMEOUT_SECONDS", 0.0)
     disk = FakeDisk()
     disk.failures = [DiskFullError("full")] * 1_000_000  # it answers a turn before it is idle, every time
     group = GroupCommit(disk.commit, retryable=DiskFullError, kept=lambda _: False, writer=FakeWriter())

@@ -23,13 +23,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="locks of the op
 APPLICATION = """
 import asyncio, json, os, shutil, sqlite3, subprocess, sys
 from pathlib import Path
-from everstep.store import driver
+from everstep.store.sqlite import connection as sqlite_connection
 from everstep.store.protocol import NewInstance
 from everstep.store.sqlite.store import SqliteStore
 
 path, library, *deeds = sys.argv[1:]
 if library == "standard library":
-    driver.apsw = None
+    sqlite_connection.apsw = None
 
 LOOK = '''
 import sqlite3, sys
@@ -114,7 +114,7 @@ def engine_byte_is_held(path: Path) -> bool:
 async def test_locks_that_fell_are_taken_again_and_it_is_said_once(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("everstep.store.sqlite.lock_guard.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("everstep.store.sqlite.lock_guard.CHECK_SECONDS", 0.0)
     store = SqliteStore(path)
     await store.open()
     with caplog.at_level(logging.WARNING, "everstep.store"):

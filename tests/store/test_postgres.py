@@ -18,9 +18,9 @@ from everstep.core.errors import (
     StoreUnavailableError,
 )
 from everstep.store.admin.open import open_store
-from everstep.store.postgres.batch import Birth
-from everstep.store.postgres.connection import Address
-from everstep.store.postgres.operations import Verbs
+from everstep.store.postgres.batch import InstanceInsert
+from everstep.store.postgres.connection import DatabaseUrl
+from everstep.store.postgres.operations import Operations
 from everstep.store.postgres.statements import load_scripts, load_statements
 from everstep.store.postgres.store import PostgresStore
 from everstep.store.protocol import Change, InstanceChange
@@ -49,7 +49,7 @@ async def opened(postgres_server: PostgresServer) -> AsyncIterator[Open]:
 
 
 async def sql(store: PostgresStore, statement: str, *arguments: Any) -> list[Any]:
-    return await store._pulse.fetch(statement.replace("everstep.", f"{store._address.schema}."), *arguments)
+    return await store._control_connection.fetch(statement.replace("everstep.", f"{store._url.schema}."), *arguments)
 
 
 async def silence(store: PostgresStore) -> int:
@@ -61,7 +61,7 @@ async def silence(store: PostgresStore) -> int:
 async def test_what_the_database_refuses_fails_alone(opened: Open):
     store = await opened()
     pk = await store.create(new_instance("owner", owned=True))
-    news = [new_instance(f"new{number}", keep_success=2**70 if number == 5 else 1) for number in range(9)]
+    news = [new_instance(f"new{number}", success_retention_ms=2**70 if number == 5 else 1) for number in range(9)]
     news[7] = new_instance("new7", tags=("a\x00b",))
     asked = [store.create(new) for new in news] + [store.write(Change(pk, [do(1)]), awaited=True)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -73,20 +73,20 @@ async def test_what_the_database_refuses_fails_alone(opened: Open):
 
 async def test_a_creation_tried_again_says_so_where_others_have_the_instance_by_now(opened: Open):
     one, other = await opened(), await opened()
-    birth, unowned = Birth(new_instance("x", owned=True)), Birth(new_instance("y"))
-    first = [await one._travel(each, ((WORKFLOW, each.new.id), Birth)) for each in (birth, unowned)]
-    assert [await one._travel(each, ((WORKFLOW, each.new.id), Birth)) for each in (birth, unowned)] == first
+    birth, unowned = InstanceInsert(new_instance("x", owned=True)), InstanceInsert(new_instance("y"))
+    first = [await one._enqueue(each, ((WORKFLOW, each.new.id), InstanceInsert)) for each in (birth, unowned)]
+    assert [await one._enqueue(each, ((WORKFLOW, each.new.id), InstanceInsert)) for each in (birth, unowned)] == first
     await sql(one, "update everstep.instance set owner = $1", other._identity.worker)
     with pytest.raises(InstanceLostError) as lost:
-        await one._travel(birth, ((WORKFLOW, "x"), Birth))
+        await one._enqueue(birth, ((WORKFLOW, "x"), InstanceInsert))
     assert lost.value.pk == first[0]
-    assert await one._travel(unowned, ((WORKFLOW, "y"), Birth)) == first[1]
+    assert await one._enqueue(unowned, ((WORKFLOW, "y"), InstanceInsert)) == first[1]
 
 
 # Which rows are looked at
 
 
-@pytest.mark.parametrize("query", ["due_instances", "due_woken_first", "peek"])
+@pytest.mark.parametrize("query", ["due_instances", "due_resumed_first", "peek"])
 async def test_what_is_due_is_found_by_its_own_index_before_the_planner_knows_any_sizes(opened: Open, query: str):
     store = await opened()
     columns = 'workflow, id, nonce, status, due_at, created_at, "trigger"'
@@ -94,7 +94,7 @@ async def test_what_is_due_is_found_by_its_own_index_before_the_planner_knows_an
         rows = f"select '{WORKFLOW}', 'i' || g, 0, {state}, 1, 'api' from generate_series({numbers}) as g"
         await sql(store, f"insert into everstep.instance ({columns}) {rows}")
     arguments: tuple[Any, ...] = ([WORKFLOW],) if query == "peek" else (5000, [WORKFLOW], 500, 1)
-    plan = await store._pulse.fetch(f"explain {load_statements(store._address.schema)[query]}", *arguments)
+    plan = await store._control_connection.fetch(f"explain {load_statements(store._url.schema)[query]}", *arguments)
     text = "\n".join(line for (line,) in plan)
     assert "instance_due" in text, text
     assert not [index for index in ("Seq Scan on instance", "instance_workflow", "instance_listed") if index in text], (
@@ -115,7 +115,7 @@ async def test_a_worker_whose_lease_was_taken_over_writes_nothing_and_begins_ane
     one.on_lost_lease(told)
     pk = await owned_instance(one)
     was = await silence(one)
-    assert await other.adopt([was], now=50) == 1
+    assert await other.take_over([was], now=50) == 1
     with pytest.raises(LeaseLostError):
         await one.write(Change(pk, [do()]))
     assert await other.steps(pk) == []
@@ -130,7 +130,7 @@ async def test_adoption_waits_for_what_is_on_its_way_and_lets_nothing_through_af
     pk = await owned_instance(one)
     was = await silence(one)
     writes = [one.write(Change(pk, [do(seq)])) for seq in range(1, 200)]
-    adopted = asyncio.ensure_future(other.adopt([was], now=50))
+    adopted = asyncio.ensure_future(other.take_over([was], now=50))
     answers = await asyncio.gather(*writes, return_exceptions=True)
     await adopted
     written = [seq for seq, answer in enumerate(answers, 1) if answer is None]
@@ -154,7 +154,7 @@ async def test_a_worker_that_lost_its_lease_begins_anew_once_and_as_soon_as_the_
 
     monkeypatch.setattr(one, "_register", register_in_trouble)
     was = await silence(one)
-    assert await other.adopt([was], now=50) == 3
+    assert await other.take_over([was], now=50) == 3
     asked = [one.create(new_instance("new", owned=True)), one.claim([WORKFLOW], now=60, limit=10)]
     async with asyncio.timeout(5):
         lost = [one.write(Change(pk, [do(2)])) for pk in pks]
@@ -171,18 +171,18 @@ async def test_a_verb_whose_outcome_is_unknown_is_not_done_again_by_the_next_lif
 ):
     one, other = await opened(), await opened()
     await owned_instance(one)
-    insert, sent = Verbs.send_event, 0
+    insert, sent = Operations.send_event, 0
 
-    async def sent_and_lost(self: Verbs, *arguments: Any, **named: Any) -> Any:
+    async def sent_and_lost(self: Operations, *arguments: Any, **named: Any) -> Any:
         nonlocal sent
         sent += 1
         done = await insert(self, *arguments, **named)
-        await self._link.script("commit")
-        await other.adopt([await silence(one)], now=50)
-        self._link.drop()
+        await self._connection.execute("commit")
+        await other.take_over([await silence(one)], now=50)
+        self._connection.abort()
         raise StoreUnavailableError(f"nobody knows of {done.event.id}")
 
-    monkeypatch.setattr(Verbs, "send_event", sent_and_lost)
+    monkeypatch.setattr(Operations, "send_event", sent_and_lost)
     with pytest.raises(StoreUnavailableError, match="nobody knows"):
         await one.send_event(WORKFLOW, "one", type="go", payload=None, now=5)
     assert sent == 1
@@ -199,18 +199,18 @@ async def test_what_another_worker_moved_is_not_written_over_and_its_owner_is_to
         await one.write(Change(pk, [do(5)], instance=ended()))
     assert lost.value.pk == pk
     assert await other.steps(pk) == steps
-    news = await one.beat([WORKFLOW], [])
-    assert news.noted == [pk]
-    assert (await one.beat([WORKFLOW], [])).noted == [pk]  # until it is said that it was followed
-    assert (await one.beat([WORKFLOW], [], news.notes)).noted == []
-    assert (await one.beat([WORKFLOW], [])).noted == []
+    news = await one.heartbeat([WORKFLOW], [])
+    assert news.changed == [pk]
+    assert (await one.heartbeat([WORKFLOW], [])).changed == [pk]  # until it is said that it was followed
+    assert (await one.heartbeat([WORKFLOW], [], news.change_ids)).changed == []
+    assert (await one.heartbeat([WORKFLOW], [])).changed == []
 
 
 async def test_a_pause_asked_for_elsewhere_leaves_the_instance_its_owners_until_it_comes_about(opened: Open):
     one, other = await opened(), await opened()
     pk = await owned_instance(one)
     assert (await other.pause(WORKFLOW, "one", now=5)).after == "waitingForPause"
-    assert (await one.beat([WORKFLOW], [])).noted == [pk]
+    assert (await one.heartbeat([WORKFLOW], [])).changed == [pk]
     await one.write(Change(pk, [do()], instance=InstanceChange("paused")))
     assert (await instance(other)).status == "paused"
 
@@ -219,7 +219,7 @@ async def test_what_is_withdrawn_of_an_instance_includes_the_children_it_is_begi
     one = await opened()
     pk = await owned_instance(one, "parent")
     creating = one.create(new_instance("child", parent=pk))
-    one.withdraw(pk)
+    one.discard_queued(pk)
     with pytest.raises(asyncio.CancelledError):
         await creating
     assert await one.find(WORKFLOW, "child") is None
@@ -278,7 +278,7 @@ async def test_positions_rise_whoever_writes(opened: Open):
         assert await claimed_ids(store, now=10**6) == ["one"]
         await store.write(Change(pk, [do(turn + 1)]))
         await store.release(now=10**6)
-        positions = [one.position for one in await store.happenings(pk, after=seen)]
+        positions = [one.position for one in await store.history(pk, after=seen)]
         assert len(positions) == 3
         assert positions == sorted(set(positions))
         seen = positions[-1]
@@ -291,15 +291,15 @@ async def test_one_of_the_living_adopts_and_another_joins_if_it_does_not_finish(
     one, adopter, other = await opened(), await opened(), await opened()
     await owned_instance(one)
     was = await silence(one)
-    expel = adopter._queries["expel"]
-    assert [row["id"] for row in await adopter._pulse.fetch(expel, [was], 8, 300)] == [was]
+    expel = adopter._queries["fence_workers"]
+    assert [row["id"] for row in await adopter._control_connection.fetch(expel, [was], 8, 300)] == [was]
     # Here the adopter dies. For a moment nobody else sees that there is anything to do.
-    assert (await other.beat([WORKFLOW], [])).lapsed == []
-    assert await other.adopt([was], now=50) == 0
+    assert (await other.heartbeat([WORKFLOW], [])).expired_workers == []
+    assert await other.take_over([was], now=50) == 0
     async with asyncio.timeout(5):
-        while (await other.beat([WORKFLOW], [])).lapsed != [was]:
+        while (await other.heartbeat([WORKFLOW], [])).expired_workers != [was]:
             await asyncio.sleep(0.02)
-    assert await other.adopt([was], now=50) == 1
+    assert await other.take_over([was], now=50) == 1
 
 
 async def test_a_hundred_thousand_instances_of_a_dead_worker_are_adopted_within_two_seconds(opened: Open):
@@ -319,9 +319,9 @@ async def test_a_hundred_thousand_instances_of_a_dead_worker_are_adopted_within_
     await sql(one, "analyze everstep.instance")
     was = await silence(one)
     began = time.perf_counter()
-    first = await other._do(None, "adopt", [was], now=50)
+    first = await other._run_operation(None, "take_over", [was], now=50)
     first_took = time.perf_counter() - began
-    assert first + await other.adopt([was], now=50) == 100_000
+    assert first + await other.take_over([was], now=50) == 100_000
     took = time.perf_counter() - began
     print(f"adopted the first {first} in {first_took:.2f} s, 100,000 in {took:.2f} s")
     assert first_took < 2
@@ -335,7 +335,7 @@ async def test_whoever_leaves_cleanly_leaves_no_trace(opened: Open):
     await one.release(now=5)
     await one.close()
     assert await claimed_ids(other, now=5) == ["one"]
-    for table in ("worker where id", "lane where worker", "note where worker"):
+    for table in ("worker where id", "writer where worker", "note where worker"):
         assert await sql(other, f"select from everstep.{table} = $1", was) == []
 
 
@@ -361,7 +361,7 @@ async def test_a_notification_arrives_within_fifty_milliseconds(opened: Open):
 async def test_a_beat_renews_the_lease_and_brings_the_databases_time(opened: Open):
     store = await opened(lease_ms=2_000)
     await sql(store, "update everstep.worker set lease_until = clock_timestamp() + interval '1 second'")
-    news = await store.beat([WORKFLOW], [])
+    news = await store.heartbeat([WORKFLOW], [])
     [(left,)] = await sql(
         store, "select extract(epoch from lease_until - clock_timestamp())::float8 from everstep.worker"
     )
@@ -373,11 +373,11 @@ async def test_a_beat_tells_who_lapsed_what_is_due_and_what_ended(opened: Open):
     one, other = await opened(), await opened()
     pk = await owned_instance(one)
     await other.create(new_instance("two", at=77))
-    assert (await other.beat([WORKFLOW], [pk])).ended == []
+    assert (await other.heartbeat([WORKFLOW], [pk])).ended == []
     await one.write(Change(pk, instance=ended()))
     was = await silence(one)
-    news = await other.beat([WORKFLOW], [pk, 999])
-    assert (news.next_due, news.lapsed, sorted(news.ended)) == (77, [was], [pk, 999])
+    news = await other.heartbeat([WORKFLOW], [pk, 999])
+    assert (news.next_due, news.expired_workers, sorted(news.ended)) == (77, [was], [pk, 999])
 
 
 # The schema, and where the database is
@@ -451,23 +451,23 @@ def test_a_direct_url_beside_a_sqlite_database_is_refused():
 
 
 def test_a_url_says_where_the_tables_are():
-    address = Address.parse("postgresql://a@h/d?schema=mine&statement_cache_size=0&sslmode=require")
+    address = DatabaseUrl.parse("postgresql://a@h/d?schema=mine&statement_cache_size=0&sslmode=require")
     assert (address.dsn, address.schema, address.pooled) == ("postgresql://a@h/d?sslmode=require", "mine", True)
 
 
 def test_each_host_of_a_url_has_one_of_its_own_and_takes_writes_unless_it_says_otherwise():
-    address = Address.parse("postgresql://a:b@h:1,i:2/d?schema=mine")
+    address = DatabaseUrl.parse("postgresql://a:b@h:1,i:2/d?schema=mine")
     assert address.hosts == tuple(
         f"postgresql://a:b@{host}/d?target_session_attrs=read-write" for host in ("h:1", "i:2")
     )
-    any_host = Address.parse("postgresql://h,i/d?target_session_attrs=any")
+    any_host = DatabaseUrl.parse("postgresql://h,i/d?target_session_attrs=any")
     assert any_host.hosts == ("postgresql://h/d?target_session_attrs=any", "postgresql://i/d?target_session_attrs=any")
 
 
 @pytest.mark.parametrize("schema", ["", "a;b", "A", "a-b", "1a"])
 def test_a_schema_has_a_plain_name(schema: str):
     with pytest.raises(StoreError, match="schema"):
-        Address.parse(f"postgresql://h/d?schema={schema}")
+        DatabaseUrl.parse(f"postgresql://h/d?schema={schema}")
 
 
 @pytest.mark.parametrize("place", ["u:secret@127.0.0.1:port", "u:secret/x@h", "u@[::1", "u@h:1,i:port", "u@h:99999"])
@@ -510,11 +510,11 @@ async def test_a_role_that_is_kept_out_for_a_while_goes_on_afterwards(postgres_s
     store = PostgresStore(postgres_server.url.replace("everstep@", "evicted@").replace("/postgres", "/shut"))
     await store.open()
     await asyncio.to_thread(postgres_server.execute, "revoke connect on database shut from public, evicted")
-    store._pulse.drop()
+    store._control_connection.abort()
     with pytest.raises(StoreUnavailableError, match="refuses us: permission denied for database"):
-        await store.beat((), ())
+        await store.heartbeat((), ())
     await asyncio.to_thread(postgres_server.execute, "grant connect on database shut to evicted")
-    assert (await store.beat((), ())).workers == 1
+    assert (await store.heartbeat((), ())).workers == 1
     await store.close()
 
 

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from everstep.core.errors import StoreUnavailableError
 from everstep.store import retry
-from everstep.store.postgres.connection import Link
+from everstep.store.postgres.connection import ReconnectingConnection
 from everstep.store.postgres.store import PostgresStore
 from everstep.store.protocol import Claim
 from postgres_server import PostgresServer
@@ -26,7 +26,7 @@ class ComparedPostgresStore(PostgresStore):
     def _named(self, verb: str, workflow: str, id: str, **named: Any) -> Any:
         # One after another. The model numbers events across instances; and what is done to an instance reaches its
         # family, whose own changes may travel beside it: either order would be right.
-        return self._do(None, verb, workflow, id, **named)
+        return self._run_operation(None, verb, workflow, id, **named)
 
     async def claim(self, *arguments: Any, **named: Any) -> Claim:
         # Whose an instance was before, the model does not know.
@@ -34,8 +34,10 @@ class ComparedPostgresStore(PostgresStore):
         return Claim([structs.replace(one, kept=True) for one in claim.claimed], claim.next_due)
 
     async def all_events(self) -> list[tuple[Any, ...]]:
-        table = f"{self._address.schema}.event"
-        rows = await self._pulse.fetch(f"select instance, id, type, payload, created_at from {table} order by id")
+        table = f"{self._url.schema}.event"
+        rows = await self._control_connection.fetch(
+            f"select instance, id, type, payload, created_at from {table} order by id"
+        )
         return [tuple(row) for row in rows]
 
 
@@ -53,7 +55,7 @@ def test_random_histories_leave_postgresql_and_the_model_the_same(
     asyncio.run(compare(ComparedPostgresStore(url), ModelStore(fenced=True), Random(seed), groups))
 
 
-class LossyLink(Link):
+class LossyLink(ReconnectingConnection):
     """Loses its connection now and then: before a statement arrived, or before its answer did.
 
     Not where a transaction that is rolled back would leave a gap in the keys: the model leaves none.
@@ -63,7 +65,7 @@ class LossyLink(Link):
     losses = 0
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
-        inside = self.connection is not None and self.connection.is_in_transaction()
+        inside = self.driver_connection is not None and self.driver_connection.is_in_transaction()
         self._lose(0.03)
         self._spent = inside and (self._spent or "created as (" in sql or "event (" in sql)
         rows = await super().fetch(sql, *arguments)
@@ -73,7 +75,7 @@ class LossyLink(Link):
     async def script(self, sql: str) -> str:
         self._lose(0.03)
         self._spent = self._spent and not sql.startswith("begin")
-        status = await super().script(sql)
+        status = await super().execute(sql)
         self._spent = self._spent and sql != "commit"
         self._lose(0.1 if sql == "commit" else 0.03)
         return status
@@ -83,7 +85,7 @@ class LossyLink(Link):
     def _lose(self, chance: float) -> None:
         if not self._spent and self.random.random() < chance:
             LossyLink.losses += 1
-            self.drop()
+            self.abort()
             raise StoreUnavailableError("lost, for a test")
 
 
@@ -94,7 +96,7 @@ async def test_whatever_a_lost_connection_leaves_open_is_found_out(
     store = ComparedPostgresStore(postgres_server.empty_schema())
     monkeypatch.setattr(retry, "SOONEST_SECONDS", 0.001)
     monkeypatch.setattr(LossyLink, "random", Random(seed))
-    for lane in store._lanes:
-        lane.link.__class__ = LossyLink
+    for writer in store._writers:
+        writer.connection.__class__ = LossyLink
     await compare(store, ModelStore(fenced=True), Random(seed), 40, say=bool)
     assert LossyLink.losses > 10

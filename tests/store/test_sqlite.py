@@ -428,7 +428,7 @@ async def test_a_locked_file_holds_the_event_loop_up_for_no_more_than_a_moment(p
 
 
 async def test_a_child_is_created_in_the_end_however_long_the_disk_is_full(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("everstep.store.sqlite.group_commit.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("everstep.store.sqlite.group_commit.OUTAGE_TIMEOUT_SECONDS", 0.05)
     async with opened(path) as store:
         pk = await owned_instance(store)
         full = StoreUnavailableError("the database has no room left: the disk is full")
@@ -521,7 +521,7 @@ async def test_positions_rise_from_one_process_to_the_next(path: Path):
         await store.write(Change(pk, [do(1)]))
     async with opened(path) as store:
         await store.write(Change(pk, [do(2)]))
-        found = await store.happenings(pk, after=0)
+        found = await store.history(pk, after=0)
         assert [one.step.seq for one in found] == [1, 1, 2, 2]
         assert [one.position for one in found] == sorted({one.position for one in found})
 
@@ -539,26 +539,26 @@ async def test_what_is_written_while_happenings_are_read_is_not_seen_in_part(pat
         pk = await owned_instance(store)
         reader = store._reader
         store._reader = MeddlingConnection(reader, store._writer, pk)
-        seen = await store.happenings(pk, after=0)
+        seen = await store.history(pk, after=0)
         store._reader = reader
-        later = await store.happenings(pk, after=0)
+        later = await store.history(pk, after=0)
         assert seen == later[: len(seen)]
-        assert [one.what for one in later] == ["workflow_running", "step"]
+        assert [one.event for one in later] == ["workflow_running", "step"]
 
 
 class MeddlingConnection:
-    """Has another thread commit a milestone, and a step after it, once milestones have been read."""
+    """Has another thread commit a status_event, and a step after it, once status_events have been read."""
 
     def __init__(self, reader: Any, writer: Any, pk: int) -> None:
         self.reader, self.writer, self.pk = reader, writer, pk
 
     def execute(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         rows = self.reader.execute(sql, arguments)
-        if "from milestone" in sql:
+        if "from status_event" in sql:
             columns = "instance, seq, kind, name, count, state, attempt, started_at, absolute, compensable, sensitive"
             step = f"({self.pk}, 1, 'do', 'x', 1, 'running', 1, 0, 0, 0, 0, 1000002)"
             self.writer.execute(
-                f"insert into milestone values (1000001 + (1 << 40), {self.pk}, 'workflow_running', 0, null)"
+                f"insert into status_event values (1000001 + (1 << 40), {self.pk}, 'workflow_running', 0, null)"
             )
             self.writer.execute(f"insert into step ({columns}, position) values {step}")
             self.writer.execute("update step set position = position + (1 << 40)")
@@ -570,13 +570,13 @@ class MeddlingConnection:
 
 WIDTHS = {
     "create_instances": 14, "create_children": 14,
-    "write_steps": 27, "write_attempts": 8, "write_milestones": 4, "write_instances": 9,
+    "write_steps": 27, "write_attempts": 8, "write_status_events": 4, "write_instances": 9,
 }  # fmt: skip
 """How many columns the rows of a statement have that takes many."""
-WHOLE = {"count_instances": "SCAN instance", "next_block": "SCAN counter"}
+WHOLE = {"count_instances": "SCAN instance", "next_position_block": "SCAN counter"}
 """What reads a whole table, and which."""
 BY_INDEX = {
-    "due_instances": "instance_due (due_at<?)", "due_woken_first": "instance_due (due_at<?)",
+    "due_instances": "instance_due (due_at<?)", "due_resumed_first": "instance_due (due_at<?)",
     "next_due": "instance_due (due_at>?)", "unclaimable": "instance_due (due_at>?)",
     "count_due": "instance_due (due_at<?)",
     "expired": "instance_expiry (expires_at<?)",
@@ -597,7 +597,21 @@ async def test_no_statement_looks_at_more_rows_than_it_is_about(path: Path, each
     async with opened(path) as store:
         plan = store._writer.execute(f"explain query plan {sql}", [None] * (max(numbered, default=sql.count("?"))))
     lines = [row[3] for row in plan]
-    tables = ("instance", "step", "attempt", "event", "tag", "milestone", "chunk", "counter", "i", "s", "e", "c", "p")
+    tables = (
+        "instance",
+        "step",
+        "attempt",
+        "event",
+        "tag",
+        "status_event",
+        "chunk",
+        "counter",
+        "i",
+        "s",
+        "e",
+        "c",
+        "p",
+    )
     scans = [line for line in lines if line.split()[0] == "SCAN" and line.split()[1] in tables]
     if query == "recover_running":  # `p` are the rows of a subquery there
         scans.remove("SCAN p")

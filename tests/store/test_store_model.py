@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.store.protocol import Change, Happening, InstanceChange, NewInstance, StepKey, Store
+from everstep.store.protocol import Change, HistoryEntry, InstanceChange, NewInstance, StepKey, Store
 from everstep.store.sqlite.store import SqliteStore
 
 from .factories import BOOM, CONTRADICTION
@@ -47,7 +47,7 @@ IDENTITIES = {
     1: {"kind": "do", "compensable": True},
     2: {"kind": "sleep"},
     3: {"kind": "wait", "event_type": "x"},
-    4: {"kind": "sleep", "absolute": True},
+    4: {"kind": "sleep", "is_absolute": True},
     5: {"kind": "child", "child": "b/two"},
     6: {"kind": "rollback"},
 }
@@ -114,21 +114,21 @@ async def ask(store: Store, verb: str, arguments: dict[str, Any]) -> Any:
 async def view(store: Store, model: ModelStore) -> list[Any]:
     """Everything the reading verbs show."""
     seen: list[Any] = [await store.counts(), await store.unclaimable(["a"]), await store.due(["a"], now=1_500)]
-    seen.append(await store.owned())
+    seen.append(await store.list_owned())
     for workflow in WORKFLOWS:
         seen.append(await store.page(workflow, status=None, limit=10, cursor=None))
         seen.append(await store.page(workflow, status="running", limit=1, cursor=3))
         seen += [await store.find(workflow, name) for name in IDS]
         seen.append(await store.page(workflow, status=None, limit=2, cursor=None, tag="red"))
     for pk in model.instances:
-        seen += [await store.by_pk(pk), await store.family(pk), await store.steps(pk), await store.attempts(pk)]
+        seen += [await store.by_pk(pk), await store.descendants(pk), await store.steps(pk), await store.attempts(pk)]
         seen += [await store.lines([pk]), await store.outline(pk), await store.steps(pk, first=2, last=3, chars=1)]
-        seen += [told(await store.happenings(pk, after=0))]
+        seen += [told(await store.history(pk, after=0))]
         seen += [await store.chunks(pk, 1, attempt, after=0, limit=5) for attempt in (1, 2)]
     return seen
 
 
-def told(happenings: list[Happening]) -> list[Happening]:
+def told(happenings: list[HistoryEntry]) -> list[HistoryEntry]:
     """What happenings say in order: their positions are every store's own affair, as long as they rise."""
     positions = [one.position for one in happenings]
     assert positions == sorted(set(positions))
@@ -177,7 +177,7 @@ def new(random: Random, now: int, which: dict[str, str], model: ModelStore) -> N
         owned=random.random() < 0.5,
         parent=random.choice([None, *model.instances]),
         tags=random.choice(((), ("red",), ("red", "blue"), ("red", "red"))),
-        keep_success=random.choice((None, 0, 100)),
+        success_retention_ms=random.choice((None, 0, 100)),
     )
 
 

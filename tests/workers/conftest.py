@@ -51,7 +51,9 @@ class Fleet:
 
     def client(self, *, running: int = 0) -> Everstep:
         """Return an engine for the test itself; with no room to run anything, unless it is given some."""
-        return Everstep(WORKFLOWS, database=self.database, lease="2 seconds", options=EngineOptions(running=running))
+        return Everstep(
+            WORKFLOWS, database=self.database, lease="2 seconds", options=EngineOptions(max_running=running)
+        )
 
     @property
     def notes(self) -> list[tuple[int, float, str]]:

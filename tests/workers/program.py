@@ -96,7 +96,7 @@ async def main() -> None:
     arguments = parser.parse_args()
     NOTES = arguments.notes
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    options = EngineOptions(running=arguments.running)
+    options = EngineOptions(max_running=arguments.running)
     stop = asyncio.Event()
     for which in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(which, stop.set)

@@ -41,7 +41,7 @@ async def refuse_events(url: str) -> asyncpg.Connection:
 async def test_a_conflict_that_does_not_end_is_told_to_whom_it_concerns_and_to_nobody_else(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("everstep.store.postgres.write_pipeline.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("everstep.store.postgres.write_pipeline.OUTAGE_TIMEOUT_SECONDS", 1.0)
     async with Everstep([Approval], database=server.url) as es:
         instance = await es.workflow(Approval).create(id="a")
         admin = await refuse_events(server.url)

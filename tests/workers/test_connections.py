@@ -93,7 +93,7 @@ async def test_steps_are_written_once_in_their_order(wired: Wired, how: str):
     broken = wired.break_at(b"marked", how)
     await asyncio.gather(*(wired.store.write(Change(pk, [do(seq, result='"marked"')])) for seq in range(2, 6)))
     assert broken() == 1
-    happened = [one.step.seq for one in await wired.store.happenings(pk, after=0) if one.what == "step" and one.step]
+    happened = [one.step.seq for one in await wired.store.history(pk, after=0) if one.event == "step" and one.step]
     assert happened == [1, 2, 3, 4, 5]
 
 
@@ -120,19 +120,19 @@ async def test_a_child_that_ends_wakes_its_parent_once(wired: Wired, how: str):
 async def test_what_comes_late_is_found_or_comes_to_nothing(wired: Wired, when: str, monkeypatch: pytest.MonkeyPatch):
     pk = await owned_instance(wired.store)
     await wired.store.write(Change(pk, [do(1)]))
-    worker, fetch, late = wired.store.health().worker, postgres_connection.Link.fetch, []
+    worker, fetch, late = wired.store.health().worker, postgres_connection.ReconnectingConnection.fetch, []
     tried: list[str] = []
 
-    async def lossy(self: postgres_connection.Link, sql: str, *arguments: object) -> list[object]:
+    async def lossy(self: postgres_connection.ReconnectingConnection, sql: str, *arguments: object) -> list[object]:
         [name] = [name for name, one in wired.store._queries.items() if one == sql]
         if name == "write_steps" and not tried:
             late.append((sql, arguments))
-            self.drop()
+            self.abort()
             tried.append(name)
             raise StoreUnavailableError("lost, for a test")
         rows = await fetch(self, sql, *arguments)
         tried.append(name)
-        reached = {"receipt": 0, "pass_over": 1, "write_steps": 2}
+        reached = {"last_txn": 0, "skip_txn": 1, "write_steps": 2}
         if late and reached.get(name) == _MOMENTS.index(when):
             await arrived(*late.pop())
         return rows
@@ -142,13 +142,13 @@ async def test_what_comes_late_is_found_or_comes_to_nothing(wired: Wired, when: 
         await connection.fetch(sql, *arguments)
         await connection.close()
 
-    monkeypatch.setattr(postgres_connection.Link, "fetch", lossy)
+    monkeypatch.setattr(postgres_connection.ReconnectingConnection, "fetch", lossy)
     await wired.store.write(Change(pk, [do(2)]))
     await wired.store.write(Change(pk, [do(3)]))
     monkeypatch.undo()
     assert not late
     assert wired.store.health().worker == worker, f"it takes itself for expelled: {tried}"
-    happened = [one.step.seq for one in await wired.store.happenings(pk, after=0) if one.what == "step" and one.step]
+    happened = [one.step.seq for one in await wired.store.history(pk, after=0) if one.event == "step" and one.step]
     assert happened == [1, 2, 3]
 
 
@@ -172,7 +172,7 @@ async def test_what_the_database_rolls_back_for_the_sake_of_others_is_tried_agai
     await wired.store.write(Change(pk, [do()]))
     assert [row[0] for row in await wired.sql("select count(*) from everstep.event")] == [1]
     assert [step.seq for step in await wired.store.steps(pk)] == [1]
-    assert wired.store.trouble is None
+    assert wired.store.outage is None
 
 
 async def test_a_real_deadlock_is_survived(wired: Wired):
@@ -204,18 +204,18 @@ async def test_when_there_is_no_connection_left_writes_wait_and_say_so():
         with contextlib.suppress(asyncpg.TooManyConnectionsError):
             while len(taken) < 20:
                 taken.append(await asyncpg.connect(server.url))
-        creating = store.create(new_instance("one", owned=True))  # its lane has no connection yet
+        creating = store.create(new_instance("one", owned=True))  # its writer has no connection yet
         async with asyncio.timeout(5):
-            while store.trouble is None:
+            while store.outage is None:
                 await asyncio.sleep(0.01)
-        assert "too many" in store.trouble
+        assert "too many" in store.outage
         assert not creating.done()
         await taken.pop().close()
         await taken.pop().close()
         async with asyncio.timeout(5):
             pk = await creating
         await store.write(Change(pk, [do()]))
-        assert store.trouble is None
+        assert store.outage is None
         for one in taken:
             await one.close()
         await store.close()
@@ -226,31 +226,31 @@ async def test_when_there_is_no_connection_left_writes_wait_and_say_so():
 async def test_a_network_that_hangs_is_given_up_and_what_it_held_changes_nothing(
     wired: Wired, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(postgres_connection, "HANG_SECONDS", 0.7)
+    monkeypatch.setattr(postgres_connection, "STATEMENT_TIMEOUT_SECONDS", 0.7)
     monkeypatch.setattr(postgres_connection, "CONNECT_SECONDS", 0.7)
     pk = await owned_instance(wired.store)
     await wired.store.write(Change(pk, [do(1)]))
     wired.proxy.hold()
     writing = wired.store.write(Change(pk, [do(2)]))
     await asyncio.sleep(2)
-    assert wired.store.trouble is not None
+    assert wired.store.outage is not None
     assert not writing.done()
     wired.proxy.heal()
     async with asyncio.timeout(10):
         await writing
         await wired.store.write(Change(pk, [do(3)]))
-    assert wired.store.trouble is None
+    assert wired.store.outage is None
     assert [row[0] for row in await wired.sql("select seq from everstep.step order by position")] == [1, 2, 3]
 
 
 async def test_a_backend_that_stands_still_holds_up_its_own_instances_only(
     wired: Wired, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(postgres_connection, "HANG_SECONDS", 0.7)
+    monkeypatch.setattr(postgres_connection, "STATEMENT_TIMEOUT_SECONDS", 0.7)
     one, other = await owned_instance(wired.store, "one"), await owned_instance(wired.store, "other")
     await wired.store.write(Change(one, [do(1)]))
     [(backend,)] = await wired.sql(
-        "select pid from pg_stat_activity where query like '%everstep.lane%' and state = 'idle' "
+        "select pid from pg_stat_activity where query like '%everstep.writer%' and state = 'idle' "
         "and pid <> pg_backend_pid() order by state_change desc limit 1"
     )
     os.kill(backend, signal.SIGSTOP)

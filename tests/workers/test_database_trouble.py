@@ -115,8 +115,8 @@ class Worked(WorkflowEntrypoint[Any, Any]):
 async def test_no_code_hears_of_an_outage_that_is_longer_than_the_patience_of_those_outside(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ):
-    for module in ("road", "readers"):
-        monkeypatch.setattr(f"everstep.store.postgres.{module}.PATIENCE_SECONDS", 0.1)
+    for module in ("write_pipeline", "read_pool"):
+        monkeypatch.setattr(f"everstep.store.postgres.{module}.OUTAGE_TIMEOUT_SECONDS", 0.1)
     async with Everstep([Caught, Worked], database=server.url) as es:
         instances = [await es.workflow(Caught).create() for _ in range(8)]
         for _ in range(2):

@@ -89,7 +89,7 @@ async def test_while_no_host_takes_writes_what_was_asked_for_waits(pair: Pair):
     writing = store.write(Change(pk, [do()]))
     await asyncio.sleep(1)
     assert not writing.done()
-    assert store.trouble is not None
+    assert store.outage is not None
     await asyncio.to_thread(pair.standby.promote)
     async with asyncio.timeout(10):
         await writing

@@ -11,7 +11,7 @@ import pytest
 
 from everstep import Everstep, WorkflowEntrypoint
 from everstep.engine.engine import Engine
-from everstep.store.postgres.batch import Birth
+from everstep.store.postgres.batch import InstanceInsert
 from everstep.store.protocol import Claim, NewInstance, Transition
 from postgres_server import PostgresServer
 
@@ -99,17 +99,17 @@ async def test_a_child_that_reaches_the_disk_after_another_worker_moved_its_pare
 def late_answer(es: Everstep, holds_back: Callable[[Any, Any], bool]) -> tuple[asyncio.Event, asyncio.Event]:
     """Hold an answer of the database back: the first event says that it was carried out, the second one lets it in."""
     carried_out, let_in = asyncio.Event(), asyncio.Event()
-    road = engine_of(es).store._road  # type: ignore[attr-defined]
-    carry = road._carry
+    pipeline = engine_of(es).store._pipeline  # type: ignore[attr-defined]
+    carry = pipeline._execute
 
-    async def carry_late(lane: int, operations: Sequence[Any], token: object) -> list[Any]:
-        answers: list[Any] = await carry(lane, operations, token)
+    async def carry_late(writer: int, operations: Sequence[Any], token: object) -> list[Any]:
+        answers: list[Any] = await carry(writer, operations, token)
         if not carried_out.is_set() and holds_back(operations[0], answers[0]):
             carried_out.set()
             await let_in.wait()
         return answers
 
-    road._carry = carry_late
+    pipeline._execute = carry_late
     return carried_out, let_in
 
 
@@ -169,7 +169,7 @@ async def test_a_child_that_another_worker_moves_while_a_claim_brings_it_does_no
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_child_that_another_worker_moves_before_its_creator_has_heard_of_it_does_not_run(two, verb: str):
     takes, _ = two
-    held_back = late_answer(takes, lambda one, _: isinstance(one, Birth) and one.new.parent is not None)
+    held_back = late_answer(takes, lambda one, _: isinstance(one, InstanceInsert) and one.new.parent is not None)
     dad = await takes.workflow(Dad).create(id="d", params={"nap": None})
     await kid_runs_once_and_not_before_its_time(two, verb, dad, held_back)
 

@@ -25,7 +25,7 @@ async def test_a_worker_says_who_it_is_and_when_its_database_is_away(server: Pos
             answer = await http.get("/__workflows/-/health")
             assert answer.status_code == 200
             worker = answer.json()["worker"]
-            assert worker | {"epoch": 1, "lease_ms": 6000, "lanes": 3} == worker
+            assert worker | {"epoch": 1, "lease_ms": 6000, "writers": 3} == worker
             assert 0 < worker["lease_left_ms"] <= 4000
             assert f"worker {worker['id']}, with a lease of 6000 ms" in caplog.messages
 
@@ -34,7 +34,7 @@ async def test_a_worker_says_who_it_is_and_when_its_database_is_away(server: Pos
                 while (answer := await http.get("/__workflows/-/health")).status_code == 200:
                     await asyncio.sleep(0.05)
             assert answer.status_code == 503
-            assert "the database" in answer.json()["trouble"]
+            assert "the database" in answer.json()["reason"]
 
             await asyncio.to_thread(server.start)
             async with asyncio.timeout(10):

@@ -17,7 +17,7 @@ import pytest
 
 from everstep import Everstep
 from everstep.engine.runtime.options import EngineOptions
-from everstep.store.admin.migrate import copy_state
+from everstep.store.admin.migrate import copy_to_postgres
 from everstep.store.admin.open import open_store
 from everstep.store.sqlite.file_lock import FileLock
 
@@ -58,7 +58,9 @@ async def test_everything_goes_on_where_a_killed_process_left_it(
     with sqlite3.connect(killed / "state.db") as before:
         for table, count in moved["rows"].items():
             assert before.execute(f"select count(*) from {table}").fetchone() == (count,), table
-    assert all(moved["rows"][table] for table in ("instance", "step", "attempt", "event", "milestone", "tag", "chunk"))
+    assert all(
+        moved["rows"][table] for table in ("instance", "step", "attempt", "event", "status_event", "tag", "chunk")
+    )
 
     monkeypatch.setattr(moving, "FOLDER", killed)
     async with Everstep(moving.WORKFLOWS, database=postgres_url, root=killed) as es:
@@ -86,13 +88,13 @@ async def test_everything_goes_on_where_a_killed_process_left_it(
 
 async def test_progress_is_told_of_every_table_up_to_its_last_row(tmp_path: Path, postgres_url: str):
     async with Everstep(
-        moving.WORKFLOWS, database=f"sqlite:///{tmp_path}/state.db", options=EngineOptions(running=0)
+        moving.WORKFLOWS, database=f"sqlite:///{tmp_path}/state.db", options=EngineOptions(max_running=0)
     ) as es:
         for first in range(0, 600, 100):
             await es.workflow("everything").create_batch([{"id": f"i{first + number}"} for number in range(100)])
     told: list[tuple[str, int, int]] = []
 
-    moved = await copy_state(
+    moved = await copy_to_postgres(
         f"sqlite:///{tmp_path}/state.db", postgres_url, None, lambda *how_far: told.append(how_far)
     )
 
@@ -167,7 +169,7 @@ async def test_a_large_state_is_copied_in_pieces(tmp_path: Path, postgres_url: s
             "select 'everything', 'i' || i, 'queued', 4102444800000, 1, 'binding' from n"
         )
         state.execute(
-            "insert into step (instance, seq, kind, name, count, state, attempt, started_at, absolute, compensable, "
+            "insert into step (instance, seq, kind, name, count, state, attempt, started_at, is_absolute, compensable, "
             "sensitive) select pk, 1, 'do', 'one', 1, 'complete', 1, 1, 0, 1, 0 from instance where id like 'i%'"
         )
     began = time.monotonic()

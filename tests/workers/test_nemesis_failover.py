@@ -165,7 +165,7 @@ async def test_programs_end_as_they_must_whatever_happens_to_workers_wires_and_d
     fill_programs(seed)
     notes = tmp_path / "notes"
     nemesis = Nemesis(pair, notes, seed)
-    nobody = EngineOptions(running=0)
+    nobody = EngineOptions(max_running=0)
     told = workflow(Notes(str(notes)))
     try:
         await nemesis.man()

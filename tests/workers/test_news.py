@@ -10,7 +10,7 @@ import pytest
 
 from everstep import Everstep, WorkflowEntrypoint
 from everstep.engine.runtime.options import EngineOptions
-from everstep.store.postgres.connection import Link
+from everstep.store.postgres.connection import ReconnectingConnection
 from everstep.store.postgres.store import PostgresStore
 from postgres_server import PostgresServer
 
@@ -30,19 +30,19 @@ async def test_a_worker_with_nothing_to_do_asks_a_hundred_times_a_minute_at_most
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ):
     asked: list[str] = []
-    fetch, script = Link.fetch, Link.script
+    fetch, script = ReconnectingConnection.fetch, ReconnectingConnection.execute
 
-    async def counted_fetch(self: Link, sql: str, *arguments: Any) -> Any:
+    async def counted_fetch(self: ReconnectingConnection, sql: str, *arguments: Any) -> Any:
         asked.append(sql)
         return await fetch(self, sql, *arguments)
 
-    async def counted_script(self: Link, sql: str) -> Any:
+    async def counted_script(self: ReconnectingConnection, sql: str) -> Any:
         asked.append(sql)
         return await script(self, sql)
 
-    monkeypatch.setattr(Link, "fetch", counted_fetch)
-    monkeypatch.setattr(Link, "script", counted_script)
-    options = EngineOptions(resident=50)
+    monkeypatch.setattr(ReconnectingConnection, "fetch", counted_fetch)
+    monkeypatch.setattr(ReconnectingConnection, "execute", counted_script)
+    options = EngineOptions(max_cached=50)
     async with Everstep([Napping], database=postgres_server.empty_schema(), options=options) as es:
         await asyncio.gather(*(es.workflow(Napping).create() for _ in range(300)))
         await asyncio.sleep(1)
@@ -59,10 +59,10 @@ class Two(WorkflowEntrypoint[Any, Any]):
 async def test_events_are_taken_in_their_order_though_news_of_the_first_is_late(postgres_server: PostgresServer):
     url = postgres_server.empty_schema()
     deaf = PostgresStore(url)
-    deaf._ear = None
+    deaf._listen_connection = None
     async with (
         Everstep([Two], database=url, store=deaf) as owner,
-        Everstep([Two], database=url, options=EngineOptions(running=0)) as other,
+        Everstep([Two], database=url, options=EngineOptions(max_running=0)) as other,
     ):
         instance = await owner.workflow(Two).create(id="one")
         while (await instance.status()).status != "waiting":
@@ -76,8 +76,8 @@ async def test_news_arrive_within_a_beat_when_every_notification_is_lost(postgre
     url = postgres_server.empty_schema()
     deaf = [PostgresStore(url), PostgresStore(url)]
     for store in deaf:
-        store._ear = None
-    nothing = EngineOptions(running=0)
+        store._listen_connection = None
+    nothing = EngineOptions(max_running=0)
     async with (
         Everstep([Waiting], database=url, store=deaf[0]) as one,
         Everstep([Waiting], database=url, store=deaf[1], options=nothing) as other,

@@ -89,15 +89,15 @@ def engine_of(es: Everstep) -> Engine:
 def deaf(es: Everstep) -> Iterator[None]:
     """Hold a worker's news back for as long as the block lasts."""
     worker: Any = engine_of(es).lease
-    beat, hears = worker._beat, asyncio.Event()
+    heartbeat, hears = worker._heartbeat, asyncio.Event()
 
     async def late() -> None:
         await hears.wait()
-        await beat()
+        await heartbeat()
 
-    worker._beat = late
+    worker._heartbeat = late
     yield
-    worker._beat = beat
+    worker._heartbeat = heartbeat
     hears.set()
 
 
@@ -163,7 +163,7 @@ async def test_a_look_that_a_claim_overtakes_is_taken_again(two):
 
     async def slow(query: str, *arguments: Any) -> Any:
         rows = await read(query, *arguments)
-        if query == "owned":
+        if query == "find_with_owner":
             await asyncio.sleep(0.3)
         return rows
 
@@ -193,16 +193,16 @@ async def test_news_whose_answer_was_lost_is_told_again(two):
     takes, asks = two
     instance = await takes.workflow(Hears).create(id="x")
     store = engine_of(takes).store
-    beat, lost = store.beat, []
+    heartbeat, lost = store.heartbeat, []
 
     async def loses_one(*arguments: Any) -> Any:
-        news = await beat(*arguments)
-        if news.noted and not lost:
+        news = await heartbeat(*arguments)
+        if news.changed and not lost:
             lost.append(news)
             raise StoreUnavailableError("the answer was lost")
         return news
 
-    store.beat = loses_one
+    store.heartbeat = loses_one
     await (await asks.workflow(Hears).get("x")).send_event(type="go", payload="heard")
     assert await instance.result(timeout="10 seconds") == "heard"
     assert lost
@@ -235,4 +235,4 @@ async def test_notes_are_not_left_for_those_who_have_left(postgres_server: Postg
         for instance in instances:
             await (await stays.workflow(Naps).get(instance.id)).terminate()
         store: Any = engine_of(stays).store
-        assert await store._pulse.fetch(f"select * from {store._address.schema}.note") == []
+        assert await store._control_connection.fetch(f"select * from {store._url.schema}.invalidation") == []

@@ -47,7 +47,7 @@ end $$;
 create trigger audited after insert or update on instance for each row execute function audited();
 create trigger audited after insert or update on step for each row execute function audited();
 create trigger audited after insert or update on attempt for each row execute function audited();
-create trigger audited after insert or update on milestone for each row execute function audited();
+create trigger audited after insert or update on status_event for each row execute function audited();
 """
 
 
@@ -93,13 +93,13 @@ async def test_no_attempt_begins_while_nobody_knows_whose_the_instance_is(
     began.clear()
     store = PostgresStore(postgres_server.empty_schema(), lease_ms=3_000)
     async with Everstep([Once], database="", store=store) as es:
-        beat, heard = store.beat, asyncio.Event()
+        heartbeat, heard = store.heartbeat, asyncio.Event()
 
         async def late(*arguments: Any) -> Any:
             await heard.wait()
-            return await beat(*arguments)
+            return await heartbeat(*arguments)
 
-        monkeypatch.setattr(store, "beat", late)
+        monkeypatch.setattr(store, "heartbeat", late)
         await asyncio.sleep(3)  # as long as its lease
         instance = await es.workflow(Once).create()
         await asyncio.sleep(0.3)

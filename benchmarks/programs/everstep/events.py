@@ -15,7 +15,7 @@ from everstep.engine.engine import EngineOptions
 
 
 async def event(given: dict[str, Any]) -> dict[str, Any]:
-    options = None if given["resident"] else EngineOptions(resident=0)
+    options = None if given["cached"] else EngineOptions(max_cached=0)
     async with engine([Approval], given["database"], options=options) as es:
         binding = es.workflow(Approval)
         ids = [f"approval-{number}" for number in range(given["instances"])]
@@ -57,7 +57,7 @@ class Long(WorkflowEntrypoint):
 async def long_history(given: dict[str, Any]) -> dict[str, Any]:
     """How much dearer late steps are than early ones, and what replaying all of them takes."""
     steps = given["steps"] - 2  # the wait and the note belong to the limit of 10,000
-    async with engine([Long], given["database"], options=EngineOptions(resident=0)) as es:
+    async with engine([Long], given["database"], options=EngineOptions(max_cached=0)) as es:
         instance = await es.workflow(Long).create(params={"steps": steps})
         replay = await _approved(instance)
         await instance.result()

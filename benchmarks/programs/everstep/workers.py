@@ -16,7 +16,7 @@ from everstep.engine.runtime.options import EngineOptions
 async def create_and_wait(given: dict[str, Any]) -> dict[str, Any]:
     """Create instances from a process that runs none, and wait until the workers have ended them."""
     instances = given["instances"]
-    async with engine([Steps], given["database"], options=EngineOptions(running=0)) as es:
+    async with engine([Steps], given["database"], options=EngineOptions(max_running=0)) as es:
 
         async def all_ended() -> bool:
             counts = await es.control.counts()

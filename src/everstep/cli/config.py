@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from everstep.cli.error_reporting import one_message
+from everstep.cli.error_reporting import report_errors
 
 
 @click.group("config")
@@ -18,7 +18,7 @@ def command() -> None:
 @command.command("show")
 @click.option("--env", "environment", metavar="NAME", help="With the settings under env.NAME.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@one_message
+@report_errors
 def show(environment: str | None, as_json: bool) -> None:
     """Show every setting in force, with the file and line, variable or default it comes from.
 

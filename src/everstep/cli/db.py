@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from everstep.cli.error_reporting import keeps_rule, one_message
+from everstep.cli.error_reporting import report_errors, validated_by
 
 if TYPE_CHECKING:
     from everstep.config import Project
@@ -26,7 +26,7 @@ def command() -> None:
 @_database
 @_environment
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@one_message
+@report_errors
 def status(database: str | None, environment: str | None, as_json: bool) -> None:
     """Show which version the schema has, and which one this release writes."""
     import asyncio
@@ -47,7 +47,7 @@ def status(database: str | None, environment: str | None, as_json: bool) -> None
 @command.command("migrate")
 @_database
 @_environment
-@one_message
+@report_errors
 def migrate(database: str | None, environment: str | None) -> None:
     """Bring the schema up to date. Workers of the release before may go on meanwhile.
 
@@ -55,17 +55,17 @@ def migrate(database: str | None, environment: str | None) -> None:
     """
     import asyncio
 
-    from everstep.store.admin.migrate import bring_up_to_date
+    from everstep.store.admin.migrate import migrate
 
-    state = asyncio.run(bring_up_to_date(_url(database, environment)))
+    state = asyncio.run(migrate(_url(database, environment)))
     click.echo(f"schema {state.version}, up to date")
 
 
 @command.command("copy")
-@click.argument("source", metavar="FROM", callback=keeps_rule("database_url"))
-@click.argument("target", metavar="TO", callback=keeps_rule("database_url"))
+@click.argument("source", metavar="FROM", callback=validated_by("database_url"))
+@click.argument("target", metavar="TO", callback=validated_by("database_url"))
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@one_message
+@report_errors
 def copy(source: str, target: str, as_json: bool) -> None:
     """Copy a stopped SQLite state to an empty PostgreSQL database.
 
@@ -78,24 +78,24 @@ def copy(source: str, target: str, as_json: bool) -> None:
     import orjson  # quicker to load when they are needed
 
     from everstep.cli.progress import shown_progress
-    from everstep.store.admin.migrate import copy_state
+    from everstep.store.admin.migrate import copy_to_postgres
 
     with shown_progress() as progress:
-        moved = asyncio.run(copy_state(source, target, _project(None, None).root, progress))
+        moved = asyncio.run(copy_to_postgres(source, target, _project(None, None).root, progress))
     if as_json:
-        click.echo(orjson.dumps({"rows": moved.rows, "at_work": moved.at_work}).decode())
+        click.echo(orjson.dumps({"rows": moved.rows, "at_work": moved.running}).decode())
         return
     for table, count in moved.rows.items():
         click.echo(f"{table:<10} {count:>12,}")
-    if moved.at_work:
-        click.echo(f"{moved.at_work:,} instances were at work when the process ended: the first worker takes them over")
+    if moved.running:
+        click.echo(f"{moved.running:,} instances were at work when the process ended: the first worker takes them over")
     click.echo("copied and counted; from now on only the new database must be run", err=True)
 
 
 @command.command("print-sql")
 @_database
 @_environment
-@one_message
+@report_errors
 def print_sql(database: str | None, environment: str | None) -> None:
     """Print the migrations, in order, for people who run them by hand.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from everstep.cli.error_reporting import one_message
+from everstep.cli.error_reporting import report_errors
 
 
 @click.command("dev")
@@ -23,7 +23,7 @@ from everstep.cli.error_reporting import one_message
 @click.option("--keys/--no-keys", default=True, help="Listen for single-key commands on a terminal.  [keys]")
 @click.option("--verbose", is_flag=True, help="Write every line, however many there are.")
 @click.option("--quiet", is_flag=True, help="Write no line for requests and steps.")
-@one_message
+@report_errors
 def command(main: str | None, variables: tuple[str, ...], environment: str | None, **options: Any) -> None:
     """Run the app here, reloading on change.
 

@@ -12,7 +12,7 @@ import click
 P = ParamSpec("P")
 
 
-def one_message(command: Callable[P, None]) -> Callable[P, None]:
+def report_errors(command: Callable[P, None]) -> Callable[P, None]:
     """Turn an `EverstepError` of a command into its message on stderr and exit code 1."""
 
     @functools.wraps(command)
@@ -28,7 +28,7 @@ def one_message(command: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
-def keeps_rule(rule: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+def validated_by(rule: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
     """Make a callback that refuses a value as the configuration's rule of that name would, with exit code 2."""
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from everstep.cli.error_reporting import keeps_rule, one_message
+from everstep.cli.error_reporting import report_errors, validated_by
 
 _TEMPLATES = {
     "hello": ["everstep dev"],
@@ -32,7 +32,7 @@ _FORCED = "everstep/cli/templates/"
 
 @click.command("init")
 @click.argument("directory", default=".", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--name", callback=keeps_rule("app_name"), help="The app's name.  [the directory's]")
+@click.option("--name", callback=validated_by("app_name"), help="The app's name.  [the directory's]")
 @click.option(
     "--template",
     type=click.Choice(list(_TEMPLATES)),
@@ -40,7 +40,7 @@ _FORCED = "everstep/cli/templates/"
     show_default=True,
     help="What the project begins with; order-pipeline is the tutorial's finished program.",
 )
-@one_message
+@report_errors
 def command(directory: Path, name: str | None, template: str) -> None:
     """Make a new project in DIRECTORY, the current one by default.
 
@@ -60,7 +60,7 @@ def command(directory: Path, name: str | None, template: str) -> None:
         target = directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(files[path].replace(_NAME, name).replace(_EXAMPLES_NAME, name), encoding="utf-8")
-    _tell(directory, name, files, kept, _TEMPLATES[template])
+    _report(directory, name, files, kept, _TEMPLATES[template])
 
 
 def _is_program(path: str) -> bool:
@@ -107,7 +107,7 @@ def _shown(path: str) -> str:
     return folder + slash + re.sub(r"^dot_", ".", name).removesuffix(".txt")
 
 
-def _tell(directory: Path, name: str, files: Mapping[str, str], kept: list[str], commands: list[str]) -> None:
+def _report(directory: Path, name: str, files: Mapping[str, str], kept: list[str], commands: list[str]) -> None:
     click.echo(f"Made {name} in {directory}:", err=True)
     for path in sorted(files):
         click.echo(f"  {path}{' (kept as it was)' if path in kept else ''}", err=True)

@@ -103,7 +103,7 @@ def _find_file(start: Path, findings: _Findings) -> Path | None:
 
 def _check(source: Source, schema: type[Config], findings: _Findings) -> None:
     for problem in find_problems(source.tree, schema):
-        forgiven = problem.unknown_key and source.forgiving
+        forgiven = problem.unknown_key and source.lenient
         message = f"{source.where(problem.path)}: {problem.message}"
         (findings.warnings if forgiven else findings.errors).append(message)
 
@@ -124,7 +124,7 @@ def _file_layers(base: Source, environment: str | None, findings: _Findings) -> 
                 f"repeat it as env.{environment}.{key}"
             )
     inherited = {key: value for key, value in base.tree.items() if key not in _NOT_INHERITED}
-    return [layer, Source(inherited, base.where, base.label, base.forgiving)]
+    return [layer, Source(inherited, base.where, base.label, base.lenient)]
 
 
 def _names(tree: Any) -> list[str]:

@@ -138,23 +138,23 @@ class WorkflowConfig(Struct, frozen=True, kw_only=True):
 class EngineConfig(Struct, frozen=True, kw_only=True):
     """How much one process does at the same time. What each does is in `engine/runtime/options.py`."""
 
-    running: Annotated[
+    max_running: Annotated[
         Annotated[int, Meta(ge=1)],
         _about("Instances at work; further ones stay due in the database.", example=2_000),
     ] = 10_000
-    resident: Annotated[
+    max_cached: Annotated[
         Annotated[int, Meta(ge=0)],
         _about("Instances that wait and are kept in memory; further ones are put away.", example=5_000),
     ] = 1_000
-    creating: Annotated[
+    max_creating: Annotated[
         Annotated[int, Meta(ge=1)],
         _about("Creations under way; whoever asks for more waits for a turn.", example=500),
     ] = 1_000
-    threads: Annotated[
+    max_threads: Annotated[
         Annotated[int, Meta(ge=1)],
         _about("Steps in threads; further ones wait for a turn.", example=16),
     ] = 64
-    lost_threads: Annotated[
+    max_lost_threads: Annotated[
         Annotated[int, Meta(ge=0)],
         _about("Threads that hang in steps which timed out, and are replaced; further ones take turns.", example=32),
     ] = 256

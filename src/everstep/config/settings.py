@@ -10,7 +10,7 @@ from msgspec import Struct, inspect
 
 from everstep.config.formats.source_positions import KeyPath
 from everstep.config.schema import Config, FileConfig
-from everstep.config.values.type_names import Kind, bare, words
+from everstep.config.values.type_names import Kind, describe, unwrap
 
 
 class Setting(Struct, frozen=True):
@@ -55,18 +55,18 @@ def _settings(kind: Kind, prefix: str) -> Iterator[Setting]:
         about = field.type.extra_json_schema if isinstance(field.type, inspect.Metadata) else None
         yield Setting(
             key=prefix + field.name,
-            type=words(field.type),
+            type=describe(field.type),
             default=None if field.default in (msgspec.NODEFAULT, "") else field.default,
             help=(about or {}).get("description", ""),
             required=field.required,
             variable=variable_name(field.name) if not prefix and field.name != "env" else None,
         )
-        yield from _nested(bare(field.type), f"{prefix}{field.name}.")
+        yield from _nested(unwrap(field.type), f"{prefix}{field.name}.")
 
 
 def _nested(kind: Kind, prefix: str) -> Iterator[Setting]:
     if isinstance(kind, inspect.ListType):
-        kind = bare(kind.item_type)
+        kind = unwrap(kind.item_type)
     if isinstance(kind, inspect.StructType):
         yield from _settings(kind, prefix)
 

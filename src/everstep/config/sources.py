@@ -15,7 +15,7 @@ from everstep.config.formats import jsonc
 from everstep.config.formats.source_positions import KeyPath, Lines, json_lines, line_of, toml_lines
 from everstep.config.schema import Config
 from everstep.config.settings import variable_name
-from everstep.config.values.type_names import fits
+from everstep.config.values.type_names import matches
 from everstep.config.wrangler import CLOUDFLARE_ONLY
 from everstep.core.errors import ConfigError
 from everstep.core.redact import redact_url
@@ -41,7 +41,7 @@ class Source(Struct, frozen=True):
     tree: Any
     where: Callable[[KeyPath], str]
     label: str
-    forgiving: bool = False
+    lenient: bool = False
 
 
 NOTHING = Source(tree={}, where=lambda _path: "", label="")
@@ -87,7 +87,7 @@ def environment_source(environ: Mapping[str, str]) -> Source:
     for field in _fields():
         text = environ.get(variable_name(field.name), "")
         if text:
-            tree[field.name] = text if fits("", field.type) else _parse_variable(field.name, text)
+            tree[field.name] = text if matches("", field.type) else _parse_variable(field.name, text)
     return Source(tree, lambda path: variable_name(str(path[0])), "the environment")
 
 
@@ -111,7 +111,7 @@ def section(source: Source, name: str) -> Source:
         source.tree["env"][name],
         lambda path: f"{source.where(('env', name, *path))} (env.{name})",
         f"env.{name} of {source.label}",
-        source.forgiving,
+        source.lenient,
     )
 
 

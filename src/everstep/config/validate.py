@@ -9,7 +9,7 @@ from msgspec import Struct, inspect
 
 from everstep.config.formats.source_positions import KeyPath, dotted
 from everstep.config.schema import Config, FileConfig, WorkflowConfig
-from everstep.config.values.type_names import Kind, bare, fits, shown, words
+from everstep.config.values.type_names import Kind, describe, matches, shown, unwrap
 from everstep.config.wrangler import CLOUDFLARE_ONLY
 from everstep.core.names import check_workflow_name, kebab_case, upper_snake_case
 from everstep.core.suggest import did_you_mean
@@ -40,7 +40,7 @@ def _sections(tree: Any, schema: type[Config]) -> Iterator[tuple[KeyPath, dict[s
 
 
 def _in_value(value: Any, kind: Kind, path: KeyPath) -> Iterator[Problem]:
-    plain = bare(kind)
+    plain = unwrap(kind)
     if isinstance(plain, inspect.StructType) and isinstance(value, dict):
         yield from _in_table(value, plain, path)
     elif isinstance(plain, inspect.DictType) and isinstance(value, dict):
@@ -49,8 +49,8 @@ def _in_value(value: Any, kind: Kind, path: KeyPath) -> Iterator[Problem]:
     elif isinstance(plain, inspect.ListType) and isinstance(value, list) and value:
         found = [p for index, item in enumerate(value) for p in _in_value(item, plain.item_type, (*path, index))]
         yield from found or _against_rule(value, kind, path)
-    elif not fits(value, plain):
-        yield Problem(path, f"{_what(path)}expected {words(plain)}{_example(kind)}, got {_shown(value, path)}")
+    elif not matches(value, plain):
+        yield Problem(path, f"{_what(path)}expected {describe(plain)}{_example(kind)}, got {_shown(value, path)}")
     elif value is not None:
         yield from _against_rule(value, kind, path)
 

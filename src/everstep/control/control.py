@@ -8,7 +8,7 @@ from typing import Any
 
 from everstep.control.counts import InstanceCounts
 from everstep.control.health import Health, health_of
-from everstep.control.lifecycle import asked_outside, shielded
+from everstep.control.lifecycle import run_detached, shielded
 from everstep.control.metrics import Metrics, metrics_of
 from everstep.control.subscription import checked_subscription, follow
 from everstep.control.views import InstanceViews
@@ -38,7 +38,7 @@ class LocalControl(InstanceViews):
 
     _counts: InstanceCounts | None = None
 
-    @asked_outside
+    @run_detached
     async def create(
         self,
         workflow: str,
@@ -55,7 +55,7 @@ class LocalControl(InstanceViews):
         now = engine.clock.now()
         id = new_instance_id(now) if id is None else check_instance_id(id)
         text = encoded_params(params, definition.params, f"the params of instance {id!r}")
-        keep_success, keep_errors = retention_ms(retention, definition)
+        success_ms, error_ms = retention_ms(retention, definition)
         new = NewInstance(
             workflow,
             id,
@@ -65,8 +65,8 @@ class LocalControl(InstanceViews):
             trigger=trigger,
             version=engine.registry.version,
             tags=checked_tags(tags),
-            keep_success=keep_success,
-            keep_errors=keep_errors,
+            success_retention_ms=success_ms,
+            error_retention_ms=error_ms,
         )
         try:
             await engine.creator.create(new)
@@ -85,18 +85,18 @@ class LocalControl(InstanceViews):
         retention_ms(retention, self._engine.registry[workflow])
         checked_tags(tags)
 
-    @asked_outside
+    @run_detached
     async def check_exists(self, workflow: str, id: str) -> None:
-        await self._existing(workflow, id)
+        await self._find(workflow, id)
 
-    @asked_outside
+    @run_detached
     async def counts(self) -> dict[str, dict[str, int]]:
         """Return how many instances of each workflow are in each status."""
         if self._counts is None:
             self._counts = InstanceCounts(self._engine.store.counts)
         return await self._counts.read()
 
-    @asked_outside
+    @run_detached
     async def metrics(self) -> Metrics:
         """Return how busy the engine is, beside its limits."""
         return await metrics_of(self._engine)
@@ -106,14 +106,14 @@ class LocalControl(InstanceViews):
         """The workflows that execution here."""
         return self._engine.registry
 
-    @asked_outside
+    @run_detached
     async def result(self, workflow: str, id: str, timeout_ms: int | None) -> Any:
         engine = self._engine
         deadline = None if timeout_ms is None else engine.clock.now() + timeout_ms
         pk = engine.cache.pk_of(workflow, id)  # what is in memory has not ended
         ended: InstanceRecord | InstanceChange | None = None if pk is None else await self._end_of(pk, deadline)
         while ended is None:
-            instance = await self._existing(workflow, id)
+            instance = await self._find(workflow, id)
             if instance.ended:
                 ended = instance
             elif deadline is not None and engine.clock.now() >= deadline:
@@ -134,7 +134,7 @@ class LocalControl(InstanceViews):
                 "it in the function of a step, or wait for an event"
             )
         wanted = checked_subscription(cursor, filter)
-        instance = await self._existing(workflow, id)
+        instance = await self._find(workflow, id)
         async for event in follow(self._engine, instance, cursor, wanted):
             yield event
 
@@ -142,7 +142,7 @@ class LocalControl(InstanceViews):
     async def send_event(self, workflow: str, id: str, *, type: str, payload: Any) -> None:
         engine = self._engine
         check_event_type(type)
-        await self._existing(workflow, id)
+        await self._find(workflow, id)
         text, _ = codec.encode(payload, where=f"the payload of event {type!r}", verb="pass")
         sent = await engine.store.send_event(workflow, id, type=type, payload=text, now=engine.clock.now())
         if engine.telemetry.listening:
@@ -151,7 +151,11 @@ class LocalControl(InstanceViews):
             )
         execution = engine.cache.get(sent.pk)
         if execution is not None and engine.may_go_on(execution):
-            if engine.lease is not None and sent.before is not None and not execution.waits.inbox.has_seen(sent.before):
+            if (
+                engine.lease is not None
+                and sent.previous_id is not None
+                and not execution.waits.inbox.has_seen(sent.previous_id)
+            ):
                 await engine.lease.reconcile(sent.pk)  # another worker sent one before: they are taken in their order
             else:
                 execution.deliver(sent.event)
@@ -178,7 +182,7 @@ class LocalControl(InstanceViews):
 def _outcome(ended: InstanceRecord | InstanceChange, workflow: str, id: str, declared: Any) -> Any:
     if ended.status == "complete":
         where = f"the output of instance {id!r}"
-        return codec.restore_result(codec.decode(ended.output or "null", declared, where=where), declared)
+        return codec.coerce_result(codec.decode(ended.output or "null", declared, where=where), declared)
     if ended.error is not None:
         raise decode_error(ended.error)
     raise InstanceTerminatedError(f"instance {id!r} of {workflow!r} was terminated: it has no result")

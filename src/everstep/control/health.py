@@ -17,7 +17,7 @@ class WorkerHealth(Struct, frozen=True):
     epoch: int
     lease_ms: int
     lease_left_ms: int
-    lanes: int
+    writers: int
 
 
 class Health(Struct, frozen=True):
@@ -34,7 +34,7 @@ class Health(Struct, frozen=True):
     """
 
     ok: bool
-    trouble: str | None
+    reason: str | None
     database: str
     in_memory: int
     worker: WorkerHealth | None = None
@@ -45,15 +45,15 @@ class Health(Struct, frozen=True):
 def health_of(engine: Engine) -> Health:
     """Look at an engine."""
     store, lease = engine.store.health(), engine.lease
-    trouble, standing = store.trouble, None
+    trouble, standing = store.outage, None
     if lease is not None and store.worker is not None:
-        trouble = trouble or lease.trouble
+        trouble = trouble or lease.outage
         lease_ms = store.lease_ms or 0
-        # A beat renews the lease once a third of it is gone, so this may be less than what is left by the database.
+        # A heartbeat renews the lease once a third of it is gone: the database may have more of it left.
         left_ms = lease_ms * 2 // 3 - lease.silent_ms
-        standing = WorkerHealth(store.worker, store.epoch or 0, lease_ms, left_ms, store.lanes or 0)
+        standing = WorkerHealth(store.worker, store.epoch or 0, lease_ms, left_ms, store.writers or 0)
         if left_ms < 0 and trouble is None:
-            trouble = "the beat stands still: others may take this worker's instances over"
+            trouble = "the heartbeat stands still: others may take this worker's instances over"
     turns = engine.attempts.turns
     in_memory = len(engine.cache.all())
     return Health(trouble is None, trouble, store.kind, in_memory, standing, turns.lost, turns.warning)

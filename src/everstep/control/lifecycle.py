@@ -67,7 +67,7 @@ async def _or_reload(
         raise
 
 
-def asked_outside(operation: Operation) -> Operation:
+def run_detached(operation: Operation) -> Operation:
     """Carry an operation out on the application's loop, where a workflow's code asks for it outside of a step."""
 
     @functools.wraps(operation)
@@ -102,7 +102,7 @@ class LifecycleOperations:
     @shielded
     async def pause(self, workflow: str, id: str) -> None:
         now = self._engine.clock.now()
-        await self._existing(workflow, id)
+        await self._find(workflow, id)
         done = await self._engine.store.pause(workflow, id, now=now)
         # At once: whatever is asked next finds memory as the disk is.
         self._paused(done, workflow, id, now)
@@ -125,7 +125,7 @@ class LifecycleOperations:
     @shielded
     async def resume(self, workflow: str, id: str) -> None:
         engine, now = self._engine, self._engine.clock.now()
-        await self._existing(workflow, id)
+        await self._find(workflow, id)
         done = await engine.store.resume(workflow, id, now=now)
         nobodys = [done.pk] if self._resumed(done, workflow, id, now) else []
         for one in done.children:
@@ -156,16 +156,16 @@ class LifecycleOperations:
     @shielded
     async def terminate(self, workflow: str, id: str, *, rollback: bool = False) -> None:
         engine, now = self._engine, self._engine.clock.now()
-        instance = await self._existing(workflow, id)
+        instance = await self._find(workflow, id)
         handlers = rollback and not instance.ended and await self._has_rollbacks(instance)
         if handlers and await self._rolls_back(instance):
             _suspend_if_self(instance.pk)
             return
         if handlers:
-            children = await self._end_family(instance, lambda: self._begin_rollback(instance, now))
+            children = await self._end_descendants(instance, lambda: self._begin_rollback(instance, now))
             engine.dispatcher.claim_soon()
         else:
-            children = await self._end_family(instance, lambda: engine.store.terminate(workflow, id, now=now))
+            children = await self._end_descendants(instance, lambda: engine.store.terminate(workflow, id, now=now))
             engine.ended(instance, "terminated")
         await self._children_ended(children)
         engine.dispatcher.on_slot_freed()
@@ -179,7 +179,7 @@ class LifecycleOperations:
         finally:
             self._beginning_rollback.discard(instance.pk)
 
-    async def _end_family(
+    async def _end_descendants(
         self, instance: InstanceRecord, verb: Callable[[], Awaitable[Transition | Deletion]]
     ) -> Sequence[ChildTransition]:
         """Carry out a verb that ends the children of an instance; return those it ended.
@@ -188,7 +188,7 @@ class LifecycleOperations:
         """
         engine = self._engine
         with engine.activation_barred(instance.pk):  # first: it begins no child then
-            family = [one for one in await engine.store.family(instance.pk) if not one.ended]
+            family = [one for one in await engine.store.descendants(instance.pk) if not one.ended]
             try:
                 with engine.activation_barred(*(one.pk for one in family)):
                     children = (await verb()).children
@@ -230,11 +230,11 @@ class LifecycleOperations:
     ) -> None:
         engine = self._engine
         key = _step_key(from_step, count, type)
-        instance = await self._existing(workflow, id)
+        instance = await self._find(workflow, id)
         if key is not None and not await self._has_step(instance, key):
             raise no_such_step(instance, key)  # before anything in flight is cut off for it
         now, version = engine.clock.now(), engine.registry.version
-        children = await self._end_family(
+        children = await self._end_descendants(
             instance, lambda: engine.store.restart(workflow, id, now=now, version=version, from_step=key)
         )
         self._notify(events.InstanceRestarted, workflow, id, instance.pk)
@@ -255,8 +255,8 @@ class LifecycleOperations:
     @shielded
     async def delete(self, workflow: str, id: str) -> None:
         engine, now = self._engine, self._engine.clock.now()
-        instance = await self._existing(workflow, id)
-        children = await self._end_family(instance, lambda: engine.store.delete(workflow, id, now=now))
+        instance = await self._find(workflow, id)
+        children = await self._end_descendants(instance, lambda: engine.store.delete(workflow, id, now=now))
         engine.ended(instance, "terminated", emit=False)
         await self._children_ended(children)
         _suspend_if_self(instance.pk)
@@ -269,7 +269,7 @@ class LifecycleOperations:
         engine.evict(asked.pk)
         self._notify(events.InstancePaused, workflow, id, asked.pk)
 
-    async def _existing(self, workflow: str, id: str) -> InstanceRecord:
+    async def _find(self, workflow: str, id: str) -> InstanceRecord:
         self._engine.registry[workflow]
         instance = await self._engine.store.find(workflow, check_instance_id(id))
         if instance is None:

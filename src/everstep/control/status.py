@@ -165,7 +165,7 @@ def _attempt_info(number: int, record: AttemptRecord | None, step: StepRecord) -
         return AttemptInfo(number, began, utc(step.ended_at), step.state)
     if number == step.attempt and step.state == "cancelled":
         return None
-    cut = ErrorInfo("AttemptCutOffError", "a crash may have cut this attempt off before its start was recorded")
+    cut = ErrorInfo("AttemptInterruptedError", "a crash may have cut this attempt off before its start was recorded")
     return AttemptInfo(number, utc(step.started_at), utc(step.started_at), "errored", cut)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from everstep.control.status import REDACTED, config_of, plain_error
 from everstep.core.journal import StepRecord
-from everstep.core.list_argument import several
+from everstep.core.list_argument import list_argument
 from everstep.core.serialization import codec
 from everstep.core.serialization.stored_error import error_info
 from everstep.core.suggest import did_you_mean
@@ -20,7 +20,7 @@ from everstep.core.timestamps import utc
 from everstep.core.types import SubscriptionEvent
 from everstep.engine.execution.stream_summary import summary_of
 from everstep.engine.steps.rollback import decoded
-from everstep.store.protocol import Happening, InstanceRecord
+from everstep.store.protocol import HistoryEntry, InstanceRecord
 
 if TYPE_CHECKING:
     from everstep.engine.engine import Engine
@@ -38,9 +38,9 @@ async def follow(
     history = _History(instance)
     while True:
         changed = engine.watchers.changed(instance.pk)
-        found = await engine.store.happenings(instance.pk, after=history.position)
+        found = await engine.store.history(instance.pk, after=history.position)
         current = await engine.store.by_pk(instance.pk)
-        if history.told and any(happening.what == "restarted" for happening in found):
+        if history.sent and any(happening.event == "restarted" for happening in found):
             history = _History(instance)  # the life that was followed is over, and this one is told from its beginning
             continue
         for event in history.extend(found, current):
@@ -73,7 +73,7 @@ def checked_subscription(cursor: int, filter: Iterable[str] | None) -> frozenset
         raise ValueError(f"cursor must be a whole number from 0, got {cursor!r}")
     if filter is None:
         return None
-    wanted = several(filter, "filter is a list of event types")
+    wanted = list_argument(filter, "filter is a list of event types")
     for type in wanted:
         if not isinstance(type, str) or type not in _TYPES:
             raise ValueError(f"there are no events of type {type!r}{did_you_mean(str(type), _TYPES)}")
@@ -94,23 +94,23 @@ class _History:
         self.ended = False
 
     @property
-    def told(self) -> bool:
+    def sent(self) -> bool:
         """Whether anything has been told of it."""
         return self._number is not None
 
-    def extend(self, found: list[Happening], current: InstanceRecord | None) -> list[SubscriptionEvent]:
+    def extend(self, found: list[HistoryEntry], current: InstanceRecord | None) -> list[SubscriptionEvent]:
         events: list[SubscriptionEvent] = []
         if self._number is None:
             self._number = max((one.number for one in found), default=0)
             events.append(self._event("workflow_queued", self._instance.created_at))
         for happening in found:
             self.position = max(self.position, happening.position)
-            if happening.what not in _BEFORE_THE_START:
+            if happening.event not in _BEFORE_THE_START:
                 events += self._start(current, happening)
             events += self._told(happening, current)
         return events + self._start(current)
 
-    def _start(self, current: InstanceRecord | None, first: Happening | None = None) -> list[SubscriptionEvent]:
+    def _start(self, current: InstanceRecord | None, first: HistoryEntry | None = None) -> list[SubscriptionEvent]:
         """Return the event of the start, once. It has no row, and comes before the `first` that is of no earlier time.
 
         After a restart from a step that is a kept one, whether the instance has begun again yet or not.
@@ -118,7 +118,7 @@ class _History:
         if self._begun or current is None:
             return []
         moments = [] if current.started_at is None else [current.started_at]
-        if first is not None and first.what != "ended":
+        if first is not None and first.event != "ended":
             moments.append(first.at)
         if not moments:
             return []
@@ -126,16 +126,16 @@ class _History:
         params = None if current.params is None else codec.plain(codec.decode(current.params))
         return [self._event("workflow_started", min(moments), params=params)]
 
-    def _told(self, happening: Happening, current: InstanceRecord | None) -> list[SubscriptionEvent]:
-        if happening.what == "restarted":
+    def _told(self, happening: HistoryEntry, current: InstanceRecord | None) -> list[SubscriptionEvent]:
+        if happening.event == "restarted":
             return []
-        if happening.what == "ended":
+        if happening.event == "ended":
             return self._end(current)
         if happening.step is not None:
             return self._step(happening, happening.step)
         if happening.attempt is not None:
             return self._failed_attempt(happening)
-        return [self._event(happening.what, happening.at)]
+        return [self._event(happening.event, happening.at)]
 
     def _end(self, current: InstanceRecord | None) -> list[SubscriptionEvent]:
         if current is None or not current.ended:
@@ -153,11 +153,11 @@ class _History:
             facts["error"] = plain_error(error_info(current.error))
         return [*events, self._event(_ENDS[current.status], current.ended_at or 0, **facts)]
 
-    def _step(self, happening: Happening, step: StepRecord) -> list[SubscriptionEvent]:
+    def _step(self, happening: HistoryEntry, step: StepRecord) -> list[SubscriptionEvent]:
         name = f"{step.name}-{step.count}"
         self._names[step.seq] = name
         self._limits[step.seq] = step
-        began = happening.what == "step"
+        began = happening.event == "step"
         match step.kind:
             case "do" | "child":
                 return self._began(step, "") if began else self._ended(step, "")
@@ -197,7 +197,7 @@ class _History:
             events.append(self._event(f"{prefix}step_errored", at, step_name=name, error=error))
         return events
 
-    def _failed_attempt(self, happening: Happening) -> list[SubscriptionEvent]:
+    def _failed_attempt(self, happening: HistoryEntry) -> list[SubscriptionEvent]:
         attempt = happening.attempt
         assert attempt is not None
         step = self._limits.get(attempt.seq)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, structs
 
-from everstep.control.lifecycle import LifecycleOperations, asked_outside
+from everstep.control.lifecycle import LifecycleOperations, run_detached
 from everstep.control.status import instance_status, shown_steps, step_infos, type_of
 from everstep.core.journal import StepRecord
 from everstep.core.suggest import did_you_mean
@@ -70,15 +70,15 @@ class StepName(NamedTuple):
 class InstanceViews(LifecycleOperations):
     """What a `LocalControl` tells of instances."""
 
-    @asked_outside
+    @run_detached
     async def status(self, workflow: str, id: str, *, steps: bool = False) -> InstanceStatus:
         if not steps:
-            instance = await self._existing(workflow, id)
+            instance = await self._find(workflow, id)
             return await self._status(instance, (await self._shown(instance))[0], traceback=False)
         view = await self.look(workflow, id, StepWindow())
         return structs.replace(view.status, steps=view.steps)
 
-    @asked_outside
+    @run_detached
     async def steps(
         self, workflow: str, id: str, *, limit: int, cursor: str | None, newest_first: bool = False
     ) -> StepPage:
@@ -89,7 +89,7 @@ class InstanceViews(LifecycleOperations):
         steps = view.steps[::-1] if newest_first else view.steps
         return StepPage(steps, None if following is None else str(following))
 
-    @asked_outside
+    @run_detached
     async def look(
         self, workflow: str, id: str, window: StepWindow | None, *, chars: int | None = None
     ) -> InstanceView:
@@ -98,7 +98,7 @@ class InstanceViews(LifecycleOperations):
         Results of more than `chars` characters of stored text are `CutText`, their beginnings: all of them may have a
         gigabyte. What is not in the window is not read.
         """
-        instance = await self._existing(workflow, id)
+        instance = await self._find(workflow, id)
         everything = window is not None and window.limit is None and window.cursor is None
         shown, read = await self._shown(instance, values=everything, chars=chars)
         status = await self._status(instance, shown, traceback=True)
@@ -113,13 +113,13 @@ class InstanceViews(LifecycleOperations):
         infos = await self._infos(instance, seen, chars)
         return InstanceView(instance, status, infos, places.start, len(shown) - places.stop)
 
-    @asked_outside
+    @run_detached
     async def step_names(self, workflow: str, id: str) -> list[StepName]:
         """Return what the steps of an instance are called, in the order they started."""
-        shown, _ = await self._shown(await self._existing(workflow, id))
+        shown, _ = await self._shown(await self._find(workflow, id))
         return [StepName(step.seq, type_of(step), f"{step.name}-{step.count}") for step in shown]
 
-    @asked_outside
+    @run_detached
     async def records(
         self, workflow: str, *, status: str | None = None, limit: int = 25, cursor: int | None = None
     ) -> list[InstanceRecord]:
@@ -127,7 +127,7 @@ class InstanceViews(LifecycleOperations):
         self._engine.registry[workflow]
         return await self._engine.store.page(workflow, status=status, limit=limit, cursor=cursor)
 
-    @asked_outside
+    @run_detached
     async def page(
         self, workflow: str, *, status: str | None, tag: str | None, limit: int, cursor: str | None
     ) -> tuple[list[str], str | None]:

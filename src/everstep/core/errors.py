@@ -8,7 +8,7 @@
     ├── RollbackInProgressError            rollback.in_progress       a step asked for while rolling back
     ├── RollbackMissingError               rollback.missing           a handler that today's code does not register
     ├── StepError                          step.failed                a step's error whose class cannot be rebuilt
-    ├── AttemptCutOffError                 attempt.cut_off            a crash ended an attempt, and it was the last
+    ├── AttemptInterruptedError            attempt.interrupted        a crash ended an attempt, and it was the last
     ├── WorkflowTimeoutError               timeout                    also a TimeoutError
     ├── NotSerializableError               value.not_serializable     also a TypeError
     ├── ValueTooLargeError                 value.too_large            also a ValueError
@@ -108,10 +108,10 @@ class StepError(EverstepError):
         self.message = message
 
 
-class AttemptCutOffError(EverstepError):
+class AttemptInterruptedError(EverstepError):
     """An attempt ended because its process did. A step fails with it if that attempt was the last one allowed."""
 
-    code = "attempt.cut_off"
+    code = "attempt.interrupted"
 
 
 class WorkflowTimeoutError(EverstepError, TimeoutError):

@@ -35,7 +35,7 @@ class StepRecord(Struct, gc=False):
         cancelled_after: The same for when the code cancelled it.
         settlement: The place of its end in the order in which the code hears of things, from 1.
         sent_after: The number of the last settlement of which everything the code asked for has a row, with this one.
-        digest: Of the arguments, as a signed integer of 8 bytes; None where there are none that `core/serialization/digest.py` takes.
+        digest: Of the arguments, a signed integer of 8 bytes; None where `serialization/digest.py` takes none.
     """
 
     seq: int
@@ -48,7 +48,7 @@ class StepRecord(Struct, gc=False):
     attempt_at: int | None = None
     ended_at: int | None = None
     wake_at: int | None = None
-    absolute: bool = False
+    is_absolute: bool = False
     event_type: str | None = None
     child: str | None = None
     compensable: bool = False

@@ -32,7 +32,7 @@ PAGED_INSTANCES = 10_000
 TAG_CHARS = 256
 """Characters in a tag."""
 SHORTEST_LEASE_MS, LONGEST_LEASE_MS = 2_000, DAY_MS
-"""A worker that beats once a second and is slow once must not lose its lease; instances must not be lost for days."""
+"""One late heartbeat of a worker must not cost its lease; instances must not wait for days to be taken over."""
 WAIT_MS = 365 * DAY_MS
 """The longest sleep, and the longest wait for an event (inventory §1.3.7)."""
 STOPS_IN_A_ROW = 3

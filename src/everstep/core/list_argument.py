@@ -9,7 +9,7 @@ from typing import Any
 _SHOWN_CHARS = 60
 
 
-def several(given: object, what: str, *, most: int | None = None) -> list[Any]:
+def list_argument(given: object, what: str, *, most: int | None = None) -> list[Any]:
     """Return the items of a list, or of anything else that gives items one by one: a tuple, a set, a generator.
 
     Text would be taken for its letters, and a mapping for its keys: neither is ever what was meant.

@@ -6,7 +6,7 @@ FIRST_SECONDS = 2.0
 LATEST_SECONDS = 60.0
 
 
-class Reminders:
+class LogThrottle:
     """Says whether to tell of some trouble again: 2 seconds after the first time, then 4, 8 …, at most once a minute.
 
     Example:
@@ -19,7 +19,7 @@ class Reminders:
         self._distance = FIRST_SECONDS
         self._next: float | None = None
 
-    def due(self, now: float) -> bool:
+    def should_log(self, now: float) -> bool:
         """Return whether to tell of it at `now`, in seconds of a clock that only rises."""
         if self._next is None:
             self._next = now
@@ -29,6 +29,6 @@ class Reminders:
         self._distance = min(self._distance * 2, LATEST_SECONDS)
         return True
 
-    def over(self) -> None:
+    def reset(self) -> None:
         """Begin anew: the trouble is over."""
         self._distance, self._next = FIRST_SECONDS, None

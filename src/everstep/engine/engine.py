@@ -44,9 +44,9 @@ from everstep.engine.steps.start_recorder import StartRecorder
 from everstep.engine.steps.step_runner import StepRunner
 from everstep.engine.steps.timeouts import Deadlines
 from everstep.sdk.step import RunsAsChild
-from everstep.store.cluster import SharedStore
+from everstep.store.cluster import ClusterStore
 from everstep.store.protocol import Change, Claimed, InstanceChange, InstanceRecord, Store
-from everstep.store.write_callback import Answer
+from everstep.store.write_callback import WriteCallback
 from everstep.telemetry import events
 from everstep.telemetry.bus import Telemetry
 
@@ -78,15 +78,17 @@ class Engine:
     ) -> None:
         self.store = store
         self.registry = registry
-        shared = store if isinstance(store, SharedStore) else None
+        shared = store if isinstance(store, ClusterStore) else None
         self.clock = clock or (SteadyClock() if shared is None else SharedClock())
         self.telemetry = telemetry or Telemetry()
         self.options = options or EngineOptions()
         self.loop = asyncio.get_running_loop()
         options = self.options
-        self.attempts = Attempts(Deadlines(self.clock), threads=options.threads, lost_threads=options.lost_threads)
-        self.cache = InstanceCache(self.options.resident)
-        self.slots = Slots(self.cache, registry, self.options.running)
+        self.attempts = Attempts(
+            Deadlines(self.clock), threads=options.max_threads, lost_threads=options.max_lost_threads
+        )
+        self.cache = InstanceCache(self.options.max_cached)
+        self.slots = Slots(self.cache, registry, self.options.max_running)
         self.dispatcher = Dispatcher(self)
         self.retention = Retention(self)
         self.orphans = OrphanSweeper(self)
@@ -129,7 +131,7 @@ class Engine:
             log.warning("cannot give the instances back: %s; the next start takes them for cut off", error)
         if self.lease is not None:
             await self.lease.stop()
-        self.watchers.give_up(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
+        self.watchers.fail_all(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
         self.reloader.stop()
         self.start_recorder.stop()
         self.attempts.close()
@@ -141,7 +143,7 @@ class Engine:
         if self.slots.closed:  # claimed while the stop began: it is released with the others
             return
         execution = self.cache.get(claimed.instance.pk)
-        if execution is not None and not claimed.kept and self.lease is not None:
+        if execution is not None and not claimed.already_owned and self.lease is not None:
             self.lease.evict(execution.pk)
             execution = None
         if execution is not None:
@@ -222,7 +224,7 @@ class Engine:
 
     # What executions tell and ask (Host)
 
-    def settled(self, execution: Execution) -> None:
+    def wait_written(self, execution: Execution) -> None:
         if self.watchers.followed:
             self.watchers.notify_changed(execution.pk)
         if self._interrupt is not None and not execution.phase.over and self._interrupt(execution):
@@ -264,7 +266,7 @@ class Engine:
         else:
             self._end(execution, errored(error))
 
-    def contradict(self, execution: Execution, error: BaseException) -> None:
+    def fail_nondeterministic(self, execution: Execution, error: BaseException) -> None:
         if not execution.phase.over:
             self._end(execution, errored(error), cancel_steps=False)
 
@@ -310,7 +312,7 @@ class Engine:
     def _end(self, execution: Execution, change: InstanceChange, *, cancel_steps: bool = True) -> None:
         """Record how an instance ended; everybody is told once that is on disk."""
         now, instance = self.clock.now(), execution.instance
-        keep = instance.keep_errors if change.status == "errored" else instance.keep_success
+        keep = instance.error_retention_ms if change.status == "errored" else instance.success_retention_ms
         change = msgspec.structs.replace(
             change, ended_at=now, expires_at=None if keep is None else now + keep, parent=instance.parent, at=now
         )
@@ -318,7 +320,7 @@ class Engine:
         steps, attempts = execution.journal.close_out(now, cancel=cancel_steps)
         last = Change(execution.pk, steps, attempts, instance=change, relaxed=execution.relaxed)
         # Called, not awaited: a disk may take longer than code that is over is given to leave.
-        Answer(self._has_ended, (execution, change)).write(self.store, last)
+        WriteCallback(self._has_ended, (execution, change)).write(self.store, last)
 
     def _has_ended(self, what: tuple[Execution, InstanceChange], error: BaseException | None) -> None:
         execution, change = what
@@ -373,9 +375,9 @@ class Engine:
         """Cancel what is still in flight; it was our doing, and counts only when it happens again and again."""
         rows = {step.seq: step for step in execution.journal.steps()} if execution.in_flight.attempts else {}
         for seq, attempt in list(execution.in_flight.attempts.items()):
-            times = execution.in_flight.times_given_back(rows[seq])
+            times = execution.in_flight.uncounted_stops(rows[seq])
             if times < STOPS_IN_A_ROW:  # else it stays "running", and is charged like what a crash cut off
-                transitions.give_back(rows[seq], times + 1)
+                transitions.cancel_uncounted(rows[seq], times + 1)
             execution.journal.touch(rows[seq])
             attempt.cancel()
         if not execution.phase.over:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sized
 from typing import Any, TypeVar
 
 from everstep.core.limits import BATCH
-from everstep.core.list_argument import several
+from everstep.core.list_argument import list_argument
 from everstep.core.suggest import did_you_mean
 
 T = TypeVar("T")
@@ -16,7 +16,7 @@ _OPTIONS = ("id", "params", "retention", "tags")
 
 def checked_batch(batch: Iterable[T], what: str) -> list[T]:
     """Return the items of a batch. Raises TypeError for no collection, ValueError for none or more than 100 items."""
-    items = several(batch, what, most=BATCH + 1)
+    items = list_argument(batch, what, most=BATCH + 1)
     if not 1 <= len(items) <= BATCH:
         size = len(batch) if isinstance(batch, Sized) else f"{BATCH} or more"
         raise ValueError(f"a batch has 1 to {BATCH} instances, this one has {size if items else 'none'}")

@@ -65,7 +65,7 @@ def build_env(cls: type[EnvT], values: Mapping[str, Any]) -> EnvT:
     """
     made = cls.__new__(cls)
     vars(made).update(values)
-    problems = [problem for name, hint in _members(cls).items() if (problem := _settle(made, cls, name, hint))]
+    problems = [problem for name, hint in _members(cls).items() if (problem := _check_member(made, cls, name, hint))]
     if problems:
         raise ConfigError("\n".join(problems))
     return made
@@ -84,7 +84,7 @@ def _members(cls: type[Env]) -> dict[str, Any]:
     return {name: hint for name, hint in hints.items() if not name.startswith("_")}
 
 
-def _settle(made: Env, cls: type[Env], name: str, hint: Any) -> str | None:
+def _check_member(made: Env, cls: type[Env], name: str, hint: Any) -> str | None:
     """Check one declared member of `made`, converting text where another plain type is declared."""
     values = vars(made)
     if name not in values:

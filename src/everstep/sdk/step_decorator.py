@@ -124,7 +124,7 @@ class DeclaredStep(Generic[T]):
 
     def _dependencies(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, DeclaredStep[Any]]:
         signature = inspect.signature(self._call.fn)
-        given = self._given(signature, args, kwargs)
+        given = self._resolve_argument(signature, args, kwargs)
         needed: dict[str, DeclaredStep[Any]] = {}
         for parameter in signature.parameters.values():
             if parameter.name in given or parameter.name == "ctx" or parameter.kind in _VARIADIC:
@@ -138,7 +138,9 @@ class DeclaredStep(Generic[T]):
                 )
         return needed
 
-    def _given(self, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
+    def _resolve_argument(
+        self, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Mapping[str, Any]:
         """Bind the arguments, past a `ctx` that is left out where they fit without it."""
         others = [parameter for parameter in signature.parameters.values() if parameter.name != "ctx"]
         try:

@@ -8,7 +8,7 @@ from typing import Any
 from everstep.core.types import StepContext
 
 
-class Place:
+class StepScope:
     """Where a branch of a workflow's code has come to: the row of the journal it asked for last.
 
     A row that is a step being attempted is entered by what runs below it; others are `over` at once, and attempts when
@@ -20,7 +20,7 @@ class Place:
     def __init__(self, record: Any, *, over: bool) -> None:
         self.record = record
         self.over = over
-        self.outer = innermost()
+        self.outer = current_attempt()
 
     @property
     def kind(self) -> str:
@@ -45,13 +45,13 @@ class Place:
         raise NotImplementedError
 
 
-place: ContextVar[Place | None] = ContextVar("everstep_place", default=None)
+current_scope: ContextVar[StepScope | None] = ContextVar("everstep_place", default=None)
 """One variable for two questions, and never put back: each time one is set, a part of the context is copied."""
 
 
-def innermost() -> Place | None:
+def current_attempt() -> StepScope | None:
     """Return the attempt that runs here, if one does."""
-    here = place.get()
+    here = current_scope.get()
     while here is not None and here.over:
         here = here.outer
     return here
@@ -68,7 +68,7 @@ def current_step() -> StepContext:
         ...     here = current_step()
         ...     return f"{here.instance_id}:{here.step.name}-{here.step.count}"  # the same in every attempt
     """
-    attempt = innermost()
+    attempt = current_attempt()
     if attempt is None:
         raise RuntimeError("current_step() was called outside a step; it works inside a function run by step.do()")
     return attempt.context()

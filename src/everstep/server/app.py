@@ -16,7 +16,7 @@ from everstep.server.http_api.cloudflare_v4 import routes
 from everstep.server.http_api.metrics import metrics_route
 from everstep.server.inspector.routes import inspector_routes
 from everstep.server.program.asgi import AsgiApp, Receive, Scope, Send
-from everstep.server.request_guard import Guard
+from everstep.server.request_guard import RequestGuard
 
 OWN_PREFIXES = ("/__workflows", "/client/v4")
 
@@ -32,7 +32,7 @@ def build_app(control: LocalControl, user: AsgiApp, *, allowed_hosts: Sequence[s
         else:
             await user(scope, receive, send)
 
-    return Guard(app, allowed_hosts=allowed_hosts)
+    return RequestGuard(app, allowed_hosts=allowed_hosts)
 
 
 def with_access_log(app: AsgiApp, write: Callable[[str, str, int, float], None]) -> AsgiApp:

@@ -28,7 +28,7 @@ _FOR_ANYBODY = ("/__workflows/-/health", "/__workflows/-/metrics")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Guard:
+class RequestGuard:
     """Refuses foreign hosts nearly everywhere, and cross-site state changes under `PROTECTED`, with 403 and the cure.
 
     Args:

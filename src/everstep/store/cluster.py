@@ -10,38 +10,38 @@ from msgspec import Struct
 from everstep.store.protocol import EventRecord, InstanceRecord, Store
 
 
-class News(Struct, frozen=True):
-    """What one beat brought.
+class HeartbeatResult(Struct, frozen=True):
+    """What one heartbeat brought.
 
     Attributes:
         now: The database's time, in milliseconds since 1970.
         noted: Instances that somebody else changed while they were this worker's.
         next_due: When the next claim will find something.
-        lapsed: Workers whose lease is over.
+        expired_workers: Workers whose lease is over.
         ended: Of the instances asked about, those that have ended or are gone.
         workers: How many there are.
         notes: By which it knows of `noted`. Until it says that it has followed them, it is told again.
     """
 
     now: int
-    noted: list[int]
+    changed: list[int]
     next_due: int | None
-    lapsed: list[int]
+    expired_workers: list[int]
     ended: list[int]
     workers: int = 1
-    notes: Sequence[int] = ()
+    change_ids: Sequence[int] = ()
 
 
-class Seen(Struct, frozen=True):
+class OwnedSnapshot(Struct, frozen=True):
     """An instance as it is on disk, whether it is this worker's, and the events that wait for it."""
 
     instance: InstanceRecord
-    mine: bool
+    owned: bool
     events: list[EventRecord]
 
 
 @runtime_checkable
-class SharedStore(Store, Protocol):
+class ClusterStore(Store, Protocol):
     """A store that many workers share. Every one is a worker from `open` to `close`."""
 
     lease_ms: int
@@ -54,18 +54,20 @@ class SharedStore(Store, Protocol):
         """Call back when somebody else has news for this worker; return whether notifications can be had."""
         ...
 
-    async def beat(self, workflows: Sequence[str], watched: Sequence[int], followed: Sequence[int] = ()) -> News:
+    async def heartbeat(
+        self, workflows: Sequence[str], watched: Sequence[int], followed: Sequence[int] = ()
+    ) -> HeartbeatResult:
         """Renew the lease and hear what is new, except for notes that were followed."""
         ...
 
-    async def adopt(self, workers: Sequence[int], *, now: int) -> int:
+    async def take_over(self, workers: Sequence[int], *, now: int) -> int:
         """Make due what workers left whose lease is over, counting a recovery for each; return how many there were."""
         ...
 
-    def withdraw(self, pk: int) -> None:
+    def discard_queued(self, pk: int) -> None:
         """Forget what an instance that others moved has yet to write or create: it would pass for what comes after."""
         ...
 
-    async def look(self, pk: int) -> Seen | None:
+    async def load_owned(self, pk: int) -> OwnedSnapshot | None:
         """Return an instance as it is now, or None."""
         ...

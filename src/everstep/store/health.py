@@ -18,8 +18,8 @@ class StoreHealth(Struct, frozen=True):
     """
 
     kind: str
-    trouble: str | None = None
+    outage: str | None = None
     worker: int | None = None
     epoch: int | None = None
     lease_ms: int | None = None
-    lanes: int | None = None
+    writers: int | None = None

@@ -21,7 +21,7 @@ def rows_under(pk: int, records: Sequence[StepRecord] | Sequence[AttemptRecord])
     return [(pk, *structs.astuple(record)) for record in records] if records else ()
 
 
-class Gathered:
+class JournalRows:
     """What a group writes of steps: the latest state of each. Both stores gather alike and write in their own way.
 
     Args:
@@ -48,8 +48,8 @@ class Gathered:
         # A later state of the same step replaces the earlier one, but not the position where it began.
         key = step[:2]
         known = self.steps.get(key)
-        self.steps[key] = self.placed(step, position if known is None else known[-2])
+        self.steps[key] = self.with_positions(step, position if known is None else known[-2])
 
-    def placed(self, step: Row, began: int) -> Row:
+    def with_positions(self, step: Row, began: int) -> Row:
         """Return a step's row with its positions: where it began, and where it ended if it has."""
         return (*step, began, next(self._positions) if step[_STATE] in FINAL else None)

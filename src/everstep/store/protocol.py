@@ -14,7 +14,7 @@ from msgspec import Struct
 from everstep.core.journal import AttemptRecord, StepRecord
 from everstep.core.types import TERMINAL, Status
 from everstep.store.health import StoreHealth
-from everstep.store.write_callback import Answer
+from everstep.store.write_callback import WriteCallback
 
 
 class InstanceRecord(Struct, frozen=True, gc=False):
@@ -30,14 +30,14 @@ class InstanceRecord(Struct, frozen=True, gc=False):
     ended_at: int | None
     paused_at: int | None
     recoveries: int
-    recovered_position: int
+    progress_at_recovery: int
     restarts: int
     trigger: str
     version: str | None
     parent: int | None
     tags: str | None
-    keep_success: int | None
-    keep_errors: int | None
+    success_retention_ms: int | None
+    error_retention_ms: int | None
     python: str | None  # the minor version that began its history
     rollback: str | None
     params: str | None
@@ -53,7 +53,7 @@ class InstanceRecord(Struct, frozen=True, gc=False):
 class NewInstance(Struct, frozen=True, gc=False):
     """An instance to create. `owned` ones belong to the caller at once, others are due now.
 
-    `keep_success` and `keep_errors` are how long it is kept after its end, in milliseconds; None keeps it for ever.
+    `success_retention_ms` and `error_retention_ms` are how long it is kept after its end; None keeps it for ever.
     """
 
     workflow: str
@@ -65,8 +65,8 @@ class NewInstance(Struct, frozen=True, gc=False):
     version: str | None = None
     parent: int | None = None
     tags: Sequence[str] = ()
-    keep_success: int | None = None
-    keep_errors: int | None = None
+    success_retention_ms: int | None = None
+    error_retention_ms: int | None = None
 
 
 class EventRecord(Struct, frozen=True, gc=False):
@@ -127,7 +127,7 @@ class Claimed(Struct, frozen=True):
     instance: InstanceRecord
     steps: list[StepRecord]
     events: list[EventRecord]
-    kept: bool = True
+    already_owned: bool = True
 
 
 class Claim(Struct, frozen=True):
@@ -150,7 +150,7 @@ class SentEvent(Struct, frozen=True):
     pk: int
     event: EventRecord
     woken: bool
-    before: int | None = None
+    previous_id: int | None = None
 
 
 class StepKey(Struct, frozen=True):
@@ -161,15 +161,15 @@ class StepKey(Struct, frozen=True):
     count: int
 
 
-class Happening(Struct, frozen=True):
-    """A row of what happened to an instance: a milestone, or a step or attempt as it is now, at its position.
+class HistoryEntry(Struct, frozen=True):
+    """A row of what happened to an instance: a status_event, or a step or attempt as it is now, at its position.
 
     A `what` of `"restarted"` is for no subscriber: the events of the life it began are numbered above its `number`.
     """
 
     position: int
     at: int
-    what: str
+    event: str
     step: StepRecord | None = None
     attempt: AttemptRecord | None = None
     number: int = 0
@@ -253,7 +253,7 @@ class Store(Protocol):
         """
         ...
 
-    def write(self, change: Change, *, awaited: bool = False, answer: Answer | None = None) -> Future[None]:
+    def write(self, change: Change, *, awaited: bool = False, answer: WriteCallback | None = None) -> Future[None]:
         """Queue a change; the future is done once it is on disk. The records are read before this returns.
 
         With `awaited` the caller goes on only when it is done: a store may then write at once. Others go with whatever
@@ -266,7 +266,7 @@ class Store(Protocol):
         """Whether what is awaited of `write` would be on disk, and answered, before it returns."""
         ...
 
-    async def owned(self) -> dict[int, str]:
+    async def list_owned(self) -> dict[int, str]:
         """Return the instances that should be in memory here, and their status: `running` or `waitingForPause`."""
         ...
 
@@ -331,11 +331,11 @@ class Store(Protocol):
         """Return pieces of a stream, in order, from number `after` on."""
         ...
 
-    async def happenings(self, pk: int, *, after: int) -> list[Happening]:
+    async def history(self, pk: int, *, after: int) -> list[HistoryEntry]:
         """Return what was written about an instance after position `after`, in the order it was written."""
         ...
 
-    async def family(self, pk: int) -> list[InstanceRecord]:
+    async def descendants(self, pk: int) -> list[InstanceRecord]:
         """Return the children of an instance, their children, and so on."""
         ...
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.store.protocol import Happening, InstanceRecord
+from everstep.store.protocol import HistoryEntry, InstanceRecord
 
 T = TypeVar("T")
 
@@ -45,26 +45,26 @@ def grouped(rows: Iterable[Any], make: Callable[[Any], T]) -> dict[int, list[T]]
     return found
 
 
-def told(
+def merge_history(
     after: int,
     *,
-    milestones: Iterable[Sequence[Any]],
+    status_events: Iterable[Sequence[Any]],
     steps: Iterable[tuple[int | None, int | None, StepRecord]],
     attempts: Iterable[tuple[int, AttemptRecord]],
     ended: Iterable[Sequence[Any]],
-) -> list[Happening]:
+) -> list[HistoryEntry]:
     """Return what was written about an instance after a position, in the order it was written.
 
     Steps come with the positions where they began and ended, attempts with theirs.
     """
-    found = [Happening(place, at, what, number=number or 0) for place, at, what, number in milestones]
+    found = [HistoryEntry(place, at, what, number=number or 0) for place, at, what, number in status_events]
     for position, ended_position, step in steps:
         if position is not None and position > after:
-            found.append(Happening(position, step.started_at, "step", step))
+            found.append(HistoryEntry(position, step.started_at, "step", step))
         if ended_position is not None and ended_position > after:
-            found.append(Happening(ended_position, step.ended_at or step.started_at, "step_ended", step))
-    found += [Happening(position, attempt.ended_at, "attempt", attempt=attempt) for position, attempt in attempts]
+            found.append(HistoryEntry(ended_position, step.ended_at or step.started_at, "step_ended", step))
+    found += [HistoryEntry(position, attempt.ended_at, "attempt", attempt=attempt) for position, attempt in attempts]
     for (position,) in ended:
         if position is not None and position > after:
-            found.append(Happening(position, 0, "ended"))
-    return sorted(found, key=lambda happening: (happening.position, happening.what == "step_ended"))
+            found.append(HistoryEntry(position, 0, "ended"))
+    return sorted(found, key=lambda happening: (happening.position, happening.event == "step_ended"))

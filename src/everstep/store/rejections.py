@@ -35,6 +35,6 @@ def check_live(instance: InstanceRecord, what: str, code: str) -> None:
         )
 
 
-def stopped_by_contradiction(instance: InstanceRecord) -> bool:
+def failed_nondeterministically(instance: InstanceRecord) -> bool:
     """Whether an instance ended only because its code contradicted its history: it may go on with other code."""
     return instance.error is not None and f'"{NonDeterminismError.code}"' in instance.error

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
-PATIENCE_SECONDS = 5.0
+OUTAGE_TIMEOUT_SECONDS = 5.0
 """How long whoever asks from outside waits for a database in trouble before they hear of it."""
 SOONEST_SECONDS, LATEST_SECONDS = 0.05, 2.0
 
@@ -27,12 +27,12 @@ class Retry:
     def __init__(
         self,
         *,
-        patience: float = PATIENCE_SECONDS,
+        patience: float = OUTAGE_TIMEOUT_SECONDS,
         latest: float = LATEST_SECONDS,
         clock: Callable[[], float] | None = None,
         jitter: float = 0.5,
     ) -> None:
-        self._patience = patience
+        self._timeout = patience
         self._latest = latest
         self._clock = clock or time.monotonic
         self._jitter = jitter
@@ -49,4 +49,4 @@ class Retry:
     @property
     def exhausted(self) -> bool:
         """Whether patience is over: whoever asked from outside hears of the trouble."""
-        return self._failed_at is not None and self._clock() - self._failed_at >= self._patience
+        return self._failed_at is not None and self._clock() - self._failed_at >= self._timeout

@@ -60,17 +60,17 @@ class StepProgress(Event, frozen=True, kw_only=True):
 
 
 class AttemptStarted(StepProgress, frozen=True):
-    """An attempt begins; `allowed` is how many the step may have."""
+    """An attempt begins; `max_attempts` is how many the step may have."""
 
     attempt: int
-    allowed: int
+    max_attempts: int
 
 
 class AttemptFailed(StepProgress, frozen=True):
     """An attempt failed. `retry_at` is None when it was the last."""
 
     attempt: int
-    allowed: int
+    max_attempts: int
     error: ErrorInfo
     retry_at: int | None
 
@@ -79,7 +79,7 @@ class StepCompleted(StepProgress, frozen=True):
     """A step's result is on disk."""
 
     attempt: int
-    took_ms: int
+    duration_ms: int
 
 
 class SleepStarted(StepProgress, frozen=True):
@@ -92,7 +92,7 @@ class WaitStarted(StepProgress, frozen=True):
     """A wait for an event begins."""
 
     type: str
-    times_out_at: int
+    timeout_at: int
 
 
 class WaitEnded(StepProgress, frozen=True):

@@ -48,18 +48,18 @@ def _text(event: events.Event) -> str | None:  # one line per kind of event
 
 def _step_text(event: events.Event) -> str | None:
     match event:
-        case events.AttemptStarted(attempt=attempt, allowed=allowed):
-            return f"attempt {attempt}/{allowed}"
-        case events.AttemptFailed(attempt=attempt, allowed=allowed, error=error, retry_at=retry_at):
+        case events.AttemptStarted(attempt=attempt, max_attempts=max_attempts):
+            return f"attempt {attempt}/{max_attempts}"
+        case events.AttemptFailed(attempt=attempt, max_attempts=max_attempts, error=error, retry_at=retry_at):
             then = "no attempt left" if retry_at is None else f"retry in {format_duration(retry_at - event.at)}"
-            return f"attempt {attempt}/{allowed} failed: {_error_text(error)} · {then}"
-        case events.StepCompleted(attempt=attempt, took_ms=took_ms):
+            return f"attempt {attempt}/{max_attempts} failed: {_error_text(error)} · {then}"
+        case events.StepCompleted(attempt=attempt, duration_ms=duration_ms):
             tries = f" on attempt {attempt}" if attempt > 1 else ""
-            return f"done in {format_duration(took_ms)}{tries}"
+            return f"done in {format_duration(duration_ms)}{tries}"
         case events.SleepStarted(wake_at=wake_at):
             return f"sleeps until {_clock_time(wake_at)} ({format_duration(wake_at - event.at)})"
-        case events.WaitStarted(type=type, times_out_at=times_out_at):
-            return f"waits for event {type}, at most {format_duration(times_out_at - event.at)}"
+        case events.WaitStarted(type=type, timeout_at=timeout_at):
+            return f"waits for event {type}, at most {format_duration(timeout_at - event.at)}"
         case events.WaitEnded(type=type, timed_out=timed_out):
             return f"no event {type} came in time" if timed_out else f"took event {type}"
         case _:

@@ -30,16 +30,16 @@ def watch_loop(warn: Callable[[str], None]) -> Iterator[None]:
     """Warn, once for each time, when the running loop does not turn for a second."""
     loop, loop_thread = asyncio.get_running_loop(), threading.get_ident()
     stopped = threading.Event()
-    beat = time.monotonic()
+    heartbeat = time.monotonic()
 
     def turned() -> None:
-        nonlocal beat
-        beat = time.monotonic()
+        nonlocal heartbeat
+        heartbeat = time.monotonic()
 
     def watch() -> None:
         warned, looked = 0.0, time.monotonic()
         while not stopped.wait(BLOCKED_SECONDS / 2):
-            seen, before, looked = beat, looked, time.monotonic()
+            seen, before, looked = heartbeat, looked, time.monotonic()
             # Where this thread was late as well, the whole process stood still: a busy machine, a laptop that slept.
             awake = looked - before < BLOCKED_SECONDS
             if awake and looked - seen > BLOCKED_SECONDS and seen != warned:

@@ -12,16 +12,16 @@ from everstep.core.redact import redact_url
 Kind: TypeAlias = inspect.Type
 
 
-def bare(kind: Kind) -> Kind:
+def unwrap(kind: Kind) -> Kind:
     """Take the description off a kind."""
     return kind.type if isinstance(kind, inspect.Metadata) else kind
 
 
-def fits(value: Any, kind: Kind) -> bool:
+def matches(value: Any, kind: Kind) -> bool:
     """Tell whether `value` is of this kind; what is inside a table of settings is not looked at."""
-    match bare(kind):
+    match unwrap(kind):
         case inspect.UnionType(types=types):
-            return any(fits(value, one) for one in types)
+            return any(matches(value, one) for one in types)
         case inspect.AnyType():
             return True
         case inspect.LiteralType(values=values):
@@ -29,7 +29,7 @@ def fits(value: Any, kind: Kind) -> bool:
         case inspect.IntType() | inspect.FloatType() as number:
             return _fits_number(value, number)
         case inspect.ListType(item_type=item):
-            return isinstance(value, list) and all(fits(one, item) for one in value)
+            return isinstance(value, list) and all(matches(one, item) for one in value)
         case plain if type(plain) in _CLASSES:
             return isinstance(value, _CLASSES[type(plain)])
         case other:
@@ -51,16 +51,16 @@ def _fits_number(value: Any, kind: inspect.IntType | inspect.FloatType) -> bool:
     return (kind.ge is None or value >= kind.ge) and (kind.le is None or value <= kind.le)
 
 
-def words(kind: Kind, *, plural: bool = False) -> str:
+def describe(kind: Kind, *, plural: bool = False) -> str:
     """Call a kind by its name.
 
     Example:
         >>> words(inspect.type_info(list[str]))
         'a list of texts'
     """
-    match bare(kind):
+    match unwrap(kind):
         case inspect.UnionType(types=types):
-            return " or ".join(words(one, plural=plural) for one in types if not isinstance(one, inspect.NoneType))
+            return " or ".join(describe(one, plural=plural) for one in types if not isinstance(one, inspect.NoneType))
         case inspect.LiteralType(values=values):
             return " or ".join(json.dumps(value) for value in values)
         case inspect.IntType(ge=least):
@@ -69,7 +69,7 @@ def words(kind: Kind, *, plural: bool = False) -> str:
             range_text = "" if least is None or most is None else f" from {least:g} to {most:g}"
             return ("numbers" if plural else "a number") + range_text
         case inspect.ListType(item_type=item):
-            return f"{'lists' if plural else 'a list'} of {words(item, plural=True)}"
+            return f"{'lists' if plural else 'a list'} of {describe(item, plural=True)}"
         case plain:
             one, many = _WORDS.get(type(plain), ("a table", "tables"))
             return many if plural else one

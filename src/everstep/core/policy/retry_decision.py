@@ -33,7 +33,7 @@ def after_failure(
     return _retry_or_give_up(policy, attempt, now, chance)
 
 
-def after_cut(policy: StepPolicy, *, attempt: int, now: int) -> RetryAt | GiveUp:
+def after_interruption(policy: StepPolicy, *, attempt: int, now: int) -> RetryAt | GiveUp:
     """Decide what an attempt that a crash cut off leads to.
 
     The same policy as for a failure, counted from the moment the cut was noticed: the crash's own moment is unknown,
@@ -45,14 +45,14 @@ def after_cut(policy: StepPolicy, *, attempt: int, now: int) -> RetryAt | GiveUp
     return _retry_or_give_up(policy, attempt, now)
 
 
-class GoOnAt(Struct, frozen=True):
+class ResumeAt(Struct, frozen=True):
     """Go on with `attempt` attempts behind, not before `due`."""
 
     attempt: int
     due: int
 
 
-def after_unseen_cuts(policy: StepPolicy, *, attempt: int, cuts: int, now: int) -> GoOnAt:
+def after_unrecorded_crashes(policy: StepPolicy, *, attempt: int, cuts: int, now: int) -> ResumeAt:
     """Decide how a step goes on after `cuts` crashes in a row that left no trace of what they interrupted.
 
     Each counts as an attempt of the step that follows, on top of the `attempt` recorded ones. The first of all most
@@ -62,8 +62,8 @@ def after_unseen_cuts(policy: StepPolicy, *, attempt: int, cuts: int, now: int) 
     """
     counted = max(attempt, min(attempt + cuts, policy.limit))
     if counted <= 1:
-        return GoOnAt(counted, now)
-    return GoOnAt(counted, now + delay_after(policy, counted))
+        return ResumeAt(counted, now)
+    return ResumeAt(counted, now + delay_after(policy, counted))
 
 
 def must_record_start(policy: StepPolicy, attempt: int) -> bool:

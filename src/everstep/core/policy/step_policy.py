@@ -146,7 +146,7 @@ def delay_after(policy: StepPolicy, failures: int, chance: float = 0.0) -> int:
     return min(delay + round(delay * policy.jitter * chance), WAIT_MS)
 
 
-def keep_first_seen(policy: StepPolicy, seen: Mapping[str, Any] | None) -> StepPolicy:
+def pin_recorded(policy: StepPolicy, seen: Mapping[str, Any] | None) -> StepPolicy:
     """Return the configuration a step began with, as recorded, with the functions and classes of today's code."""
     first = DEFAULT_POLICY
     if seen is not None:

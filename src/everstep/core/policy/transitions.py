@@ -33,7 +33,7 @@ def retry(record: StepRecord, due: int, attempt: int | None = None) -> None:
         record.attempt = attempt
 
 
-def give_back(record: StepRecord, times: int) -> None:
+def cancel_uncounted(record: StepRecord, times: int) -> None:
     """Have an attempt that a stop cut off made again, not counted; `times` counts the stops in a row that did so.
 
     It is due before it began, by a millisecond for each of them: so the next life can tell (`times_given_back`).
@@ -42,7 +42,7 @@ def give_back(record: StepRecord, times: int) -> None:
     retry(record, record.attempt_at - times, attempt=record.attempt - 1)
 
 
-def times_given_back(record: StepRecord) -> int:
+def uncounted_stops(record: StepRecord) -> int:
     """Return how many stops in a row have cut off the attempt that a step is to make next."""
     if record.state != "retrying" or record.attempt_at is None or record.wake_at is None:
         return 0
@@ -62,7 +62,7 @@ def cancel(record: StepRecord, now: int, after: int | None = None) -> None:
         record.cancelled_after = after
 
 
-def begin_anew(record: StepRecord) -> None:
+def restart(record: StepRecord) -> None:
     """Let a step inside a step begin anew with another attempt of the outer one."""
     record.state, record.attempt, record.ended_at, record.error, record.wake_at = "running", 0, None, None, None
 

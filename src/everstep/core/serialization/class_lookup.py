@@ -103,7 +103,7 @@ def find(ref: Reference, live: Mapping[str, type], declared: object) -> type:
         return cast("type", cast("Any", origin)[tuple(arguments)])
     module_name, _, qualname = ref.partition(":")
     found = None if "<locals>" in qualname else _located(ref, _imported(module_name))
-    return found or _declared_as(ref, declared) or _gone(ref)
+    return found or _declared_as(ref, declared) or _missing(ref)
 
 
 def _declared_as(ref: str, declared: object) -> type | None:
@@ -113,7 +113,7 @@ def _declared_as(ref: str, declared: object) -> type | None:
     return exact[0] if exact else moved[0] if len(moved) == 1 else None
 
 
-def _gone(ref: str) -> typing.NoReturn:
+def _missing(ref: str) -> typing.NoReturn:
     raise UnrestorableError(
         f"its class {ref.replace(':', '.')} cannot be found; bring the class back under that name, or declare "
         "the moved class of the same name where the value is read"
@@ -167,11 +167,11 @@ def _field_types(cls: type) -> list[object]:
         return [hint for hint in getattr(cls, "__annotations__", {}).values() if not isinstance(hint, str)]
 
 
-def take_apart(value: Any, kind: Kind) -> tuple[dict[str, Any], dict[str, Any]]:
+def to_fields(value: Any, kind: Kind) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a value into its fields and the rest of its state, which depends on the kind."""
     cls = type(value)
     if kind == "pydantic":
-        return _take_model_apart(value)
+        return _model_to_fields(value)
     if kind == "struct":
         names = cls.__struct_fields__
     elif kind == "namedtuple":
@@ -183,7 +183,7 @@ def take_apart(value: Any, kind: Kind) -> tuple[dict[str, Any], dict[str, Any]]:
     return fields, {"extra": extra} if extra else {}
 
 
-def _take_model_apart(value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _model_to_fields(value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     state: dict[str, Any] = {"set": sorted(value.model_fields_set)}
     if value.__pydantic_extra__ is not None:
         state["extra"] = value.__pydantic_extra__
@@ -243,14 +243,14 @@ def _rebuild_dataclass(cls: Any, fields: Mapping[str, Any]) -> Any:
         elif field.default_factory is not dataclasses.MISSING:
             object.__setattr__(value, field.name, field.default_factory())
         elif field.init:
-            _gained(cls, field.name)
+            _default_for_new_field(cls, field.name)
     return value
 
 
 def _rebuild_struct(cls: Any, fields: Mapping[str, Any]) -> Any:
     for field in struct_fields(cls):
         if field.name not in fields and field.default is NODEFAULT and field.default_factory is NODEFAULT:
-            _gained(cls, field.name)
+            _default_for_new_field(cls, field.name)
     known = {name: fields[name] for name in cls.__struct_fields__ if name in fields}
     value = cls(**known)
     # A __post_init__ that derives one field from another must not do so twice.
@@ -263,7 +263,7 @@ def _rebuild_namedtuple(cls: Any, fields: Mapping[str, Any]) -> Any:
     values = {**cls._field_defaults, **fields}
     for name in cls._fields:
         if name not in values:
-            _gained(cls, name)
+            _default_for_new_field(cls, name)
     return tuple.__new__(cls, [values[name] for name in cls._fields])
 
 
@@ -272,7 +272,7 @@ def _rebuild_model(cls: Any, fields: Mapping[str, Any], state: Mapping[str, Any]
     for name, field in cls.model_fields.items():
         if name not in known:
             if field.is_required():
-                _gained(cls, name)
+                _default_for_new_field(cls, name)
             known[name] = field.get_default(call_default_factory=True, validated_data=known)
     extra = state.get("extra")
     names = {*known, *(extra or ())}
@@ -300,7 +300,7 @@ def _private_state(cls: Any, stored: Mapping[str, Any] | None) -> dict[str, Any]
     return _without_unset({**defaults, **(stored or {})})
 
 
-def _gained(cls: type, field: str) -> typing.NoReturn:
+def _default_for_new_field(cls: type, field: str) -> typing.NoReturn:
     raise UnrestorableError(
         f"{_shown(cls)} has gained the field {field!r}, which the stored value lacks; give the field a default"
     )

@@ -15,12 +15,12 @@ import orjson
 from everstep.core.errors import NotSerializableError, StoredValueError, ValueTooLargeError
 from everstep.core.limits import VALUE_BYTES
 from everstep.core.serialization.class_lookup import UnrestorableError
-from everstep.core.serialization.coercion import restore, restore_result
+from everstep.core.serialization.coercion import coerce, coerce_result
 from everstep.core.serialization.json_view import plain, plain_json
 from everstep.core.serialization.tagged import NESTING, TAG, Decoder, Encoder
-from everstep.core.serialization.unserializable import RefusedError
+from everstep.core.serialization.unserializable import UnserializableError
 
-__all__ = ["decode", "encode", "encode_plain", "encode_tagged", "plain", "plain_json", "restore", "restore_result"]
+__all__ = ["coerce", "coerce_result", "decode", "encode", "encode_plain", "encode_tagged", "plain", "plain_json"]
 
 _TAG_IN_TEXT = f'"{TAG}"'
 _TAG_IN_BYTES = _TAG_IN_TEXT.encode()
@@ -101,9 +101,9 @@ def encode_tagged(
     encoder = Encoder(declared)
     try:
         text = _dump(encoder.encode(value))
-    except RefusedError as refused:
+    except UnserializableError as refused:
         raise NotSerializableError(
-            f"{where} cannot be stored: {refused.path} is {refused.what}; {refused.cure.replace('return', verb)}"
+            f"{where} cannot be stored: {refused.path} is {refused.what}; {refused.hint.replace('return', verb)}"
         ) from None
     except RecursionError:
         raise NotSerializableError(

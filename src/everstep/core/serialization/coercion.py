@@ -29,11 +29,11 @@ _OPEN = (Any, object, None, Parameter.empty)
 _WRAPPERS = (typing.Required, typing.NotRequired, typing_extensions.ReadOnly)
 
 
-class MisfitError(PathError):
+class TypeMismatchError(PathError):
     """A value that does not fit its declared type; the text says why."""
 
 
-def restore(value: object, declared: object, *, where: str = "the params") -> Any:
+def coerce(value: object, declared: object, *, where: str = "the params") -> Any:
     """Turn plain data into its declared type, strictly: no text is taken for a number, nothing required may be missing.
 
     Args:
@@ -51,13 +51,13 @@ def restore(value: object, declared: object, *, where: str = "the params") -> An
     """
     try:
         return _restored(value, declared)
-    except MisfitError as misfit:
+    except TypeMismatchError as misfit:
         raise InvalidParamsError(
             f"{where} must fit {_type_name(declared)}; {misfit.path} does not: {misfit.what}"
         ) from misfit.__cause__
 
 
-def restore_result(value: object, declared: object) -> Any:
+def coerce_result(value: object, declared: object) -> Any:
     """Turn a plain dict into the declared class with fields, or leave it as it is when it does not fit.
 
     Annotations of steps are hints, not contracts.
@@ -70,7 +70,7 @@ def restore_result(value: object, declared: object) -> Any:
         return value
     try:
         return _restored(value, declared)
-    except MisfitError:
+    except TypeMismatchError:
         return value
 
 
@@ -96,7 +96,7 @@ def _restored(value: object, declared: object) -> Any:
             return _convert(value, declared)
         except Exception:  # noqa: BLE001, S110  # the second way finds what is wrong, or that nothing is
             pass
-    return _fit(value, declared)
+    return _coerce(value, declared)
 
 
 def _convert(value: object, declared: Any) -> Any:
@@ -112,35 +112,35 @@ def _custom(declared: Any, value: object) -> Any:
     raise TypeError(f"Expected `{_type_name(declared)}`, got `{type(value).__name__}`")
 
 
-def _fit(value: Any, declared: Any) -> Any:
+def _coerce(value: Any, declared: Any) -> Any:
     """Convert one part, and its parts in turn."""
     origin = typing.get_origin(declared)
     if _is_open(declared) or (isinstance(declared, type) and type(value) is declared and origin is None):
         return value
     if origin in _WRAPPERS or _is_bare_annotation(declared, origin):
-        return _fit(value, typing.get_args(declared)[0])
+        return _coerce(value, typing.get_args(declared)[0])
     if origin in {typing.Union, UnionType}:
-        return _fit_union(value, typing.get_args(declared))
+        return _coerce_union(value, typing.get_args(declared))
     if _is_validated(declared):
-        return _fit_validated(value, declared)
+        return _coerce_validated(value, declared)
     if is_record(declared) or typing.is_typeddict(declared) or typing_extensions.is_typeddict(declared):
-        return _fit_record(value, declared)
-    return _fit_container(value, declared, origin, typing.get_args(declared))
+        return _coerce_record(value, declared)
+    return _coerce_container(value, declared, origin, typing.get_args(declared))
 
 
-def _fit_union(value: Any, arms: tuple[Any, ...]) -> Any:
+def _coerce_union(value: Any, arms: tuple[Any, ...]) -> Any:
     if type(value) in arms:
         return value
-    misfits: list[MisfitError] = []
+    misfits: list[TypeMismatchError] = []
     for arm in sorted(arms, key=lambda arm: _keys_lost(value, arm)):
         try:
-            return _fit(value, arm)
-        except MisfitError as misfit:
+            return _coerce(value, arm)
+        except TypeMismatchError as misfit:
             if arm is not type(None):
                 misfits.append(misfit)
     if len(misfits) == 1:
         raise misfits[0]
-    raise MisfitError(f"expected one of {', '.join(map(_type_name, arms))}, got {_kind(value)}")
+    raise TypeMismatchError(f"expected one of {', '.join(map(_type_name, arms))}, got {_kind(value)}")
 
 
 def _keys_lost(value: Any, arm: Any) -> int:
@@ -150,15 +150,15 @@ def _keys_lost(value: Any, arm: Any) -> int:
     return sum(key not in known for key in value)
 
 
-def _fit_validated(value: object, declared: Any) -> Any:
+def _coerce_validated(value: object, declared: Any) -> Any:
     try:
         return _validate(value, declared)
     except Exception as error:
         errors = getattr(error, "errors", None)
         if errors is None:
-            raise MisfitError(f"{error}") from error
+            raise TypeMismatchError(f"{error}") from error
         first = errors(include_url=False)[0]
-        misfit = MisfitError(_lower_first(first["msg"]))
+        misfit = TypeMismatchError(_lower_first(first["msg"]))
         for step in reversed(first["loc"]):
             misfit.inside(f"[{step}]" if isinstance(step, int) else key_step(step))
         raise misfit from error
@@ -175,17 +175,17 @@ def _validate(value: object, declared: Any) -> Any:
     return declared.model_validate(value)
 
 
-def _fit_record(value: Any, declared: Any) -> Any:
+def _coerce_record(value: Any, declared: Any) -> Any:
     if not typing_extensions.is_typeddict(declared) and isinstance(value, declared):
         return value
     config = getattr(declared, "__struct_config__", None)
     if config is not None and config.array_like:
-        return _fit_leaf(value, declared)
+        return _coerce_leaf(value, declared)
     fields = _fields(declared)
     if isinstance(value, (list, tuple)) and kind_of(declared) == "namedtuple" and len(value) <= len(fields):
         value = dict(zip((name for name, *_ in fields), value, strict=False))
     if not isinstance(value, dict):
-        raise MisfitError(f"expected an object with the fields of {_type_name(declared)}, got {_kind(value)}")
+        raise TypeMismatchError(f"expected an object with the fields of {_type_name(declared)}, got {_kind(value)}")
     if config is not None:
         _check_struct(value, config, {name for name, *_ in fields})
     parts: dict[str, Any] = {}
@@ -193,19 +193,21 @@ def _fit_record(value: Any, declared: Any) -> Any:
         if wire_name in value:
             parts[name] = _inside(key_step(wire_name), value[wire_name], hint)
         elif required:
-            raise MisfitError(f"the required field {wire_name!r} is missing")
+            raise TypeMismatchError(f"the required field {wire_name!r} is missing")
     try:
         return declared(**parts)
     except Exception as error:
-        raise MisfitError(f"{error}") from error
+        raise TypeMismatchError(f"{error}") from error
 
 
 def _check_struct(value: Mapping[str, Any], config: Any, names: set[str]) -> None:
     if config.tag is not None and value.get(config.tag_field, config.tag) != config.tag:
-        raise MisfitError(f"the field {config.tag_field!r} must be {config.tag!r}, got {value[config.tag_field]!r}")
+        raise TypeMismatchError(
+            f"the field {config.tag_field!r} must be {config.tag!r}, got {value[config.tag_field]!r}"
+        )
     unknown = [key for key in value if key not in names and key != config.tag_field]
     if config.forbid_unknown_fields and unknown:
-        raise MisfitError(f"the field {unknown[0]!r} is unknown")
+        raise TypeMismatchError(f"the field {unknown[0]!r} is unknown")
 
 
 def _fields(declared: Any) -> list[tuple[str, str, Any, bool]]:
@@ -231,39 +233,39 @@ def _hints(declared: Any) -> dict[str, Any]:
     try:
         return typing_extensions.get_type_hints(declared, include_extras=True)
     except Exception as error:
-        raise MisfitError(f"the fields of {_type_name(declared)} cannot be read: {error}") from error
+        raise TypeMismatchError(f"the fields of {_type_name(declared)} cannot be read: {error}") from error
 
 
 def _has_no_default(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _fit_container(value: Any, declared: Any, origin: Any, args: tuple[Any, ...]) -> Any:
+def _coerce_container(value: Any, declared: Any, origin: Any, args: tuple[Any, ...]) -> Any:
     if origin in _SEQUENCES and isinstance(value, (list, tuple, set, frozenset)):
-        return _fit_items(value, declared, origin, args)
+        return _coerce_items(value, declared, origin, args)
     if origin is dict and isinstance(value, dict):
         return {
-            _inside(key_step(key), key, args[0], _fit_key): _inside(key_step(key), item, args[1])
+            _inside(key_step(key), key, args[0], _coerce_key): _inside(key_step(key), item, args[1])
             for key, item in value.items()
         }
     if isinstance(declared, type) and not origin and issubclass(declared, Enum):
-        return _fit_member(value, declared)
-    return _fit_leaf(value, declared)
+        return _coerce_member(value, declared)
+    return _coerce_leaf(value, declared)
 
 
-def _fit_items(value: Any, declared: Any, origin: Any, args: tuple[Any, ...]) -> Any:
+def _coerce_items(value: Any, declared: Any, origin: Any, args: tuple[Any, ...]) -> Any:
     if origin is not tuple or (len(args) == 2 and args[1] is ...):
         hints = (args[0],) * len(value)
     elif len(args) == len(value):
         hints = args
     else:
-        raise MisfitError(f"expected {len(args)} items for {_type_name(declared)}, got {len(value)}")
+        raise TypeMismatchError(f"expected {len(args)} items for {_type_name(declared)}, got {len(value)}")
     return origin(
         [_inside(f"[{index}]", item, hint) for index, (item, hint) in enumerate(zip(value, hints, strict=True))]
     )
 
 
-def _fit_member(value: Any, declared: type[Enum]) -> Any:
+def _coerce_member(value: Any, declared: type[Enum]) -> Any:
     if isinstance(value, declared):
         return value
     if issubclass(declared, Flag) and type(value) is int:
@@ -272,42 +274,42 @@ def _fit_member(value: Any, declared: type[Enum]) -> Any:
         if plain(member) == value and isinstance(value, bool) == isinstance(member.value, bool):
             return member
     values = ", ".join(repr(plain(member)) for member in declared)
-    raise MisfitError(f"expected one of {values}, got {value!r:.80}")
+    raise TypeMismatchError(f"expected one of {values}, got {value!r:.80}")
 
 
 def _flag(value: int, declared: type[Flag]) -> Flag:
     try:
         return declared(value)
     except ValueError as error:
-        raise MisfitError(str(error)) from error
+        raise TypeMismatchError(str(error)) from error
 
 
-def _fit_key(key: Any, declared: Any) -> Any:
+def _coerce_key(key: Any, declared: Any) -> Any:
     if type(key) is not str:
-        return _fit(key, declared)
+        return _coerce(key, declared)
     # Keys of JSON objects are text whatever they stand for; msgspec reads numbers and dates in them.
-    return next(iter(_fit_leaf({key: None}, dict[declared, Any])))
+    return next(iter(_coerce_leaf({key: None}, dict[declared, Any])))
 
 
-def _inside(step: str, value: object, declared: Any, fit: Callable[[Any, Any], Any] = _fit) -> Any:
+def _inside(step: str, value: object, declared: Any, fit: Callable[[Any, Any], Any] = _coerce) -> Any:
     try:
         return fit(value, declared)
-    except MisfitError as misfit:
+    except TypeMismatchError as misfit:
         misfit.inside(step)
         raise
 
 
-def _fit_leaf(value: object, declared: Any) -> Any:
+def _coerce_leaf(value: object, declared: Any) -> Any:
     try:
         return _convert(value, declared)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$")
-        misfit = MisfitError(_lower_first(reason))
+        misfit = TypeMismatchError(_lower_first(reason))
         if path and not path.startswith("`"):
             misfit.inside(path.removesuffix("`"))
         raise misfit from error
     except Exception as error:
-        raise MisfitError(f"{_type_name(declared)} is no type that data can be turned into ({error})") from error
+        raise TypeMismatchError(f"{_type_name(declared)} is no type that data can be turned into ({error})") from error
 
 
 _SEQUENCES = (list, tuple, set, frozenset)

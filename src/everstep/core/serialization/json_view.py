@@ -21,8 +21,8 @@ import orjson
 from msgspec import UNSET
 
 from everstep.core.errors import NotSerializableError
-from everstep.core.serialization.class_lookup import kind_of, take_apart
-from everstep.core.serialization.unserializable import RefusedError, circular, refusal_of
+from everstep.core.serialization.class_lookup import kind_of, to_fields
+from everstep.core.serialization.unserializable import UnserializableError, circular, explain
 
 _DIGITS_BITS = 14_000
 """Python writes at most 4300 decimal digits; a larger number is shown in hexadecimal."""
@@ -42,9 +42,9 @@ def plain(value: object) -> Any:
         return _plain(value)
     except RecursionError:
         refused = circular(value)
-    except RefusedError as error:
+    except UnserializableError as error:
         refused = error
-    raise NotSerializableError(f"it cannot be written as JSON: {refused.what}; {refused.cure}")
+    raise NotSerializableError(f"it cannot be written as JSON: {refused.what}; {refused.hint}")
 
 
 def plain_json(value: object) -> bytes:
@@ -74,14 +74,14 @@ def _plain(value: object) -> Any:
         case "pydantic":
             return _model(value)
         case "dataclass" | "namedtuple" as kind:
-            return _dict(take_apart(value, kind)[0])
-    raise refusal_of(value)
+            return _dict(to_fields(value, kind)[0])
+    raise explain(value)
 
 
 def _member(member: Any) -> Any:
     try:
         return _plain(member.value)
-    except RefusedError:  # stored by its name, so its value may be anything
+    except UnserializableError:  # stored by its name, so its value may be anything
         return member.name
 
 
@@ -151,7 +151,7 @@ def _model(value: Any) -> Any:
     try:
         return _plain(value.model_dump(mode="json", by_alias=True, warnings=False))
     except Exception:  # noqa: BLE001  # an app's serializer must not keep a stored value from being shown
-        fields, state = take_apart(value, "pydantic")
+        fields, state = to_fields(value, "pydantic")
         return _dict({**fields, **state.get("extra", {})})
 
 

@@ -21,7 +21,7 @@ from everstep.core.errors import EverstepError, StepError, StoredValueError
 from everstep.core.origin import ORIGIN_ATTRIBUTE, origin_of, own_notes, with_origin
 from everstep.core.serialization import class_lookup
 from everstep.core.serialization.tagged import Decoder, Encoder
-from everstep.core.serialization.unserializable import RefusedError
+from everstep.core.serialization.unserializable import UnserializableError
 from everstep.core.types import ErrorInfo
 
 ERROR_BYTES = 64 * 1024
@@ -145,7 +145,7 @@ def _recipe(error: Exception, budget: _Budget, depth: int) -> dict[str, Any]:
         recipe["args"] = Encoder().encode([_bounded(arg, budget.chars) for arg in args])
         recipe["state"] = _storable(state, budget.chars)
         size = len(orjson.dumps([recipe["args"], recipe["state"]]))
-    except (RefusedError, RecursionError, TypeError):
+    except (UnserializableError, RecursionError, TypeError):
         return {}
     # One character may take up to seven bytes once it is escaped.
     return recipe if size <= budget.chars * 8 else {}
@@ -155,7 +155,7 @@ def _storable(state: Mapping[str, Any], chars: int) -> dict[str, Any]:
     """Write the attributes that can be stored: a response or a connection must not cost the error its class."""
     trees = {}
     for name, value in state.items():
-        with contextlib.suppress(RefusedError):
+        with contextlib.suppress(UnserializableError):
             trees[name] = Encoder().encode(_bounded(value, chars))
     return trees
 

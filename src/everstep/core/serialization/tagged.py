@@ -21,7 +21,7 @@ from msgspec import UNSET
 from everstep.core.serialization import class_lookup
 from everstep.core.serialization.class_lookup import UnrestorableError
 from everstep.core.serialization.model_fields import SerialisedField, serialise_field
-from everstep.core.serialization.unserializable import RefusedError, circular, key_step, refusal_of, unknown_zone
+from everstep.core.serialization.unserializable import UnserializableError, circular, explain, key_step, unknown_zone
 
 TAG = "$"
 NESTING = 254
@@ -55,7 +55,7 @@ class Encoder:
         try:
             for item in values:
                 trees.append(self.encode(item))  # noqa: PERF401  # the length is needed when an item is refused
-        except RefusedError as refused:
+        except UnserializableError as refused:
             refused.inside(f"[{len(trees)}]")
             raise
         self._open.discard(id(values))
@@ -75,7 +75,7 @@ class Encoder:
             opened = set(self._open)
             try:
                 trees[name] = self.encode(item)
-            except RefusedError as refused:
+            except UnserializableError as refused:
                 self._open = opened
                 written = serialise_field(cls, name, item)
                 if written is UNSET:
@@ -90,7 +90,7 @@ class Encoder:
         try:
             for name, item in value.items():
                 trees[name] = self.encode(item)
-        except RefusedError as refused:
+        except UnserializableError as refused:
             refused.inside(step(name))
             raise
         return trees
@@ -101,7 +101,7 @@ class Encoder:
         try:
             for key, item in value.items():
                 pairs.append([self.encode(key), self.encode(item)])
-        except RefusedError as refused:
+        except UnserializableError as refused:
             refused.inside(key_step(key))
             raise
         return pairs
@@ -110,13 +110,13 @@ class Encoder:
         cls = type(value)
         kind = class_lookup.kind_of(cls)
         if kind is None:
-            raise refusal_of(value)
+            raise explain(value)
         ref = class_lookup.reference(cls, self._declared)
         self.classes[class_lookup.reference_key(ref)] = cls
         if kind == "enum":
             return {TAG: "enum", "c": ref, "v": _member(value)}
         self._enter(value)
-        fields, state = class_lookup.take_apart(value, kind)
+        fields, state = class_lookup.to_fields(value, kind)
         write = self._model_fields if kind == "pydantic" else self._fields
         tree = {TAG: "object", "c": ref, "v": write(fields, key_step, cls)}
         for part, content in state.items():
@@ -128,7 +128,9 @@ class Encoder:
         if id(container) in self._open:
             raise circular(container)
         if len(self._open) >= NESTING:
-            raise RefusedError(f"nested deeper than {NESTING} levels", "return it in a flatter shape, or as text")
+            raise UnserializableError(
+                f"nested deeper than {NESTING} levels", "return it in a flatter shape, or as text"
+            )
         self._open.add(id(container))
 
 

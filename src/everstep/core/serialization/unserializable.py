@@ -34,12 +34,12 @@ class PathError(Exception):
         return path if len(path) <= _PATH_CHARS else f"{path[:half]} … {path[-half:]}"
 
 
-class RefusedError(PathError):
+class UnserializableError(PathError):
     """A value that cannot be stored, and what to return instead."""
 
     def __init__(self, what: str, cure: str) -> None:
         super().__init__(what)
-        self.cure = cure
+        self.hint = cure
 
 
 def key_step(key: object) -> str:
@@ -47,7 +47,7 @@ def key_step(key: object) -> str:
     return f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{_shown(key)}]"
 
 
-def refusal_of(value: object) -> RefusedError:
+def explain(value: object) -> UnserializableError:
     """Say what `value` is and what to return instead; for values of no kind that can be stored.
 
     Example:
@@ -57,37 +57,37 @@ def refusal_of(value: object) -> RefusedError:
     name = _class_name(value)
     for is_kind, what, cure in _KINDS:
         if is_kind(value):
-            return RefusedError(f"{what} ({name})", cure)
+            return UnserializableError(f"{what} ({name})", cure)
     for builtin in _BUILTINS:
         if isinstance(value, builtin):
-            return RefusedError(f"{name}, a subclass of {builtin.__name__}", _plain_builtin(builtin))
-    return RefusedError(f"an object of class {name}", "return a dict or a dataclass of what is needed of it")
+            return UnserializableError(f"{name}, a subclass of {builtin.__name__}", _plain_builtin(builtin))
+    return UnserializableError(f"an object of class {name}", "return a dict or a dataclass of what is needed of it")
 
 
-def circular(value: object) -> RefusedError:
+def circular(value: object) -> UnserializableError:
     """Refuse a container that contains itself."""
-    return RefusedError(
+    return UnserializableError(
         f"a circular reference (this {type(value).__name__} contains itself)", "return ids in place of the way back"
     )
 
 
-def unfindable(cls: type) -> RefusedError:
+def unfindable(cls: type) -> UnserializableError:
     """Refuse a value whose class a later process could not find."""
     name = f"{cls.__module__}.{cls.__qualname__}"
     if "<locals>" in cls.__qualname__:
-        return RefusedError(
+        return UnserializableError(
             f"of class {name}, which is local to a function, so that a replay cannot find it",
             f"move class {cls.__name__} to module level",
         )
-    return RefusedError(
+    return UnserializableError(
         f"of class {name}, which cannot be found again under that name",
         f"define class {cls.__name__} at the top level of an importable module, under its own name",
     )
 
 
-def unknown_zone(value: datetime | time) -> RefusedError:
+def unknown_zone(value: datetime | time) -> UnserializableError:
     """Refuse a time whose time zone has neither a key nor a fixed offset."""
-    return RefusedError(
+    return UnserializableError(
         f"a {type(value).__name__} in the time zone {_shown(value.tzinfo)} of class {_class_name(value.tzinfo)}",
         "use zoneinfo.ZoneInfo, or convert it with .astimezone(timezone.utc)",
     )

@@ -93,5 +93,5 @@ class Call:
         else:
             future.set_result(value)
 
-    def pass_over(self) -> None:
+    def discard(self) -> None:
         """Take back what the end of a call that the code had cancelled before would take from others."""

@@ -76,7 +76,7 @@ class Execution(ExecutionParts):
         self.history = History(steps, instance.started_at or instance.created_at)
         self.journal = JournalWriter(self, steps)
         self.loop = WorkflowLoop(host.loop, self, instance.pk)  # type: ignore[abstract]  # some methods are set below it
-        hit_again = instance.recoveries and instance.recovered_position == position_of(steps)
+        hit_again = instance.recoveries and instance.progress_at_recovery == position_of(steps)
         self.crashes = instance.recoveries if hit_again else 0
         self.compensations: dict[int, Compensation] = {}
         self.main: asyncio.Task[Any] | None = None
@@ -271,9 +271,9 @@ class Execution(ExecutionParts):
                 return self.own_outside().spins
             if self.phase.over or self.phase is _ROLLING_BACK or loop.engine_results:
                 return _nothing
-            if history.replaying and (said := history.contradiction(returned=main.done())) is not None:
+            if history.replaying and (said := history.nondeterminism(returned=main.done())) is not None:
                 if self.phase is Phase.RUNNING:
-                    return partial(self.contradict, said)
+                    return partial(self.fail_nondeterministic, said)
             elif history.fresh:
                 history.take_new()
             if main.done():
@@ -289,7 +289,7 @@ class Execution(ExecutionParts):
         change, error = self.main.result()
         self.host.returned(self, change, error)
 
-    def contradict(self, said: str) -> None:
+    def fail_nondeterministic(self, said: str) -> None:
         """Stop the instance, its journal as it is, because its code contradicts it."""
         began, upgraded = self.instance.python, ""
         if began not in (None, PYTHON):
@@ -301,7 +301,7 @@ class Execution(ExecutionParts):
             f"{said} (instance {self.instance.id!r}); nothing was run{upgraded}. Bring the code back in line with its "
             "history and resume the instance, or restart it"
         )
-        self.host.contradict(self, error)
+        self.host.fail_nondeterministic(self, error)
 
     # Starting what the code asked for
 

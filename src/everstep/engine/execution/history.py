@@ -129,7 +129,7 @@ class History:
         """Return the row that a call of the code has from an earlier activation."""
         return self._unmatched.get(key_of(call.kind, call.name, call.count)) if self._unmatched else None
 
-    def contradiction(self, *, returned: bool) -> str | None:
+    def nondeterminism(self, *, returned: bool) -> str | None:
         """Say, at rest, what the code did that its history does not have, or the reverse; sort what it asked for."""
         if self.fresh and (said := self._take_fresh()) is not None:
             return said
@@ -250,7 +250,7 @@ class History:
                 pending.pop()  # a timer, say, that the code had cancelled before it was recorded
                 continue
             if call.cancelled_after is not None:
-                call.pass_over()
+                call.discard()
                 continue
             self.heard = record.settlement or self.heard
             if record.ended_at is not None and record.ended_at > self.now_ms:

@@ -25,7 +25,7 @@ class Invoker(Protocol):
         """Call an attempt's function in a thread, and return what it returned."""
         ...
 
-    def lasts(self, attempt: Any) -> None:
+    def begin_timeout(self, attempt: Any) -> None:
         """Count the time of an attempt that is not over at once."""
         ...
 
@@ -91,7 +91,7 @@ class Host(Protocol):
         """Note that an execution is at work again."""
         ...
 
-    def settled(self, execution: Any) -> None:
+    def wait_written(self, execution: Any) -> None:
         """Go on with an execution whose code is to hear of settlements that are on disk."""
         ...
 
@@ -107,7 +107,7 @@ class Host(Protocol):
         """End the instance as errored, whatever its code would do next."""
         ...
 
-    def contradict(self, execution: Any, error: BaseException) -> None:
+    def fail_nondeterministic(self, execution: Any, error: BaseException) -> None:
         """Stop the instance, its journal as it is, because its code contradicts it."""
         ...
 

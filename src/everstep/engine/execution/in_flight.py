@@ -18,12 +18,12 @@ class InFlight:
         given_back: How many stops in a row have cut an attempt off before, by the number of its step.
     """
 
-    __slots__ = ("attempts", "given_back", "rollback")
+    __slots__ = ("attempts", "rollback", "uncounted")
 
     def __init__(self) -> None:
         self.attempts: dict[int, asyncio.Task[Any]] = {}
         self.rollback: asyncio.Task[Any] | None = None
-        self.given_back: dict[int, tuple[int, int]] = {}  # with the number of the attempt
+        self.uncounted: dict[int, tuple[int, int]] = {}  # with the number of the attempt
 
     def cancel_rollback(self) -> None:
         """Cancel the rollback, unless it is what asks for it."""
@@ -31,9 +31,9 @@ class InFlight:
             self.rollback.cancel()
         self.rollback = None
 
-    def times_given_back(self, record: StepRecord) -> int:
+    def uncounted_stops(self, record: StepRecord) -> int:
         """Return how many stops in a row have cut the attempt in flight of a step off before."""
-        attempt, times = self.given_back.get(record.seq, (0, 0))
+        attempt, times = self.uncounted.get(record.seq, (0, 0))
         return times if attempt == record.attempt else 0
 
     def cancel_attempts(self) -> None:

@@ -17,7 +17,7 @@ from everstep.core.policy import transitions
 from everstep.core.serialization.stored_error import encode_error
 from everstep.engine.execution.stream_summary import stored_bytes
 from everstep.store.protocol import Change, EventRecord, InstanceChange
-from everstep.store.write_callback import Answer
+from everstep.store.write_callback import WriteCallback
 
 if TYPE_CHECKING:
     from everstep.engine.execution.execution import Execution
@@ -257,9 +257,9 @@ class JournalWriter(Journal):
         else:
             self.in_flight += 1
             # All settlements are answered in this one way, or a later one could be heard before an earlier one.
-            answer = Answer(self._answered, (settled, change))
+            answer = WriteCallback(self._answered, (settled, change))
             if awaited or self._values_unwritten:
-                answer.told = execution.host.loop.create_future()
+                answer.future = execution.host.loop.create_future()
             written = answer.write(execution.host.store, change)
         if self._values_unwritten:
             self._values_unwritten, self._values_written = False, written
@@ -282,7 +282,7 @@ class JournalWriter(Journal):
         self.stored_bytes += stored_bytes(record)
         self.in_flight += 1
         change = Change(execution.instance.pk, (record,), relaxed=self._relaxed)
-        Answer(self._lone_answered, record).write(execution.host.store, change)
+        WriteCallback(self._lone_answered, record).write(execution.host.store, change)
 
     def _count(self, steps: Sequence[StepRecord]) -> None:
         for step in steps:
@@ -319,9 +319,9 @@ class JournalWriter(Journal):
     def _hear(execution: Execution) -> None:
         host = execution.host
         if not _MAY_PUMP_IN_A_TASK and asyncio.current_task(host.loop) is not None:
-            host.loop.call_soon(host.settled, execution)
+            host.loop.call_soon(host.wait_written, execution)
         else:
-            host.settled(execution)
+            host.wait_written(execution)
 
     def _refused(self, settled: list[StepRecord], change: Change, error: BaseException) -> None:
         """See that a row which the database refuses fails alone, with its step."""

@@ -7,7 +7,7 @@ from types import CoroutineType
 from typing import Any
 
 from everstep.engine.execution.workflow_tasks import WorkflowTask
-from everstep.sdk.step_scope import place
+from everstep.sdk.step_scope import current_scope
 
 
 def left_tasks(tasks: list[WorkflowTask]) -> Iterator[str]:
@@ -25,6 +25,6 @@ def left_tasks(tasks: list[WorkflowTask]) -> Iterator[str]:
 
 def _shown(task: WorkflowTask, coro: CoroutineType[Any, Any, Any]) -> str:
     code = coro.cr_code
-    asked = task.context.get(place)
+    asked = task.context.get(current_scope)
     step = "" if asked is None else f" at step {asked.name!r}"
     return f'task {coro.__qualname__!r} (File "{code.co_filename}", line {code.co_firstlineno}){step}'

@@ -53,7 +53,7 @@ class PauseGate:
         since, self.since, self._on_paused = self.since, None, None
         waits = self._execution.own_waits()
         for wait in waits.all_open():
-            absolute = wait.record is not None and wait.record.absolute
+            absolute = wait.record is not None and wait.record.is_absolute
             if not absolute and since < wait.due < NEVER:
                 wait.due += now - since
                 if wait.record is not None:

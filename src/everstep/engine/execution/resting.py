@@ -55,7 +55,7 @@ def _wait_for(execution: Execution, missing: StepRecord) -> None:
     elif execution.outside.began and not execution.outside.patience_over:
         execution.own_outside().wait()
     else:
-        execution.contradict(f"the code does not ask for {named(missing)}, as its history does")
+        execution.fail_nondeterministic(f"the code does not ask for {named(missing)}, as its history does")
 
 
 def _set_alarm(execution: Execution) -> None:

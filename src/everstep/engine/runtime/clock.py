@@ -153,7 +153,7 @@ class Alarm:
             return
         self.clear()
         self._due = due
-        self._timer = self._clock.call_at(due, self._ring)
+        self._timer = self._clock.call_at(due, self._fire)
 
     def clear(self) -> None:
         """Do not ring."""
@@ -161,7 +161,7 @@ class Alarm:
             self._timer.cancel()
         self._due = self._timer = None
 
-    def _ring(self) -> None:
+    def _fire(self) -> None:
         due = self._due
         self._due = self._timer = None
         if due is not None and self._clock.now() < due:  # a long timer looks again

@@ -11,7 +11,7 @@ import orjson
 from everstep.core.durations import Duration, bounded_ms
 from everstep.core.errors import EverstepError, InvalidOptionError
 from everstep.core.limits import LONGEST_RETENTION_MS, TAGS
-from everstep.core.list_argument import several
+from everstep.core.list_argument import list_argument
 from everstep.core.names import check_tag
 from everstep.core.serialization import codec
 from everstep.core.suggest import did_you_mean
@@ -24,10 +24,10 @@ from everstep.store.python_version import PYTHON
 def encoded_params(params: Any, declared: Any, where: str) -> str | None:
     """Check params against their declared type and encode them as they were given."""
     if params is None:
-        codec.restore({}, declared, where=where)  # what `event.payload` will be
+        codec.coerce({}, declared, where=where)  # what `event.payload` will be
         return None
     text, value = codec.encode(params, where=where, declared=declared, verb="pass")
-    codec.restore(value, declared, where=where)
+    codec.coerce(value, declared, where=where)
     return text
 
 
@@ -44,14 +44,14 @@ def created(pk: int, new: NewInstance) -> InstanceRecord:
         ended_at=None,
         paused_at=None,
         recoveries=0,
-        recovered_position=-1,
+        progress_at_recovery=-1,
         restarts=0,
         trigger=new.trigger,
         version=new.version,
         parent=new.parent,
         tags=orjson.dumps(list(new.tags)).decode() if new.tags else None,
-        keep_success=new.keep_success,
-        keep_errors=new.keep_errors,
+        success_retention_ms=new.success_retention_ms,
+        error_retention_ms=new.error_retention_ms,
         rollback=None,
         params=new.params,
         output=None,
@@ -80,7 +80,7 @@ def retention_ms(retention: Retention | None, definition: WorkflowDefinition) ->
     Raises:
         InvalidOptionError: for what is no duration, and for unknown keys.
     """
-    usual = definition.keep_success, definition.keep_errors
+    usual = definition.success_retention_ms, definition.error_retention_ms
     return usual if retention is None else _retention_ms(retention, usual)
 
 
@@ -110,7 +110,7 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 @options_of_an_instance()
 def _checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    first = several(tags, "tags is a list of words", most=TAGS + 1)
+    first = list_argument(tags, "tags is a list of words", most=TAGS + 1)
     if len(first) > TAGS:
         raise ValueError(f"an instance has at most {TAGS} tags; keep what is more in its params")
     return tuple(dict.fromkeys(check_tag(tag) for tag in first))

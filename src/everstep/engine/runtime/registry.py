@@ -27,8 +27,8 @@ from everstep.sdk.env import Env, build_env
 class WorkflowDefinition(Struct):
     """One workflow: what it is called, its class, and what was declared about it.
 
-    `concurrency` is how many instances may be at work at once, None for any number; `keep_success` and `keep_errors`
-    are how long ended instances are kept, in milliseconds. `durability` is how sure what an instance records is.
+    `concurrency` is how many instances may be at work at once, None for any number; `success_retention_ms` and
+    `error_retention_ms` are how long ended instances are kept. `durability` is how sure what an instance records is.
     """
 
     name: str
@@ -39,8 +39,8 @@ class WorkflowDefinition(Struct):
     env: Env = Env()
     step_limit: int = STEPS
     concurrency: int | None = None
-    keep_success: int | None = RETENTION_MS
-    keep_errors: int | None = RETENTION_MS
+    success_retention_ms: int | None = RETENTION_MS
+    error_retention_ms: int | None = RETENTION_MS
     durability: Durability = "full"
 
     def instantiate(self) -> WorkflowEntrypoint[Any, Any]:

@@ -61,7 +61,7 @@ class Watchers:
             if not future.done():
                 future.set_result(outcome)
 
-    def give_up(self, error: Exception) -> None:
+    def fail_all(self, error: Exception) -> None:
         """Tell everybody who still waits that it was in vain, here."""
         for future in [future for watchers in self._watchers.values() for future in watchers if not future.done()]:
             future.set_exception(error)

@@ -11,7 +11,7 @@ import msgspec
 
 from everstep.core.errors import InstanceLostError, StoreError, Suspended
 from everstep.engine.execution.execution import Execution
-from everstep.engine.runtime.load import Load
+from everstep.engine.runtime.load import Utilization
 from everstep.engine.runtime.params import created
 from everstep.engine.scheduling.admission import AdmissionLimiter
 from everstep.store.protocol import InstanceRecord, NewInstance
@@ -33,13 +33,13 @@ class InstanceCreator:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._in_flight: dict[tuple[str, str], list[asyncio.Future[int]]] = {}
-        self._limit = engine.options.creating
+        self._limit = engine.options.max_creating
         self._admission = AdmissionLimiter(self._limit, low_watermark=LOW_WATERMARK)
 
     @property
-    def load(self) -> Load:
+    def load(self) -> Utilization:
         """How many are under way, and wait for their turn."""
-        return Load(self._admission.taken, self._limit, self._admission.waiting)
+        return Utilization(self._admission.taken, self._limit, self._admission.waiting)
 
     async def create(self, new: NewInstance, *, parent: Execution | None = None) -> None:
         """Create an instance and start it, now if there is room. Raises InstanceExistsError.
@@ -105,8 +105,8 @@ class InstanceCreator:
             trigger="workflow",
             version=registry.version,
             parent=run.pk,
-            keep_success=definition.keep_success,
-            keep_errors=definition.keep_errors,
+            success_retention_ms=definition.success_retention_ms,
+            error_retention_ms=definition.error_retention_ms,
         )
         try:
             await self.create(new, parent=run)

@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING
 
 from everstep.core.errors import EverstepError
-from everstep.core.log_throttle import Reminders
+from everstep.core.log_throttle import LogThrottle
 from everstep.engine.runtime.clock import Alarm
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Dispatcher:
         self._backlogged = False
         self._stopped = False
         self._workers = 1
-        self._reminders = Reminders()
-        self._chance = random.Random()  # noqa: S311  # nothing to guess
+        self._outage_log = LogThrottle()
+        self._random = random.Random()  # noqa: S311  # nothing to guess
 
     def arm(self, due: int) -> None:
         """Claim at `due` at the latest."""
@@ -50,7 +50,7 @@ class Dispatcher:
         Of N workers that choose a moment within N milliseconds, the first comes after one on average, however many.
         """
         self._workers = workers or self._workers
-        self.arm(due + int(self._chance.random() * min(self._workers - 1, MAX_JITTER_MS)))
+        self.arm(due + int(self._random.random() * min(self._workers - 1, MAX_JITTER_MS)))
 
     def claim_soon(self) -> None:
         """Claim at once, or once more after the claim that is under way."""
@@ -82,11 +82,11 @@ class Dispatcher:
             while not self._stopped:
                 self._again = False
                 full = await self._claim()
-                self._reminders.over()
+                self._outage_log.reset()
                 if not (full or self._again):
                     break
         except EverstepError as error:
-            if self._reminders.due(self._engine.loop.time()):
+            if self._outage_log.should_log(self._engine.loop.time()):
                 log.error("cannot claim instances: %s; trying again", error)  # noqa: TRY400  # one line, in our own words
             self.arm(self._engine.clock.now() + RETRY_MS)
         finally:

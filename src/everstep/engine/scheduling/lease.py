@@ -1,4 +1,4 @@
-"""This engine among others on the same store: its beat, and how it follows what others did to its instances.
+"""This engine among others on the same store: its heartbeat, and how it follows what others did to its instances.
 
 Knows nothing of how a store keeps leases and tells news; see `docs/design/many-machines.md`.
 """
@@ -14,10 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from everstep.core.errors import EverstepError
-from everstep.core.log_throttle import Reminders
+from everstep.core.log_throttle import LogThrottle
 from everstep.engine.execution.execution import Execution
 from everstep.engine.runtime.clock import SharedClock
-from everstep.store.cluster import Seen, SharedStore
+from everstep.store.cluster import ClusterStore, OwnedSnapshot
 from everstep.telemetry import events
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ EVERY_SECONDS = 1.0
 """How late news is at most, should every notification be lost."""
 RETRY_SECONDS = 0.5
 SAFE_LEASE_FRACTION = 2 / 3
-"""How much of its lease a worker has at least after a beat."""
+"""How much of its lease a worker has at least after a heartbeat."""
 
 _TAKEN_AWAY = ("terminated", "queued", "deleted")
 """How an instance is found that others ended, began anew or deleted."""
@@ -37,43 +37,43 @@ _MOVED = ("waitingForPause", *_TAKEN_AWAY)
 
 
 class LeaseKeeper:
-    """The one loop by which an engine takes part: it beats every second, and at once when there is news."""
+    """The one loop by which an engine takes part: it heartbeats every second, and at once when there is news."""
 
-    def __init__(self, engine: Engine, store: SharedStore) -> None:
+    def __init__(self, engine: Engine, store: ClusterStore) -> None:
         self._engine = engine
         self._store = store
         self._every_seconds = min(EVERY_SECONDS, store.lease_ms / 3000)
-        self._news = asyncio.Event()
+        self._result = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._lease_seconds = store.lease_ms / 1000
-        self._beaten_at = time.monotonic()
+        self._last_heartbeat_at = time.monotonic()
         self._no_takeover_before = 0.0
-        self._reminders = Reminders()
+        self._outage_log = LogThrottle()
         self._confirmed_until = time.monotonic() + self._lease_seconds * SAFE_LEASE_FRACTION
         self._confirmed = asyncio.Event()
         self._followed: Sequence[int] = ()
         self._beside: set[asyncio.Task[None]] = set()
-        self.trouble: str | None = None
+        self.outage: str | None = None
 
     async def synchronise(self) -> None:
         """Take over the time that all workers share."""
         asked_at = time.monotonic()
-        news = await self._store.beat((), ())
+        news = await self._store.heartbeat((), ())
         if isinstance(self._engine.clock, SharedClock):
             self._engine.clock.correct(news.now, asked_at=asked_at)
 
     async def start(self) -> None:
-        """Hear notifications from now on, and begin to beat."""
+        """Hear notifications from now on, and begin to heartbeat."""
         self._store.on_lost_lease(self._lost_lease)
-        await self._store.listen(self._news.set)
+        await self._store.listen(self._result.set)
         who = self._store.health()
         log.info("worker %s, with a lease of %s ms", who.worker, who.lease_ms)
         self._task = self._engine.loop.create_task(self._run())
 
     @property
     def silent_ms(self) -> int:
-        """How long ago the database last answered a beat."""
-        return round((time.monotonic() - self._beaten_at) * 1000)
+        """How long ago the database last answered a heartbeat."""
+        return round((time.monotonic() - self._last_heartbeat_at) * 1000)
 
     async def stop(self) -> None:
         """End, whatever is under way."""
@@ -87,18 +87,18 @@ class LeaseKeeper:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._news.wait()
-            self._news.clear()
+                    await self._result.wait()
+            self._result.clear()
             try:
-                await self._beat()
-                pause, self.trouble = self._every_seconds, None
-                self._reminders.over()
-            except Exception as error:  # the beat goes on whatever happens: it is the lease
+                await self._heartbeat()
+                pause, self.outage = self._every_seconds, None
+                self._outage_log.reset()
+            except Exception as error:  # the heartbeat goes on whatever happens: it is the lease
                 if not isinstance(error, EverstepError):
-                    log.exception("a beat failed")
-                if self._reminders.due(time.monotonic()):
+                    log.exception("a heartbeat failed")
+                if self._outage_log.should_log(time.monotonic()):
                     log.warning("no word from the database: %s; trying again", error)
-                self.trouble = f"no word from the database: {error}"
+                self.outage = f"no word from the database: {error}"
                 pause = min(RETRY_SECONDS, self._every_seconds)
 
     @property
@@ -107,30 +107,30 @@ class LeaseKeeper:
         return time.monotonic() > self._confirmed_until
 
     async def lease_confirmed(self) -> None:
-        """Wait for a beat that tells; where the lease is over, whoever waits is dropped by it."""
+        """Wait for a heartbeat that tells; where the lease is over, whoever waits is dropped by it."""
         while self.lease_uncertain:
             self._confirmed.clear()
-            self._news.set()
+            self._result.set()
             await self._confirmed.wait()
 
-    async def _beat(self) -> None:
+    async def _heartbeat(self) -> None:
         engine, asked_at = self._engine, time.monotonic()
-        news = await self._store.beat(engine.registry.names, engine.watchers.watched(), self._followed)
+        news = await self._store.heartbeat(engine.registry.names, engine.watchers.watched(), self._followed)
         if isinstance(engine.clock, SharedClock):
             engine.clock.correct(news.now, asked_at=asked_at)
-        for pk in news.noted:
+        for pk in news.changed:
             await self.reconcile(pk)
-        self._followed = news.notes
+        self._followed = news.change_ids
         self._confirmed_until = asked_at + self._lease_seconds * SAFE_LEASE_FRACTION
         self._confirmed.set()
         for pk in news.ended:
             engine.watchers.notify_ended(pk)
-        if time.monotonic() - self._beaten_at > self._lease_seconds / 2:
+        if time.monotonic() - self._last_heartbeat_at > self._lease_seconds / 2:
             # Who was cut off from the database was most likely not alone: the others get the time to say they live.
             self._no_takeover_before = time.monotonic() + self._lease_seconds
-        self._beaten_at = time.monotonic()
-        if news.lapsed and self._beaten_at >= self._no_takeover_before:
-            adopted = await self._store.adopt(news.lapsed, now=engine.clock.now())
+        self._last_heartbeat_at = time.monotonic()
+        if news.expired_workers and self._last_heartbeat_at >= self._no_takeover_before:
+            adopted = await self._store.take_over(news.expired_workers, now=engine.clock.now())
             if adopted:
                 log.warning("took over %d instances of a worker that fell silent", adopted)
             engine.dispatcher.claim_soon()
@@ -148,17 +148,17 @@ class LeaseKeeper:
     def evict(self, pk: int) -> None:
         """Put away what is in memory of an instance that others moved, with what it has not written yet."""
         self._engine.evict(pk)
-        self._store.withdraw(pk)
+        self._store.discard_queued(pk)
 
     async def reconcile(self, pk: int) -> None:
         """Bring an instance in memory to where somebody else brought it on disk."""
         engine = self._engine
         while True:
             before = engine.cache.get(pk)
-            seen = await self._store.look(pk)
+            seen = await self._store.load_owned(pk)
             if engine.cache.get(pk) is before:  # else a claim came in between, and what was seen may be from before it
                 break
-        if seen is None or not seen.mine or seen.instance.ended:
+        if seen is None or not seen.owned or seen.instance.ended:
             self.evict(pk)
             if seen is None or seen.instance.ended:
                 engine.watchers.notify_ended(pk)
@@ -170,7 +170,7 @@ class LeaseKeeper:
         if before is None:  # after the eviction, which withdraws what was queued for the instance
             self._keep_out(pk, seen)
 
-    def _keep_out(self, pk: int, seen: Seen | None) -> None:
+    def _keep_out(self, pk: int, seen: OwnedSnapshot | None) -> None:
         """Have an instance that others moved go on from what is on disk.
 
         A creation or a claim that is under way may be about to bring it as it was before.
@@ -182,13 +182,13 @@ class LeaseKeeper:
         elif status in _TAKEN_AWAY and engine.dispatcher.claiming:
             engine.make_due(pk)  # which comes after the claim, and is refused unless the instance is here again
 
-    def _pause(self, execution: Execution | None, seen: Seen) -> None:
+    def _pause(self, execution: Execution | None, seen: OwnedSnapshot) -> None:
         if execution is None:  # nobody is at work
             self._paused(seen)
         else:
             execution.own_pause().ask(seen.instance.paused_at or self._engine.clock.now(), lambda: self._paused(seen))
 
-    def _paused(self, seen: Seen) -> None:
+    def _paused(self, seen: OwnedSnapshot) -> None:
         engine, instance = self._engine, seen.instance
         at = engine.clock.now()
         engine.put_away_paused(instance.pk).add_done_callback(partial(self._recheck_pause, instance.pk))
@@ -199,7 +199,7 @@ class LeaseKeeper:
         self._do_beside(self._resumed(pk))
 
     def _do_beside(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do what the beat does not wait for: it is the lease."""
+        """Do what the heartbeat does not wait for: it is the lease."""
         task = self._engine.loop.create_task(work)
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
@@ -207,11 +207,11 @@ class LeaseKeeper:
     async def _resumed(self, pk: int) -> None:
         """Let an instance go on that was put away for a pause which was taken back in the meantime."""
         with contextlib.suppress(EverstepError):  # the sweep finds it
-            seen = await self._store.look(pk)
-            if seen is not None and seen.mine and seen.instance.status == "running" and not self._engine.cache.get(pk):
+            seen = await self._store.load_owned(pk)
+            if seen is not None and seen.owned and seen.instance.status == "running" and not self._engine.cache.get(pk):
                 await self._engine.make_due(pk)
 
-    def _apply(self, execution: Execution, seen: Seen) -> None:
+    def _apply(self, execution: Execution, seen: OwnedSnapshot) -> None:
         if execution.pause.since is not None and seen.instance.status == "running":
             execution.pause.take_back(self._engine.clock.now())
         if execution.waits.parked:  # the row is due if this concerns it, and a claim wakes the execution

@@ -51,14 +51,14 @@ class OrphanSweeper:
 
     async def sweep(self) -> None:
         """Look once; have what was found the last time as well go on."""
-        owned = await self._engine.store.owned()
+        owned = await self._engine.store.list_owned()
         cache, before = self._engine.cache, self._suspects
         found = {pk: status for pk, status in owned.items() if cache.get(pk) is None and not cache.is_barred(pk)}
         self._suspects = {pk: status for pk, status in found.items() if before.get(pk) != status}
         for pk in found.keys() - self._suspects.keys():
-            self._go_on(pk, found[pk])
+            self._reactivate(pk, found[pk])
 
-    def _go_on(self, pk: int, status: str) -> None:
+    def _reactivate(self, pk: int, status: str) -> None:
         engine = self._engine
         if status == "waitingForPause":
             log.warning("instance %d was to be paused and nobody ran it: it is paused", pk)

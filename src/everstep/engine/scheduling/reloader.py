@@ -38,6 +38,6 @@ class Reloader:
         instance = await retry_while_unavailable(lambda: engine.store.find(workflow, id))
         if instance is None:
             return
-        family = await retry_while_unavailable(lambda: engine.store.family(instance.pk))
+        family = await retry_while_unavailable(lambda: engine.store.descendants(instance.pk))
         for pk in (instance.pk, *(one.pk for one in family)):
             engine.make_due(pk)

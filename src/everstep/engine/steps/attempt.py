@@ -20,10 +20,10 @@ from everstep.engine.execution.execution import Execution
 from everstep.engine.steps import streams
 from everstep.engine.steps.outcome import Failed
 from everstep.engine.steps.step_execution import StepExecution
-from everstep.engine.steps.thread_turns import ThreadTurns
+from everstep.engine.steps.thread_turns import ThreadLimiter
 from everstep.engine.steps.timeouts import EXACT_BELOW_MS, Deadline, Deadlines
 from everstep.sdk.step_decorator import StepCall
-from everstep.sdk.step_scope import Place
+from everstep.sdk.step_scope import StepScope
 from everstep.store.protocol import InstanceRecord
 from everstep.threads import DaemonThreads
 
@@ -32,7 +32,7 @@ PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
 """The types that most functions return, which can neither be awaited nor iterated over asynchronously."""
 
 
-class Attempt(Place):
+class Attempt(StepScope):
     """One attempt of a step while it is in flight, in a task of its own.
 
     `deadline` is the end of its time. Attempts that may take long and are over at once never get one. `inner_counts`
@@ -142,7 +142,7 @@ class Attempts:
     def __init__(self, deadlines: Deadlines, *, threads: int, lost_threads: int) -> None:
         self._deadlines = deadlines
         self._pool = DaemonThreads("everstep-step", most=threads + lost_threads)
-        self.turns = ThreadTurns(most=threads, most_lost=lost_threads)
+        self.turns = ThreadLimiter(most=threads, most_lost=lost_threads)
 
     def run_in_thread(self, attempt: Attempt) -> Coroutine[Any, Any, Any]:
         """Call the attempt's function in a thread, in its turn, and return what it returned."""
@@ -151,35 +151,35 @@ class Attempts:
     def begin(self, attempt: Attempt) -> None:
         """Begin to count the time of an attempt whose time is short, and so exact."""
         if attempt.step.policy.timeout_ms < EXACT_BELOW_MS:
-            self._begin_timeout(attempt)
+            self._arm_timeout(attempt)
 
-    def lasts(self, attempt: Attempt) -> None:
+    def begin_timeout(self, attempt: Attempt) -> None:
         """Count the time of an attempt from its beginning, as it is not over at once."""
         if attempt.takes_time and not attempt.over:
-            self._begin_timeout(attempt, attempt.record.attempt_at)
+            self._arm_timeout(attempt, attempt.record.attempt_at)
 
     def close(self) -> None:
         """Let go of the threads; those still busy end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begin_timeout(self, attempt: Attempt, began_at: int | None = None) -> None:
+    def _arm_timeout(self, attempt: Attempt, began_at: int | None = None) -> None:
         attempt.deadline = self._deadlines.start(attempt.step.policy.timeout_ms, attempt.expire, began_at=began_at)
 
     async def _in_turn(self, attempt: Attempt) -> Any:
         step = attempt.step
         execution = step.execution
-        await self.turns.take()
+        await self.turns.acquire()
         try:
             if (lease := execution.host.lease) is not None:
                 await lease.lease_confirmed()  # its turn may have come late
             execution.check_open()
-            self._begin_timeout(attempt)
+            self._arm_timeout(attempt)
             # A copy: what the function sets of context variables goes with its thread.
             function, variables = _bound(step.call, attempt.context), copy_context()
             call = partial(variables.run, partial(_without_stop_iteration, function))
             result = await self.turns.call(self._pool, call, step.name)
         finally:
-            self.turns.give_back()
+            self.turns.release()
         return await finished(execution, attempt.record, result)
 
 

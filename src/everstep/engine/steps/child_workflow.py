@@ -230,4 +230,4 @@ def result_of(execution: Execution, record: StepRecord) -> Any:
         raise decode_error(record.error)
     declared = execution.host.output_type(names_of(record)[0])
     value = codec.decode(record.result or "null", declared, where=f"the result of child {record.child!r}")
-    return codec.restore_result(value, declared)
+    return codec.coerce_result(value, declared)

@@ -12,7 +12,13 @@ from typing import Any
 
 import msgspec
 
-from everstep.core.errors import AttemptCutOffError, InstanceLostError, LeaseLostError, NotSerializableError, Suspended
+from everstep.core.errors import (
+    AttemptInterruptedError,
+    InstanceLostError,
+    LeaseLostError,
+    NotSerializableError,
+    Suspended,
+)
 from everstep.core.journal import AttemptRecord
 from everstep.core.policy import retry_decision, transitions
 from everstep.core.serialization import codec
@@ -23,7 +29,7 @@ from everstep.engine.steps.failures import decide_failure
 from everstep.engine.steps.outcome import Completed, Failed, Outcome
 from everstep.engine.steps.return_types import declared_result
 from everstep.engine.steps.step_execution import StepExecution
-from everstep.sdk.step_scope import Place, place
+from everstep.sdk.step_scope import StepScope, current_scope
 from everstep.telemetry import events
 
 log = logging.getLogger("everstep.engine")
@@ -62,7 +68,7 @@ async def resume_pending(step: StepExecution) -> Outcome | None:
     """Bring a step that has a past to its next attempt: charge what a crash interrupted, wait out a delay."""
     record = step.record
     if record.state == "running" and record.attempt > 0:
-        return Failed(AttemptCutOffError(f"attempt {record.attempt} was cut off: its process ended while it ran"))
+        return Failed(AttemptInterruptedError(f"attempt {record.attempt} was cut off: its process ended while it ran"))
     if step.crashes:
         await charge_unrecorded_crashes(step)
     if record.state == "retrying":
@@ -77,7 +83,7 @@ async def attempt_once(step: StepExecution) -> Outcome:
     if lease is not None and lease.lease_uncertain:
         await lease.lease_confirmed()  # otherwise a worker that resumes late would repeat what another has completed
     if execution.pause.since is not None:
-        await stand_still(step)
+        await wait_while_paused(step)
     attempt = begin_attempt(step)
     try:
         if must_be_recorded(step, attempt):
@@ -104,12 +110,12 @@ def must_be_recorded(step: StepExecution, attempt: Attempt) -> bool:
     return step.policy.rollback is not None and step.record.seq not in step.execution.journal.open_rows
 
 
-def is_awaited(step: StepExecution, attempt: Place | StepExecution) -> bool:
+def is_awaited(step: StepExecution, attempt: StepScope | StepExecution) -> bool:
     """Whether an attempt counts: not once it timed out, for another task goes on then, nor if its step was given up."""
     return not (attempt.over or step.stopped or step.execution.phase.over)
 
 
-def check_awaited(step: StepExecution, attempt: Place) -> None:
+def check_awaited(step: StepExecution, attempt: StepScope) -> None:
     """Raise CancelledError in the task of an attempt that does not count any more."""
     if not is_awaited(step, attempt):
         raise asyncio.CancelledError
@@ -136,11 +142,11 @@ def begin_attempt(step: StepExecution) -> Attempt:
         raise asyncio.CancelledError
     transitions.begin_attempt(record, execution.host.clock.now())
     attempt = step.attempt = Attempt(step)
-    place.set(attempt)
+    current_scope.set(attempt)
     if step.task is not None:
         attempt.track(step.task)
     if execution.host.telemetry.listening:
-        execution.emit(events.AttemptStarted, record, attempt=record.attempt, allowed=step.policy.limit + 1)
+        execution.emit(events.AttemptStarted, record, attempt=record.attempt, max_attempts=step.policy.limit + 1)
     return attempt
 
 
@@ -165,7 +171,7 @@ def complete(step: StepExecution, outcome: Completed) -> None:
     step.outcome = outcome
     if host.telemetry.listening:
         took = (record.ended_at or 0) - (record.attempt_at or 0)
-        execution.emit(events.StepCompleted, record, attempt=record.attempt, took_ms=took)
+        execution.emit(events.StepCompleted, record, attempt=record.attempt, duration_ms=took)
 
 
 async def record_failure(step: StepExecution, outcome: Failed) -> AttemptRecord:
@@ -188,7 +194,7 @@ async def record_failure(step: StepExecution, outcome: Failed) -> AttemptRecord:
             events.AttemptFailed,
             record,
             attempt=record.attempt,
-            allowed=step.policy.limit + 1,
+            max_attempts=step.policy.limit + 1,
             error=error_info(text),
             retry_at=retry_at,
         )
@@ -202,14 +208,14 @@ async def charge_unrecorded_crashes(step: StepExecution) -> None:
     memory does not count the same ones, and wait for them, again and again.
     """
     record, now = step.record, step.execution.host.clock.now()
-    go_on = retry_decision.after_unseen_cuts(step.policy, attempt=record.attempt, cuts=step.crashes, now=now)
+    go_on = retry_decision.after_unrecorded_crashes(step.policy, attempt=record.attempt, cuts=step.crashes, now=now)
     step.crashes = 0
     if go_on.attempt == record.attempt:
         return
     transitions.retry(record, max(go_on.due, record.wake_at or 0), attempt=go_on.attempt)
     interrupted = None
     if go_on.due > now:  # a single crash most likely hit the instance between two steps, and is not worth a row
-        error = encode_error(AttemptCutOffError("the process ended before the start of the attempt was recorded"))
+        error = encode_error(AttemptInterruptedError("the process ended before the start of the attempt was recorded"))
         interrupted = transitions.failed_attempt(record, now, error, record.wake_at)
     await step.execution.journal.write(record, attempt=interrupted)
     step.check_wanted()
@@ -230,7 +236,7 @@ async def wait_for_retry(step: StepExecution) -> None:
         step.begin_work()
 
 
-async def stand_still(step: StepExecution) -> None:
+async def wait_while_paused(step: StepExecution) -> None:
     """Wait while the execution is being paused."""
     step.end_work()
     try:

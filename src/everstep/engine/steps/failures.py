@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from everstep.core.errors import AttemptCutOffError, RetryDelayError
+from everstep.core.errors import AttemptInterruptedError, RetryDelayError
 from everstep.core.policy import retry_decision
 from everstep.core.policy.step_policy import StepPolicy
 from everstep.engine.steps.attempt import context_of
@@ -51,6 +51,6 @@ def _refused_call(name: str, call: StepCall, error: TypeError) -> TypeError | No
 def _decided(
     policy: StepPolicy, attempt: int, error: BaseException, now: int, chance: float
 ) -> retry_decision.RetryAt | retry_decision.GiveUp:
-    if isinstance(error, AttemptCutOffError):
-        return retry_decision.after_cut(policy, attempt=attempt, now=now)
+    if isinstance(error, AttemptInterruptedError):
+        return retry_decision.after_interruption(policy, attempt=attempt, now=now)
     return retry_decision.after_failure(policy, attempt=attempt, error=error, now=now, chance=chance)

@@ -24,7 +24,7 @@ from everstep.engine.steps.executor import run_step
 from everstep.engine.steps.outcome import Outcome
 from everstep.engine.steps.step_execution import AwaitedStep, StepExecution
 from everstep.sdk.step_decorator import StepCall
-from everstep.sdk.step_scope import innermost
+from everstep.sdk.step_scope import current_attempt
 
 
 def outer_attempt(execution: Execution, call: str) -> Attempt:
@@ -33,7 +33,7 @@ def outer_attempt(execution: Execution, call: str) -> Attempt:
     Raises:
         RuntimeError: if it belongs to none of this instance.
     """
-    here = innermost()
+    here = current_attempt()
     execution.check_open()
     attempt = here.attempt_here() if isinstance(here, StepExecution) else here
     if not isinstance(attempt, Attempt) or attempt.step.execution is not execution:
@@ -57,7 +57,7 @@ def _begin(attempt: Attempt, kind: Kind, name: str) -> tuple[StepRecord, bool]:
     journal = execution.journal
     record = journal.get(kind, name, count, parent)
     if record is not None and record.state in ("errored", "cancelled"):
-        transitions.begin_anew(record)
+        transitions.restart(record)
         return record, True
     if record is not None:
         return record, False

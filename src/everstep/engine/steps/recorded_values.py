@@ -15,7 +15,7 @@ from everstep.core.timestamps import utc
 from everstep.engine.execution.calls import Call
 from everstep.engine.execution.execution import Execution
 from everstep.sdk.step import ValueKind
-from everstep.sdk.step_scope import place
+from everstep.sdk.step_scope import current_scope
 
 
 class ValueCall(Call):
@@ -51,7 +51,7 @@ def recorded_value(execution: Execution, kind: ValueKind) -> Any:
     if _get_running_loop() is not execution.loop:
         return _new(execution, kind)
     # Named by what this branch asked for last: where its code does I/O, branches run in another order when replayed.
-    last = place.get()
+    last = current_scope.get()
     name = kind if last is None else f"{kind} after {last.kind} {last.name} {last.count}"
     call = ValueCall(execution, name, kind)
     execution.ask(call)

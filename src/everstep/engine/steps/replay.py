@@ -44,7 +44,7 @@ def _event(instance: InstanceRecord, workflow: WorkflowDefinition) -> WorkflowEv
     where = f"the params of instance {instance.id!r}"
     payload = {} if instance.params is None else codec.decode(instance.params, workflow.params, where=where)
     return WorkflowEvent(
-        payload=codec.restore(payload, workflow.params, where=where),
+        payload=codec.coerce(payload, workflow.params, where=where),
         timestamp=utc(instance.created_at),
         instance_id=instance.id,
         workflow_name=instance.workflow,

@@ -47,4 +47,4 @@ class StartRecorder:
             execution = attempt.step.execution
             if not execution.phase.over:
                 execution.journal.record_soon(attempt.record)
-                self._host.attempts.lasts(attempt)
+                self._host.attempts.begin_timeout(attempt)

@@ -12,7 +12,7 @@ import msgspec
 from everstep.core.errors import InstanceLostError, LeaseLostError, NotSerializableError
 from everstep.core.journal import AttemptRecord, Kind, StepRecord
 from everstep.core.policy import transitions
-from everstep.core.policy.step_policy import DEFAULT_POLICY, StepPolicy, keep_first_seen, resolve_policy
+from everstep.core.policy.step_policy import DEFAULT_POLICY, StepPolicy, pin_recorded, resolve_policy
 from everstep.core.serialization import codec
 from everstep.core.serialization.stored_error import decode_error
 from everstep.engine.execution.calls import Call
@@ -92,10 +92,10 @@ class StepExecution(Call):
         """Take over the row of a step that began before, with the configuration it began with."""
         self.record = record
         if not record.final:
-            if times := transitions.times_given_back(record):
-                self.execution.own_in_flight().given_back[record.seq] = (record.attempt + 1, times)
+            if times := transitions.uncounted_stops(record):
+                self.execution.own_in_flight().uncounted[record.seq] = (record.attempt + 1, times)
             recorded = None if record.config is None else msgspec.json.decode(record.config)
-            self.policy = keep_first_seen(self.policy, recorded)
+            self.policy = pin_recorded(self.policy, recorded)
 
     def describe(self, record: StepRecord) -> None:
         """Note on a new row what the policy says, for views and for later activations."""
@@ -116,7 +116,7 @@ class StepExecution(Call):
             return output_of(self.execution, record, self.call)
         value = self.outcome.value
         declared = declared_result(self.call.fn)
-        return value if declared is Any else codec.restore_result(value, declared)
+        return value if declared is Any else codec.coerce_result(value, declared)
 
     # Its task
 
@@ -221,4 +221,4 @@ def output_of(execution: Execution, record: StepRecord, call: StepCall) -> Any:
         return streams.StoredStream(execution.host.store, execution.pk, record.seq, summary)
     declared = declared_result(call.fn)
     value = codec.decode(record.result or "null", declared, where=f"the result of step {record.name!r}")
-    return value if declared is Any else codec.restore_result(value, declared)
+    return value if declared is Any else codec.coerce_result(value, declared)

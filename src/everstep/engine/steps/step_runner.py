@@ -29,7 +29,7 @@ from everstep.engine.steps.step_execution import StepExecution
 from everstep.engine.steps.waits import EventCall, SleepCall, check_moment
 from everstep.sdk.step import RunsAsChild, ValueKind
 from everstep.sdk.step_decorator import StepCall
-from everstep.sdk.step_scope import place
+from everstep.sdk.step_scope import current_scope
 
 
 class DoCall(StepExecution):
@@ -109,7 +109,7 @@ class StepRunner:
         if _get_running_loop() is not execution.loop:
             return await inner_steps.do(execution, call)
         step = DoCall(execution, call)
-        place.set(step)  # type: ignore[arg-type]  # a call is the scope of what its branch asks for next
+        current_scope.set(step)  # type: ignore[arg-type]  # a call is the scope of what its branch asks for next
         step.variables = copy_context()
         execution.ask(step)
         if execution.host.store.answers_at_once and comes_to_rest(execution) and begin_at_once(execution, step):
@@ -134,7 +134,7 @@ class StepRunner:
             await inner_steps.sleep(execution, name, amount, absolute=absolute)
             return
         call = SleepCall(execution, name, amount, absolute=absolute)
-        place.set(call)  # type: ignore[arg-type]
+        current_scope.set(call)  # type: ignore[arg-type]
         await execution.answer(call)
 
     async def wait_for_event(self, name: str, type: str, timeout_ms: int, payload: Any) -> StepEvent[Any]:
@@ -142,7 +142,7 @@ class StepRunner:
         if _get_running_loop() is not execution.loop:
             return await inner_steps.wait_for_event(execution, name, type, timeout_ms, payload)
         call = EventCall(execution, name, type, timeout_ms, payload)
-        place.set(call)  # type: ignore[arg-type]
+        current_scope.set(call)  # type: ignore[arg-type]
         event: StepEvent[Any] = await execution.answer(call)
         return event
 
@@ -152,7 +152,7 @@ class StepRunner:
         if _get_running_loop() is not execution.loop:
             return await inner_steps.run_workflow(execution, name, child, params, id)
         call = ChildCall(execution, name, child, params, id)
-        place.set(call)  # type: ignore[arg-type]
+        current_scope.set(call)  # type: ignore[arg-type]
         return await execution.answer(call)
 
     def value(self, kind: ValueKind) -> Any:

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from everstep.core.errors import StoreUnavailableError
-from everstep.core.log_throttle import Reminders
+from everstep.core.log_throttle import LogThrottle
 
 T = TypeVar("T")
 
 log = logging.getLogger("everstep.engine")
 RETRY_SECONDS = 0.5
 
-_reminders = Reminders()  # of all instances together: a thousand of them wait for the same
+_reminders = LogThrottle()  # of all instances together: a thousand of them wait for the same
 
 
 async def retry_while_unavailable(ask: Callable[[], Awaitable[T]]) -> T:
@@ -28,9 +28,9 @@ async def retry_while_unavailable(ask: Callable[[], Awaitable[T]]) -> T:
         try:
             answer = await ask()
         except StoreUnavailableError as error:
-            if _reminders.due(time.monotonic()):
+            if _reminders.should_log(time.monotonic()):
                 log.warning("instances wait for the database: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
         else:
-            _reminders.over()
+            _reminders.reset()
             return answer

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-from everstep.engine.runtime.load import Load
+from everstep.engine.runtime.load import Utilization
 
 log = logging.getLogger("everstep.engine")
 
 
-class ThreadTurns:
+class ThreadLimiter:
     """How many plain functions may run.
 
     Args:
@@ -41,9 +41,9 @@ class ThreadTurns:
         self._loop = asyncio.get_running_loop()
 
     @property
-    def load(self) -> Load:
+    def load(self) -> Utilization:
         """How many run, how many may, and how many wait for their turn."""
-        return Load(self._taken, self._most, len(self._waiting))
+        return Utilization(self._taken, self._most, len(self._waiting))
 
     @property
     def warning(self) -> str | None:
@@ -57,14 +57,14 @@ class ThreadTurns:
             "functions wait for a timeout of its own; a restart of the process frees the threads"
         )
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Wait for a turn; those who came first have it first. What was taken is given back."""
         if self._waiting or not self._free:
             await self._wait()
         else:
             self._taken += 1
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """End a turn."""
         self._taken -= 1
         if self._waiting:

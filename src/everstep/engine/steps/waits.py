@@ -66,7 +66,7 @@ class SleepCall(Call):
 
 def begin_sleep(execution: Execution, record: StepRecord, amount: int, *, absolute: bool) -> None:
     """Fix when a sleep ends."""
-    record.absolute = absolute
+    record.is_absolute = absolute
     transitions.wait(record, amount if absolute else _begins_at(execution) + amount)
     if execution.host.telemetry.listening:
         execution.emit(events.SleepStarted, record, wake_at=record.wake_at)
@@ -154,7 +154,7 @@ def begin_wait(execution: Execution, record: StepRecord, type: str, timeout_ms: 
     record.event_type = type
     transitions.wait(record, _begins_at(execution) + timeout_ms)
     if execution.host.telemetry.listening:
-        execution.emit(events.WaitStarted, record, type=type, times_out_at=record.wake_at)
+        execution.emit(events.WaitStarted, record, type=type, timeout_at=record.wake_at)
 
 
 def consume(execution: Execution, record: StepRecord, event: EventRecord) -> None:
@@ -189,7 +189,7 @@ def received(record: StepRecord, payload: Any) -> StepEvent[Any]:
     sent = codec.decode(record.result or "null", where=f"the event of step {record.name!r}")
     value = sent["payload"]
     if payload is not None:
-        value = codec.restore(value, payload, where=f"the event {record.event_type!r} of step {record.name!r}")
+        value = codec.coerce(value, payload, where=f"the event {record.event_type!r} of step {record.name!r}")
     return StepEvent(value, utc(sent["timestamp"]), record.event_type or "")
 
 

@@ -42,7 +42,7 @@ class Console:
         """Write a warning."""
         self._line(f"! {text}", _BAD)
 
-    def happened(self, event: events.Event) -> None:
+    def event(self, event: events.Event) -> None:
         """Write what happened to an instance; a subscriber for telemetry."""
         text = describe(event)
         if text is not None:

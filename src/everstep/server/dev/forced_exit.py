@@ -13,7 +13,7 @@ STOP_SECONDS = 10.0
 """Longer than a stop takes in which everything has the time that it is given."""
 
 
-class LastResort:
+class ForcedExit:
     """Ends the process a while after it was asked to stop, as a crash would: the state is safe, attempts are cut off.
 
     Args:

@@ -50,7 +50,7 @@ def url_of(listener: socket.socket, host: str) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def hand_on(listener: socket.socket) -> None:
+def pass_to_child(listener: socket.socket) -> None:
     """Let the process that replaces this one take the socket over: requests meanwhile wait in its queue."""
     listener.set_inheritable(True)
     os.environ[_INHERITED] = str(listener.fileno())

@@ -30,14 +30,14 @@ from everstep.sdk.entrypoint import DEFAULT_DATABASE, WorkerEntrypoint, declared
 from everstep.server.app import build_app, check_environments, with_access_log
 from everstep.server.dev.accepting import say_why_not_accepted
 from everstep.server.dev.console import Console, leave_out_doubles, show_warnings
-from everstep.server.dev.forced_exit import LastResort
+from everstep.server.dev.forced_exit import ForcedExit
 from everstep.server.dev.hotkeys import hotkeys
-from everstep.server.dev.listener import hand_on, listen, on_all_interfaces, url_of
+from everstep.server.dev.listener import listen, on_all_interfaces, pass_to_child, url_of
 from everstep.server.program.asgi import AsgiApp, user_app
 from everstep.server.program.loader import UserProgram, load_program, module_files
 from everstep.store.admin.open import is_postgres
 
-Ending: TypeAlias = Literal["stop", "reload"]
+ExitReason: TypeAlias = Literal["stop", "reload"]
 
 _RELOADED = "EVERSTEP_RELOADED"
 OPEN_TO_ALL = (
@@ -83,7 +83,7 @@ def run_dev(load: Callable[[], Project], options: DevOptions) -> None:
 
 async def _serve_or_wait(
     load: Callable[[], Project], options: DevOptions, listener: socket.socket, console: Console
-) -> Ending:
+) -> ExitReason:
     server = DevServer(options, listener, console)
     try:
         project = load()
@@ -107,10 +107,10 @@ class DevServer:
         self._console = console
         self._root = Path.cwd()
         self._loaded = False
-        self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        self._last_resort = LastResort(console.warn)
+        self._ending: asyncio.Future[ExitReason] = asyncio.get_running_loop().create_future()
+        self._last_resort = ForcedExit(console.warn)
 
-    async def serve(self, project: Project, program: UserProgram) -> Ending:
+    async def serve(self, project: Project, program: UserProgram) -> ExitReason:
         """Run the program until it is stopped or changes."""
         self._root, self._loaded = project.root, True
         secrets = load_secrets(project.root, project.env_name)
@@ -137,14 +137,14 @@ class DevServer:
                     "not so under everstep dev, where `database` in the settings or --state says"
                 )
         if not self._options.quiet:
-            es.telemetry.subscribe(self._console.happened)
+            es.telemetry.subscribe(self._console.event)
             leave_out_doubles()
         async with es:
             app = build_app(es.control, user_app(program.web, es.values), allowed_hosts=self._options.allowed_hosts)
             self._banner(program, es, database, sorted(secrets))
             return await self._until_ended(with_access_log(app, self._log_request))
 
-    async def wait_for_change(self, problem: str) -> Ending:
+    async def wait_for_change(self, problem: str) -> ExitReason:
         """Answer every request with what is wrong, until a file changes."""
 
         async def broken(scope: Any, receive: Any, send: Any) -> None:
@@ -155,7 +155,7 @@ class DevServer:
 
         return await self._until_ended(broken)
 
-    async def _until_ended(self, app: AsgiApp) -> Ending:
+    async def _until_ended(self, app: AsgiApp) -> ExitReason:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -180,7 +180,7 @@ class DevServer:
             raise ConfigError("the app's own lifespan failed at start; its traceback is above")
         return self._ending.result() if self._ending.done() else "stop"
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, ending: ExitReason) -> None:
         if ending == "stop":
             self._last_resort.asked_to_stop()
         if not self._ending.done():
@@ -302,7 +302,7 @@ class _Server(uvicorn.Server):
 
 
 def _replace_process(listener: socket.socket) -> None:
-    hand_on(listener)
+    pass_to_child(listener)
     os.environ[_RELOADED] = "1"
     sys.stdout.flush()
     sys.stderr.flush()

@@ -23,7 +23,7 @@ from everstep.core.suggest import did_you_mean
 from everstep.core.types import AttemptInfo, StepInfo
 from everstep.sdk.response import Response
 from everstep.server.http_api import serializers
-from everstep.server.http_api.create_request import IGNORED, read_new_instance
+from everstep.server.http_api.create_request import IGNORED, read_create_request
 from everstep.server.http_api.errors import (
     BadRequestError,
     NoRouteError,
@@ -65,7 +65,7 @@ _INTERNAL = 10001
 _ACTIONS = ("pause", "resume", "terminate", "restart")
 
 
-class Answer(NamedTuple):
+class ApiResult(NamedTuple):
     """What goes into the envelope of a success. A `large` one is written in a thread: everything else would wait."""
 
     result: Any
@@ -74,7 +74,7 @@ class Answer(NamedTuple):
     large: bool = False
 
 
-Handler: TypeAlias = Callable[[Request], Awaitable[Answer]]
+Handler: TypeAlias = Callable[[Request], Awaitable[ApiResult]]
 
 
 def routes(control: LocalControl, *, script: str = "app") -> list[Route]:
@@ -144,7 +144,7 @@ class _Api:
         self._control = control
         self._script = script
 
-    async def workflows(self, request: Request) -> Answer:
+    async def workflows(self, request: Request) -> ApiResult:
         per_page, page = per_page_of(request), whole_number(request, "page", default=1)
         search = request.query_params.get("search", "").lower()
         counts = await self._control.counts()
@@ -154,14 +154,14 @@ class _Api:
             if search in definition.name.lower()
         ]
         shown = found[(page - 1) * per_page : page * per_page]
-        return Answer(shown, {"count": len(shown), "page": page, "per_page": per_page, "total_count": len(found)})
+        return ApiResult(shown, {"count": len(shown), "page": page, "per_page": per_page, "total_count": len(found)})
 
-    async def workflow(self, request: Request) -> Answer:
+    async def workflow(self, request: Request) -> ApiResult:
         definition = self._control.registry[request.path_params["name"]]
         counts = await self._control.counts()
-        return Answer(serializers.workflow_shape(definition, counts.get(definition.name, {}), self._script))
+        return ApiResult(serializers.workflow_shape(definition, counts.get(definition.name, {}), self._script))
 
-    async def instances(self, request: Request) -> Answer:
+    async def instances(self, request: Request) -> ApiResult:
         name = self._control.registry[request.path_params["name"]].name
         refuse_unsupported(request, ("date_start", "date_end"))
         one_of(request.query_params.get("direction", "desc"), ("desc",), "direction")
@@ -182,15 +182,15 @@ class _Api:
         if "cursor" in request.query_params:
             del info["page"]
         parents = await self._control.parents_of(page.instances)
-        return Answer([serializers.row_shape(one, parents) for one in page.instances], info)
+        return ApiResult([serializers.row_shape(one, parents) for one in page.instances], info)
 
-    async def create(self, request: Request) -> Answer:
+    async def create(self, request: Request) -> ApiResult:
         name = self._control.registry[request.path_params["name"]].name
         body = await json_body(request, empty={})
         created = await self._create(name, body)
-        return Answer(created, messages=tuple(_note(f"{key} has no effect here") for key in IGNORED if key in body))
+        return ApiResult(created, messages=tuple(_note(f"{key} has no effect here") for key in IGNORED if key in body))
 
-    async def create_batch(self, request: Request) -> Answer:
+    async def create_batch(self, request: Request) -> ApiResult:
         name = self._control.registry[request.path_params["name"]].name
         batch = await json_body(request, empty=[])
         if not isinstance(batch, list) or not 1 <= len(batch) <= BATCH:
@@ -206,9 +206,9 @@ class _Api:
                 problem = _problem(error)
                 id = one.get("instance_id") if isinstance(one, dict) else None
                 problems.append({**problem, "message": f"{index}: {problem['message']}", "index": index, "id": id})
-        return Answer(created, messages=tuple(problems))
+        return ApiResult(created, messages=tuple(problems))
 
-    async def delete_batch(self, request: Request) -> Answer:
+    async def delete_batch(self, request: Request) -> ApiResult:
         name = self._control.registry[request.path_params["name"]].name
         ids = object_body(await json_body(request, empty={}), ("instances",)).get("instances")
         if not isinstance(ids, list) or not 1 <= len(ids) <= BATCH:
@@ -220,15 +220,15 @@ class _Api:
                 deleted.append({"id": id})
             except EverstepError as error:
                 errors.append({"id": id, **_problem(error)})
-        return Answer({"deleted": deleted, "errors": errors})
+        return ApiResult({"deleted": deleted, "errors": errors})
 
-    async def delete(self, request: Request) -> Answer:
+    async def delete(self, request: Request) -> ApiResult:
         await self._control.delete(*_addressed(request))
-        return Answer({"status": "ok", "success": True})
+        return ApiResult({"status": "ok", "success": True})
 
     async def _create(self, name: str, body: Any, seen: set[str] | None = None) -> dict[str, Any]:
         """Create an instance; `seen` are the ids that came before in its batch."""
-        asked = read_new_instance(body)
+        asked = read_create_request(body)
         if seen is not None and asked.id is not None:
             if asked.id in seen:
                 raise DuplicateInBatchError(f"the id {asked.id!r} stands twice in this batch; leave one of them out")
@@ -245,7 +245,7 @@ class _Api:
             "trigger_source": "api",
         }
 
-    async def instance(self, request: Request) -> Answer:
+    async def instance(self, request: Request) -> ApiResult:
         refuse_unsupported(request, ("page",))
         with_steps = one_of(request.query_params.get("simple", "false"), ("true", "false"), "simple") == "false"
         window = step_window(request) if with_steps else None
@@ -253,9 +253,9 @@ class _Api:
         shape = partial(serializers.instance_shape, view.instance, view.status, view.steps)
         newest_first = window is not None and window.newest_first
         result = await run_beside_loop(partial(shape, newest_first=newest_first))
-        return Answer(result, None if window is None else page_info(view, window), large=True)
+        return ApiResult(result, None if window is None else page_info(view, window), large=True)
 
-    async def step(self, request: Request) -> Answer:
+    async def step(self, request: Request) -> ApiResult:
         query = request.query_params
         wanted = query.get("name")
         if not wanted:
@@ -268,14 +268,14 @@ class _Api:
             raise StepNotFoundError(f"the step {wanted!r} is gone: the instance was restarted")
         [step] = view.steps
         if "attempt" not in query:
-            return Answer(serializers.whole_step_shape(step))
+            return ApiResult(serializers.whole_step_shape(step))
         attempt = _find_attempt(step, whole_number(request, "attempt", default=1))
         output = step.output if attempt.status == "complete" else None
-        return Answer(
+        return ApiResult(
             {"status": attempt.status, **serializers.attempt_shape(attempt), "output": serializers.plain(output)}
         )
 
-    async def change_status(self, request: Request) -> Answer:
+    async def change_status(self, request: Request) -> ApiResult:
         address = _addressed(request)
         body = object_body(await json_body(request, empty={}), ("status", "rollback", "from"))
         action = one_of(body.get("status"), _ACTIONS, "status")
@@ -292,13 +292,13 @@ class _Api:
             case _:
                 await self._control.restart(*address, **step)
         status = await self._control.status(*address)
-        return Answer({"status": status.status, "timestamp": serializers.iso(datetime.now(UTC))})
+        return ApiResult({"status": status.status, "timestamp": serializers.iso(datetime.now(UTC))})
 
-    async def send_event(self, request: Request) -> Answer:
+    async def send_event(self, request: Request) -> ApiResult:
         name, id = _addressed(request)
         type = event_type(request.path_params["type"])
         await self._control.send_event(name, id, type=type, payload=await json_body(request, empty=None))
-        return Answer({"instanceId": id, "timestamp": serializers.iso(datetime.now(UTC))})
+        return ApiResult({"instanceId": id, "timestamp": serializers.iso(datetime.now(UTC))})
 
 
 def _problem(error: Exception) -> dict[str, Any]:
@@ -351,7 +351,7 @@ def _note(message: str) -> dict[str, Any]:
     return {"code": 10000, "message": message}
 
 
-def _success(answer: Answer) -> Response:
+def _success(answer: ApiResult) -> Response:
     envelope: dict[str, Any] = {
         "success": True,
         "errors": [],

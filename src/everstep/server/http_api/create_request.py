@@ -17,7 +17,7 @@ _KEYS = ("instance_id", "params", "instance_retention", "tags", *IGNORED)
 _RETENTION_KEYS = ("success_retention", "error_retention")
 
 
-class AskedInstance(Struct, frozen=True):
+class CreateRequest(Struct, frozen=True):
     """An instance that somebody asked for."""
 
     id: str | None
@@ -26,7 +26,7 @@ class AskedInstance(Struct, frozen=True):
     tags: list[Any]
 
 
-def read_new_instance(body: Any) -> AskedInstance:
+def read_create_request(body: Any) -> CreateRequest:
     """Read the body of a request to create an instance. Raises BadRequestError."""
     body = object_body(body, _KEYS)
     id, params, tags = body.get("instance_id"), body.get("params"), body.get("tags")
@@ -34,7 +34,7 @@ def read_new_instance(body: Any) -> AskedInstance:
         params = parse_json(params, "params (a JSON-encoded string)")
     if not (tags is None or isinstance(tags, list)):
         raise BadRequestError(f'tags must be a list of words, e.g. ["urgent"], got {tags!r}')
-    return AskedInstance(
+    return CreateRequest(
         None if id is None else instance_id(id), params, _retention(body.get("instance_retention")), tags or []
     )
 

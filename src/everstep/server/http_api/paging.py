@@ -16,7 +16,7 @@ from everstep.server.http_api.request_body import one_of, whole_number
 from everstep.store.protocol import InstanceRecord
 
 PER_PAGE = 25
-MOST_PER_PAGE = 100
+MAX_PER_PAGE = 100
 STEPS_PER_PAGE = 100
 MOST_STEPS_PER_PAGE = 1_000
 
@@ -82,4 +82,4 @@ def page_info(view: InstanceView, window: StepWindow) -> dict[str, Any] | None:
 
 def per_page_of(request: Request) -> int:
     """Return how many instances a request wants on a page."""
-    return whole_number(request, "per_page", default=PER_PAGE, most=MOST_PER_PAGE)
+    return whole_number(request, "per_page", default=PER_PAGE, most=MAX_PER_PAGE)

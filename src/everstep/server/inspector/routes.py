@@ -37,12 +37,12 @@ HEADERS = {
 }
 """What every answer carries: nothing foreign is loaded, nothing inline runs, no other page frames this one."""
 
-Show: TypeAlias = Callable[[Request], Awaitable[tuple[dict[str, Any], Callable[[], str]]]]
+Page: TypeAlias = Callable[[Request], Awaitable[tuple[dict[str, Any], Callable[[], str]]]]
 
 
 def inspector_routes(control: LocalControl) -> list[Route]:
     """Make the routes of the inspector, `/__workflows` and below."""
-    views = _Views(control)
+    views = _Pages(control)
     return [
         Route("/__workflows", _page(views.workflows)),
         Route("/__workflows/-/health", _health(control)),
@@ -52,7 +52,7 @@ def inspector_routes(control: LocalControl) -> list[Route]:
     ]
 
 
-class _Views:
+class _Pages:
     """What the pages show: for each its data as JSON, and how to write it as HTML."""
 
     def __init__(self, control: LocalControl) -> None:
@@ -64,8 +64,8 @@ class _Views:
             serializers.workflow_shape(definition, counts.get(definition.name, {}), "app")
             for definition in self._control.registry
         ]
-        trouble = self._control.health().trouble
-        return {"workflows": data, "trouble": trouble}, lambda: pages.workflows_page(data, trouble)
+        trouble = self._control.health().reason
+        return {"workflows": data, "reason": trouble}, lambda: pages.workflows_page(data, trouble)
 
     async def workflow(self, request: Request) -> tuple[dict[str, Any], Callable[[], str]]:
         definition = self._control.registry[request.path_params["name"]]
@@ -100,7 +100,7 @@ def _health(control: LocalControl) -> Callable[[Request], Awaitable[HtmlResponse
     return endpoint
 
 
-def _page(show: Show) -> Callable[[Request], Awaitable[HtmlResponse]]:
+def _page(show: Page) -> Callable[[Request], Awaitable[HtmlResponse]]:
     async def endpoint(request: Request) -> HtmlResponse:
         as_json = _wants_json(request)
         try:

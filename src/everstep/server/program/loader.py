@@ -171,9 +171,9 @@ def _find_class(workflow: WorkflowConfig, module: ModuleType, project: Project) 
     definition.concurrency = limits.concurrency
     definition.durability = workflow.durability or definition.durability
     if kept.success_ms is not None:
-        definition.keep_success = kept.success_ms
+        definition.success_retention_ms = kept.success_ms
     if kept.error_ms is not None:
-        definition.keep_errors = kept.error_ms
+        definition.error_retention_ms = kept.error_ms
     return definition
 
 

@@ -13,7 +13,7 @@ select count(*) from everstep.worker where lease_until > clock_timestamp()
 
 -- name: register_dead_worker
 -- What was at work belongs to a worker whose lease is over: the first to start adopts it, as it does after any crash.
-insert into everstep.worker (lease_until, host, pid) values ('-infinity', 'moved from SQLite', 0) returning id
+insert into everstep.worker (lease_until, host, pid) values ('-infinity', 'updated from SQLite', 0) returning id
 
 -- name: columns_of
 select column_name::text from information_schema.columns where table_schema = $1 and table_name = $2

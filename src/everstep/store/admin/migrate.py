@@ -13,7 +13,7 @@ from everstep.store.admin.open import is_postgres, open_store
 from everstep.store.sqlite import schema as sqlite_schema
 
 if TYPE_CHECKING:
-    from everstep.store.admin.transfer import Moved
+    from everstep.store.admin.transfer import CopyResult
 
 
 class SchemaState(Struct, frozen=True):
@@ -26,10 +26,10 @@ class SchemaState(Struct, frozen=True):
 def scripts_of(url: str) -> list[str]:
     """Return the migrations of a database's kind in order, each one a transaction that writes its version down."""
     if is_postgres(url):
-        from everstep.store.postgres.connection import Address  # the driver is loaded only where it is asked for
+        from everstep.store.postgres.connection import DatabaseUrl  # the driver is loaded only where it is asked for
         from everstep.store.postgres.schema import scripts_with_version
 
-        begin, scripts = "begin;", scripts_with_version(Address.parse(url).schema)
+        begin, scripts = "begin;", scripts_with_version(DatabaseUrl.parse(url).schema)
     else:
         begin, scripts = "begin immediate;", sqlite_schema.scripts_with_version()
     return [
@@ -41,11 +41,11 @@ async def state_of(url: str, root: Path | None = None) -> SchemaState:
     """Return the state of a database. Raises StoreError if it cannot be reached, SchemaVersionError if it is newer."""
     latest = len(scripts_of(url))
     if is_postgres(url):
-        from everstep.store.postgres.connection import Address, Link
+        from everstep.store.postgres.connection import DatabaseUrl, ReconnectingConnection
         from everstep.store.postgres.schema import version_of
 
-        address = Address.parse(url)
-        link = Link(address)
+        address = DatabaseUrl.parse(url)
+        link = ReconnectingConnection(address)
         try:
             return SchemaState(await version_of(link, address.schema), latest)
         finally:
@@ -53,7 +53,7 @@ async def state_of(url: str, root: Path | None = None) -> SchemaState:
     return SchemaState(_sqlite_version(url, root), latest)
 
 
-async def bring_up_to_date(url: str, root: Path | None = None) -> SchemaState:
+async def migrate(url: str, root: Path | None = None) -> SchemaState:
     """Migrate a database; one process at a time does, others wait or, on SQLite, are refused."""
     store = open_store(url, root)
     await store.open()
@@ -61,9 +61,9 @@ async def bring_up_to_date(url: str, root: Path | None = None) -> SchemaState:
     return await state_of(url, root)
 
 
-async def copy_state(
+async def copy_to_postgres(
     source: str, target: str, root: Path | None = None, progress: Callable[[str, int, int], None] | None = None
-) -> Moved:
+) -> CopyResult:
     """Move a stopped SQLite state to an empty PostgreSQL database; see `everstep.store.admin.transfer`.
 
     `progress` is told the table that is copied, how many of its rows are, and how many it has. A relative
@@ -74,9 +74,9 @@ async def copy_state(
             "a state can be copied from SQLite to PostgreSQL: sqlite:///state.db postgresql://host/database"
         )
     open_store(target)  # says how to install the driver if it is missing
-    from everstep.store.admin.transfer import move  # the driver is loaded only where it is asked for
+    from everstep.store.admin.transfer import copy_to_postgres  # the driver is loaded only where it is asked for
 
-    return await move(_sqlite_path(source, root), target, progress)
+    return await copy_to_postgres(_sqlite_path(source, root), target, progress)
 
 
 def _sqlite_path(url: str, root: Path | None) -> Path:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from everstep.core.errors import EverstepError, SchemaVersionError, StoreError
-from everstep.store.postgres.connection import Address, Link
+from everstep.store.postgres.connection import DatabaseUrl, ReconnectingConnection
 from everstep.store.postgres.schema import migrate
 from everstep.store.postgres.statements import in_schema
 from everstep.store.queries import load_migrations, load_queries
@@ -22,7 +22,7 @@ from everstep.store.sqlite.connection import Connection, connect
 from everstep.store.sqlite.file_lock import FileLock
 from everstep.store.sqlite.schema import version_of
 
-ROWS_AT_ONCE = 500
+BATCH_ROWS = 500
 """Rows read at a time: each may have a megabyte."""
 
 _KEYS = {
@@ -31,16 +31,16 @@ _KEYS = {
     "attempt": ("instance", "seq", "attempt"),
     "event": ("id",),
     "tag": ("workflow", "tag", "instance"),
-    "milestone": ("position",),
+    "status_event": ("position",),
     "chunk": ("instance", "seq", "attempt", "number"),
 }
 """Every table that moves, and the key in whose order it is read."""
 _LEFT_BEHIND = {"rowid"}
-_FLAGS = {"absolute", "compensable", "sensitive"}
+_FLAGS = {"is_absolute", "compensable", "sensitive"}
 """Truth values, which SQLite keeps as numbers."""
 
 
-class Moved(Struct, frozen=True):
+class CopyResult(Struct, frozen=True):
     """What was moved.
 
     Attributes:
@@ -49,14 +49,14 @@ class Moved(Struct, frozen=True):
     """
 
     rows: dict[str, int]
-    at_work: int
+    running: int
 
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told the table that is copied, how many of its rows are, and how many it has."""
 
 
-async def move(source: Path, target: str, progress: Progress | None = None) -> Moved:
+async def copy_to_postgres(source: Path, target: str, progress: Progress | None = None) -> CopyResult:
     """Copy the state in `source`, an SQLite file nobody uses, to the database `target` names.
 
     All of it arrives, or nothing.
@@ -68,46 +68,48 @@ async def move(source: Path, target: str, progress: Progress | None = None) -> M
     """
     if not source.exists():  # noqa: ASYNC240  # a command of its own: nothing else runs on the loop
         raise StoreError(f"there is no database {source}; name the file that has the state")
-    with _alone(source) as connection:
-        address = Address.parse(target)
-        link = Link(address)
+    with _exclusive_source(source) as connection:
+        address = DatabaseUrl.parse(target)
+        link = ReconnectingConnection(address)
         try:
             await migrate(link, address.schema)
             async with _transaction(link):
-                moved = await _Move(connection, link, address.schema, progress).carry_out()
-            await link.script("".join(f"analyze {address.schema}.{table}; " for table in _KEYS))
+                moved = await _Copy(connection, link, address.schema, progress).run()
+            await link.execute("".join(f"analyze {address.schema}.{table}; " for table in _KEYS))
         finally:
             await link.close()
     return moved
 
 
-class _Move:
+class _Copy:
     """One move, inside its transaction."""
 
-    def __init__(self, source: Connection, link: Link, schema: str, progress: Progress | None) -> None:
+    def __init__(
+        self, source: Connection, link: ReconnectingConnection, schema: str, progress: Progress | None
+    ) -> None:
         self._progress = progress
         self._source = source
-        self._link = link
+        self._connection = link
         self._schema = schema
         self._queries = {name: in_schema(sql, schema) for name, sql in load_queries("admin/copy.sql").items()}
 
-    async def carry_out(self) -> Moved:
+    async def run(self) -> CopyResult:
         await self._check_target()
         at_work, owner = self._scalar("at_work"), None
         if at_work:
-            [(owner,)] = await self._link.fetch(self._queries["register_dead_worker"])
+            [(owner,)] = await self._connection.fetch(self._queries["register_dead_worker"])
         for table in _KEYS:
             await self._copy(table, owner)
-        await self._go_on_counting()
-        return Moved({table: await self._verified(table) for table in _KEYS}, at_work)
+        await self._advance_sequences()
+        return CopyResult({table: await self._verified(table) for table in _KEYS}, at_work)
 
     async def _check_target(self) -> None:
-        await self._link.script(self._queries["lock_target"])
-        [(live,)] = await self._link.fetch(self._queries["live_workers"])
+        await self._connection.execute(self._queries["lock_target"])
+        [(live,)] = await self._connection.fetch(self._queries["live_workers"])
         if live:
             raise StoreError(f"{live} workers run on the target; stop them first")
-        for table in (*_KEYS, "note"):
-            rows = await self._link.fetch(f"select from {self._schema}.{table} limit 1")  # checked names
+        for table in (*_KEYS, "invalidation"):
+            rows = await self._connection.fetch(f"select from {self._schema}.{table} limit 1")  # checked names
             if rows:
                 raise StoreError(
                     f"the target is not empty: schema {self._schema!r} has rows in {table!r}; "
@@ -116,7 +118,7 @@ class _Move:
 
     async def _copy(self, table: str, owner: int | None) -> None:
         columns = [name for name in self._columns(table) if name not in _LEFT_BEHIND]
-        known = {name for (name,) in await self._link.fetch(self._queries["columns_of"], self._schema, table)}
+        known = {name for (name,) in await self._connection.fetch(self._queries["columns_of"], self._schema, table)}
         if unknown := sorted(set(columns) - known):
             raise StoreError(f"the target's table {table!r} has no {', '.join(unknown)}; the schemas do not match")
         records, added = _converted(self._rows(table, columns), columns), []
@@ -124,7 +126,7 @@ class _Move:
             added = ["nonce", "owner"]
             records = _owned(records, columns.index("status"), columns.index("due_at"), owner)
         try:
-            await self._link.copy_in(self._schema, table, [*columns, *added], records)
+            await self._connection.copy_in(self._schema, table, [*columns, *added], records)
         except StoreError as error:
             self._find_nul(table, columns, error)
             raise
@@ -147,8 +149,8 @@ class _Move:
         """Read a table in the order of its key, some rows at a time."""
         key = _KEYS[table]
         names, keys, marks = ", ".join(_quoted([*key, *columns])), ", ".join(key), ", ".join("?" * len(key))
-        start = f"select {names} from {table} order by {keys} limit {ROWS_AT_ONCE}"  # noqa: S608  # names of our own
-        further = f"select {names} from {table} where ({keys}) > ({marks}) order by {keys} limit {ROWS_AT_ONCE}"  # noqa: S608
+        start = f"select {names} from {table} order by {keys} limit {BATCH_ROWS}"  # noqa: S608  # names of our own
+        further = f"select {names} from {table} where ({keys}) > ({marks}) order by {keys} limit {BATCH_ROWS}"  # noqa: S608
         rows, read, of = self._source.execute(start), 0, self._count(table) if self._progress else 0
         while rows:
             for row in rows:
@@ -158,19 +160,19 @@ class _Move:
                 self._progress(table, read, of)
             rows = self._source.execute(further, rows[-1][: len(key)])
 
-    async def _go_on_counting(self) -> None:
+    async def _advance_sequences(self) -> None:
         given_out = dict(self._source.execute("select name, seq from sqlite_sequence"))
         for table, column in (("instance", "pk"), ("event", "id")):
             if given_out.get(table):
-                await self._link.fetch(
+                await self._connection.fetch(
                     self._queries["set_identity"], f"{self._schema}.{table}", column, given_out[table]
                 )
-        [(block,)] = self._source.execute("select block from counter")
-        await self._link.fetch(self._queries["set_position"], block)
+        [(block,)] = self._source.execute("select block from position_allocator")
+        await self._connection.fetch(self._queries["set_position"], block)
 
     async def _verified(self, table: str) -> int:
         count = f"select count(*) from {table}"  # noqa: S608  # names of our own
-        [(there,)] = await self._link.fetch(count.replace(table, f"{self._schema}.{table}"))
+        [(there,)] = await self._connection.fetch(count.replace(table, f"{self._schema}.{table}"))
         here = self._count(table)
         if there != here:
             raise StoreError(f"{here} rows of {table!r} were to be copied and {there} arrived; nothing was changed")
@@ -208,7 +210,7 @@ def _owned(rows: Iterator[tuple[Any, ...]], status: int, due_at: int, owner: int
 
 
 @contextlib.contextmanager
-def _alone(source: Path) -> Iterator[Connection]:
+def _exclusive_source(source: Path) -> Iterator[Connection]:
     """Open a state nobody else uses; what its log has of a crash is part of it."""
     lock = FileLock(source)
     lock.acquire()
@@ -229,15 +231,15 @@ def _alone(source: Path) -> Iterator[Connection]:
 
 
 @contextlib.asynccontextmanager
-async def _transaction(link: Link) -> AsyncIterator[None]:
-    await link.script("begin")
+async def _transaction(link: ReconnectingConnection) -> AsyncIterator[None]:
+    await link.execute("begin")
     try:
         yield
     except BaseException:
         with contextlib.suppress(EverstepError):
-            await link.script("rollback")
+            await link.execute("rollback")
         raise
-    await link.script("commit")
+    await link.execute("commit")
 
 
 def _quoted(names: list[str]) -> list[str]:

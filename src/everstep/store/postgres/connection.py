@@ -17,18 +17,18 @@ from msgspec import Struct, field
 from everstep.core.errors import StoreConflictError, StoreError, StoreUnavailableError
 from everstep.store.postgres.resolving_loop import ResolvingLoop
 
-HANG_SECONDS = 30.0
+STATEMENT_TIMEOUT_SECONDS = 30.0
 """A statement that takes longer hangs with its server: the connection is given up, and what became of it is asked."""
 CONNECT_SECONDS = 10
 """How long the hosts of a URL have together to let us in."""
 _SCHEMA = "everstep"
 
-_TROUBLE = ("08", "53", "57", "25", "F0", "58", "XX")
+_TRANSIENT_CLASSES = ("08", "53", "57", "25", "F0", "58", "XX")
 """Classes of errors that pass: connections, resources, an operator who restarts, a standby that only reads."""
-_CONFLICTS = ("40001", "40P01", "55P03", "0A000", "26000", "42P05")
+_RETRYABLE_STATES = ("40001", "40P01", "55P03", "0A000", "26000", "42P05")
 """Serialization, deadlock, lock not available; a plan from before a migration; statements lost in a pooler."""
 
-_GRANTS = (
+_GRANTS_HINT = (
     "grant the role usage on the schema and on its sequences, and select, insert, update and delete on its tables; "
     "only their owner may change them: everstep db migrate"
 )
@@ -49,14 +49,14 @@ _WRONG_PARAMETER = (
 )
 
 
-class _Door(Struct):
-    """Which host let somebody in last, if any did: all links of a store knock there first."""
+class _HostPreference(Struct):
+    """Which host let somebody in last, if any did: all connections of a store knock there first."""
 
     host: int = 0
-    opened: bool = False
+    connected_once: bool = False
 
 
-class Address(Struct, frozen=True):
+class DatabaseUrl(Struct, frozen=True):
     """Where a database is and how to speak to it, as its URL says.
 
     Attributes:
@@ -71,10 +71,10 @@ class Address(Struct, frozen=True):
     hosts: tuple[str, ...]
     schema: str = _SCHEMA
     pooled: bool = False
-    door: _Door = field(default_factory=_Door)
+    preferred_host: _HostPreference = field(default_factory=_HostPreference)
 
     @classmethod
-    def parse(cls, url: str) -> Address:
+    def parse(cls, url: str) -> DatabaseUrl:
         """Read `postgresql://user@host,standby/database?schema=…&statement_cache_size=0`.
 
         Of several hosts we want the one that takes writes, unless the URL says otherwise.
@@ -111,87 +111,87 @@ def _parts(url: str) -> SplitResult:
     return parts
 
 
-class Link:
+class ReconnectingConnection:
     """A connection that is there when it is needed."""
 
-    def __init__(self, address: Address, *, idle_ms: int = 0) -> None:
-        self._address = address
+    def __init__(self, address: DatabaseUrl, *, idle_ms: int = 0) -> None:
+        self._url = address
         self._idle_ms = idle_ms
         self._connection: Any = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @property
-    def connection(self) -> Any:
+    def driver_connection(self) -> Any:
         """The driver's connection, for those who listen; None while there is none."""
         return self._connection
 
     @property
     def begin(self) -> str:
         """What begins a transaction that the server ends when we stand still in it."""
-        if not (self._address.pooled and self._idle_ms):
+        if not (self._url.pooled and self._idle_ms):
             return "begin"
         return f"begin; set local idle_in_transaction_session_timeout = {self._idle_ms}"
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
         """Run one statement and return its rows."""
-        async with self._turn:
-            return await self._fetched(sql, arguments)
+        async with self._lock:
+            return await self._fetch(sql, arguments)
 
-    async def _fetched(self, sql: str, arguments: tuple[Any, ...]) -> list[Any]:
-        connection = await self._connected()
+    async def _fetch(self, sql: str, arguments: tuple[Any, ...]) -> list[Any]:
+        connection = await self._connect()
         try:
-            async with asyncio.timeout(HANG_SECONDS):
-                if self._address.pooled and not connection.is_in_transaction():
+            async with asyncio.timeout(STATEMENT_TIMEOUT_SECONDS):
+                if self._url.pooled and not connection.is_in_transaction():
                     # The driver prepares in one exchange and executes in the next: a pooler may part the two.
                     async with connection.transaction():
                         return await connection.fetch(sql, *arguments)  # type: ignore[no-any-return]  # list[Record]
                 return await connection.fetch(sql, *arguments)  # type: ignore[no-any-return]
         except BaseException as error:
-            raise self._translated(error) from error
+            raise self._translate(error) from error
 
-    async def script(self, sql: str) -> str:
+    async def execute(self, sql: str) -> str:
         """Run statements without arguments in one exchange; return the status of the last."""
-        async with self._turn:
-            return await self._executed(sql)
+        async with self._lock:
+            return await self._execute(sql)
 
-    async def _executed(self, sql: str) -> str:
-        connection = await self._connected()
+    async def _execute(self, sql: str) -> str:
+        connection = await self._connect()
         try:
-            async with asyncio.timeout(HANG_SECONDS):
+            async with asyncio.timeout(STATEMENT_TIMEOUT_SECONDS):
                 return await connection.execute(sql)  # type: ignore[no-any-return]
         except BaseException as error:
-            raise self._translated(error) from error
+            raise self._translate(error) from error
 
     async def copy_in(self, schema: str, table: str, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
         """Append rows to a table, as many as there are, for as long as it takes."""
-        async with self._turn:
-            connection = await self._connected()
+        async with self._lock:
+            connection = await self._connect()
             try:
                 await connection.copy_records_to_table(
                     table, schema_name=schema, columns=columns, records=records, timeout=None
                 )
             except BaseException as error:
-                raise self._translated(error) from error
+                raise self._translate(error) from error
 
     async def listen(self, channels: Sequence[str], callback: Callable[..., None]) -> None:
         """Call back at every notification, and when the connection is lost; then listening has to begin again."""
-        async with self._turn:
-            connection = await self._connected()
+        async with self._lock:
+            connection = await self._connect()
             try:
-                async with asyncio.timeout(HANG_SECONDS):
+                async with asyncio.timeout(STATEMENT_TIMEOUT_SECONDS):
                     for channel in channels:
                         await connection.add_listener(channel, callback)
                 connection.add_termination_listener(callback)
             except BaseException as error:
-                self.drop()
-                raise self._translated(error) from error
+                self.abort()
+                raise self._translate(error) from error
 
     @property
-    def lost(self) -> bool:
+    def closed(self) -> bool:
         """Whether there is no connection at the moment."""
         return self._connection is None or self._connection.is_closed()
 
-    def drop(self) -> None:
+    def abort(self) -> None:
         """Let go of the connection at once; a transaction under way is rolled back by the server."""
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -204,25 +204,25 @@ class Link:
             with contextlib.suppress(Exception):
                 await connection.close(timeout=2)
 
-    async def _connected(self) -> Any:
-        if not self.lost:
+    async def _connect(self) -> Any:
+        if not self.closed:
             return self._connection
         options: dict[str, Any] = {"statement_cache_size": 0}
-        if not self._address.pooled:
+        if not self._url.pooled:
             settings = {"application_name": "everstep", "jit": "off", "plan_cache_mode": "force_generic_plan"}
             if self._idle_ms:
                 settings["idle_in_transaction_session_timeout"] = str(self._idle_ms)
             options = {"statement_cache_size": 200, "max_cached_statement_lifetime": 0, "server_settings": settings}
-        self._connection = await self._let_in(options)
+        self._connection = await self._connect_to_any_host(options)
         return self._connection
 
-    async def _let_in(self, options: dict[str, Any]) -> Any:
+    async def _connect_to_any_host(self, options: dict[str, Any]) -> Any:
         """Connect to the first host that lets us in, beginning with the one that did so last.
 
         One after another here and not by the driver, whose hosts share one timeout: a host that is cut off, and neither
         answers nor refuses, would use it up every time and hide the standby that was promoted.
         """
-        hosts, door = self._address.hosts, self._address.door
+        hosts, door = self._url.hosts, self._url.preferred_host
         first = door.host
         options["timeout"] = CONNECT_SECONDS / len(hosts)
         said: list[StoreError] = []
@@ -232,48 +232,48 @@ class Link:
                 loop = ResolvingLoop(asyncio.get_running_loop())
                 connection = await asyncpg.connect(hosts[at], loop=loop, **options)
             except _UNREACHABLE as error:
-                said.append(_not_let_in(error))
+                said.append(_connect_error(error))
             else:
-                door.host, door.opened = at, True
+                door.host, door.connected_once = at, True
                 return connection
         # A host that refuses us for good may be the wrong one: as long as another one may come back, this may pass.
         worst = next((one for one in said if isinstance(one, StoreUnavailableError)), said[0])
         # So may what began while we were at work: somebody keeps everybody out for an hour, and no instance may fail.
-        raise StoreUnavailableError(str(worst)) if door.opened else worst
+        raise StoreUnavailableError(str(worst)) if door.connected_once else worst
 
-    def _translated(self, error: BaseException) -> BaseException:
+    def _translate(self, error: BaseException) -> BaseException:
         if isinstance(error, asyncpg.PostgresError):
             state = str(getattr(error, "sqlstate", None) or "")
-            if state in _CONFLICTS:
-                return StoreConflictError(f"the database asks to try again ({_said(error)})")
-            if state.startswith(_TROUBLE):
-                self.drop()
-                return StoreUnavailableError(f"the database is in trouble ({_said(error)})")
+            if state in _RETRYABLE_STATES:
+                return StoreConflictError(f"the database asks to try again ({_first_line(error)})")
+            if state.startswith(_TRANSIENT_CLASSES):
+                self.abort()
+                return StoreUnavailableError(f"the database is in trouble ({_first_line(error)})")
             if isinstance(error, asyncpg.InsufficientPrivilegeError):
-                return StoreError(f"the database refused a statement: {_said(error)}; {_GRANTS}")
-            return StoreError(f"the database refused a statement: {_said(error)}")
+                return StoreError(f"the database refused a statement: {_first_line(error)}; {_GRANTS_HINT}")
+            return StoreError(f"the database refused a statement: {_first_line(error)}")
         if isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
             if isinstance(error, asyncpg.DataError):
-                return StoreError(f"the database refused a value: {_said(error)}")
-            self.drop()
-            return StoreUnavailableError(f"the connection to the database was lost ({_said(error)})")
+                return StoreError(f"the database refused a value: {_first_line(error)}")
+            self.abort()
+            return StoreUnavailableError(f"the connection to the database was lost ({_first_line(error)})")
         if isinstance(error, asyncio.CancelledError):
-            self.drop()  # its statement may still be under way
+            self.abort()  # its statement may still be under way
         return error
 
 
-async def close_links(links: Iterable[Link], *, answered: bool) -> None:
+async def close_links(connections: Iterable[ReconnectingConnection], *, answered: bool) -> None:
     """Close connections together; to a server that answers nothing there is no good-bye, which would wait for one."""
     if answered:
-        await asyncio.gather(*(link.close() for link in links))
+        await asyncio.gather(*(connection.close() for connection in connections))
     else:
-        for link in links:
-            link.drop()
+        for connection in connections:
+            connection.abort()
 
 
-def _not_let_in(error: Exception) -> StoreError:
+def _connect_error(error: Exception) -> StoreError:
     """Say why a host let nobody in: trouble that passes, or what has to be changed first."""
-    said = _said(error)
+    said = _first_line(error)
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
         return StoreError(f"the database refuses us: {said}")
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
@@ -295,5 +295,5 @@ def _not_let_in(error: Exception) -> StoreError:
     return StoreUnavailableError(f"the database cannot be reached ({said})")
 
 
-def _said(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).split("\n", 1)[0] or type(error).__name__

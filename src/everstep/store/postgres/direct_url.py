@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from everstep.core.errors import StoreError, StoreUnavailableError
-from everstep.store.postgres.connection import Address, Link
+from everstep.store.postgres.connection import DatabaseUrl, ReconnectingConnection
 
 
-def address_past_the_pooler(direct: str) -> Address:
+def direct_url(direct: str) -> DatabaseUrl:
     """Read the URL. Raises StoreError if it leads to a pooler as well."""
-    address = Address.parse(direct)
+    address = DatabaseUrl.parse(direct)
     if address.pooled:
         raise StoreError(
             "the direct URL for notifications (database_direct) says statement_cache_size=0, so it leads to a pooler; "
@@ -17,12 +17,14 @@ def address_past_the_pooler(direct: str) -> Address:
     return address
 
 
-async def check_same_database(direct: Link, other: Link, which_database: str) -> None:
-    """Raise StoreError if two links lead to different databases: nobody would ever hear anything.
+async def check_same_database(
+    direct: ReconnectingConnection, other: ReconnectingConnection, which_database: str
+) -> None:
+    """Raise StoreError if two connections lead to different databases: nobody would ever hear anything.
 
     Args:
-        direct: The link for notifications.
-        other: The link for everything else.
+        direct: The connection for notifications.
+        other: The connection for everything else.
         which_database: The query whose answer no two databases share.
     """
     try:

@@ -1,9 +1,9 @@
 -- name: write_steps
 -- The way of every step: pass the fence, lock the instances that are still this worker's, add to their journals.
 with fence as materialized (
-  update everstep.lane
-     set receipt = $4
-   where worker = $1 and number = $2 and epoch = $3 and receipt < $4
+  update everstep.writer
+     set last_txn = $4
+   where worker = $1 and number = $2 and epoch = $3 and last_txn < $4
   returning worker
 ), mine as materialized (
   select pk
@@ -24,9 +24,9 @@ select exists (select from fence) as stands, array (select pk from mine) as mine
 -- stays as it ended. A child is created while its parent is this worker's and at work; while that is being paused, the
 -- child is paused from the start, and goes on with it.
 with fence as materialized (
-  update everstep.lane
-     set receipt = $4
-   where worker = $1 and number = $2 and epoch = $3 and receipt < $4
+  update everstep.writer
+     set last_txn = $4
+   where worker = $1 and number = $2 and epoch = $3 and last_txn < $4
   returning worker
 ), mine as materialized (
   select pk, status
@@ -60,13 +60,13 @@ with fence as materialized (
   delete from everstep.event as e
    using unnest($41::bigint[], $42::bigint[]) as c (instance, id), mine
    where mine.pk = c.instance and e.instance = c.instance and e.id = c.id
-), move as materialized (
+), transitions as materialized (
   select m.*
     from unnest($43::bigint[], $44::text[], $45::bigint[], $46::text[], $47::text[], $48::bigint[], $49::bigint[],
                 $50::text[], $51::bigint[], $52::bigint[])
            as m (pk, status, due_at, output, error, ended_at, expires_at, rollback, position, at)
          join mine on mine.pk = m.pk
-), moved as (
+), updated as (
   update everstep.instance as i
      set status = case
            when i.status = 'waitingForPause' and m.status in ('waiting', 'paused') then 'paused'
@@ -86,29 +86,29 @@ with fence as materialized (
          expires_at = m.expires_at,
          rollback = m.rollback,
          ended_position = case when m.ended_at is not null then base.at + m.position end
-    from move as m cross join base
+    from transitions as m cross join base
    where i.pk = m.pk and i.ended_at is null
      and (m.ended_at is not null or i.status in ('running', 'waiting', 'waitingForPause'))
   returning i.pk, i.status
-), told as (
-  insert into everstep.milestone (instance, position, type, at)
+), emitted as (
+  insert into everstep.status_event (instance, position, type, at)
   select m.pk, base.at + m.position, 'workflow_' || m.status, m.at
-    from move as m join moved on moved.pk = m.pk and moved.status = m.status
+    from transitions as m join updated on updated.pk = m.pk and updated.status = m.status
          cross join base
    where m.ended_at is null
-), born as (
+), inserts as (
   select n.*, coalesce(p.status = 'waitingForPause', false) as paused
     from unnest($53::text[], $54::text[], $55::bigint[], $56::boolean[], $57::bigint[], $58::text[], $59::text[],
                 $60::text[], $61::bigint[], $62::text[], $63::bigint[], $64::bigint[])
            with ordinality
-           as n (workflow, id, nonce, owned, created_at, trigger, version, params, parent, tags, keep_success,
-                 keep_errors, turn)
+           as n (workflow, id, nonce, owned, created_at, trigger, version, params, parent, tags, success_retention_ms,
+                 error_retention_ms, turn)
          left join mine as p on p.pk = n.parent
    where exists (select from fence)
      and (n.parent is null or p.status in ('running', 'waiting', 'waitingForPause'))
 ), created as (
   insert into everstep.instance (workflow, id, nonce, status, due_at, owner, created_at, started_at, paused_at, "trigger",
-                                 version, params, parent, tags, keep_success, keep_errors, python)
+                                 version, params, parent, tags, success_retention_ms, error_retention_ms, python)
   select b.workflow, b.id, b.nonce,
          case when b.paused then 'paused' when b.owned then 'running' else 'queued' end,
          case when not (b.owned or b.paused) then b.created_at end,
@@ -116,9 +116,9 @@ with fence as materialized (
          b.created_at,
          case when b.owned and not b.paused then b.created_at end,
          case when b.paused then b.created_at end,
-         b.trigger, b.version, b.params, b.parent, b.tags, b.keep_success, b.keep_errors,
+         b.trigger, b.version, b.params, b.parent, b.tags, b.success_retention_ms, b.error_retention_ms,
          case when b.owned and not b.paused then '{python}' end
-    from born as b
+    from inserts as b
    order by b.turn
   on conflict (workflow, id) do nothing
   returning pk, nonce, workflow, tags, status
@@ -165,7 +165,7 @@ on conflict (instance, seq) do update
 -- Before a group of several statements: nobody who locks several instances can wait for us while we wait for them.
 select pk from everstep.instance where pk = any ($1::bigint[]) order by pk for no key update
 
--- name: hand_over
+-- name: wake_if_satisfied
 -- What parked while an event it waits for was on disk already, or a child it waits for had ended or was deleted, is due at
 -- once: whoever brought that about found it at work. Of a child that was never created the step has no attempt.
 update everstep.instance as i
@@ -186,29 +186,29 @@ update everstep.instance as i
 -- Those who wait for a child that has ended are due.
 update everstep.instance set due_at = 0 where pk = any ($1::bigint[]) and status = 'waiting'
 
--- name: note_owners
+-- name: invalidate_owners
 -- Who owns them elsewhere looks at them.
-with noted as (
-  insert into everstep.note (worker, instance)
+with changed as (
+  insert into everstep.invalidation (worker, instance)
   select owner, pk
     from everstep.instance
    where pk = any ($1::bigint[]) and owner <> $2 and owner in (select id from everstep.worker)
   returning worker
 )
-select pg_notify('everstep_' || worker, '') from (select distinct worker from noted) as owners
+select pg_notify('everstep_' || worker, '') from (select distinct worker from changed) as owners
 
--- name: leave_note
+-- name: insert_invalidation
 -- Tell an instance's owner to look at it.
-with noted as (
-  insert into everstep.note (worker, instance)
+with changed as (
+  insert into everstep.invalidation (worker, instance)
   select id, $2 from everstep.worker where id = $1
   returning worker
 )
-select pg_notify('everstep_' || worker, '') from noted
+select pg_notify('everstep_' || worker, '') from changed
 
--- name: leave_notes
+-- name: insert_invalidations
 -- Tell owners that their instances were taken over; they hear of it in their own time, unless they have left.
-insert into everstep.note (worker, instance)
+insert into everstep.invalidation (worker, instance)
 select owner, pk
   from unnest($1::bigint[], $2::bigint[]) as taken (owner, pk)
  where owner in (select id from everstep.worker)
@@ -217,33 +217,33 @@ select owner, pk
 -- Tell every worker that something is due which this one does not take.
 select pg_notify('everstep_due', '')
 
--- name: recall_mine
--- After a connection was lost in mid-commit, and the receipt says it was committed: whose the instances are.
+-- name: read_back_owned
+-- After a connection was lost in mid-commit, and the last_txn says it was committed: whose the instances are.
 select pk from everstep.instance where pk = any ($1::bigint[]) and owner = $2
 
--- name: recall_created
+-- name: read_back_created
 -- The same for new instances, which are known by their nonces.
 select n.nonce, i.pk, i.owner is not distinct from $4 as mine
   from unnest($1::text[], $2::text[], $3::bigint[]) as n (workflow, id, nonce)
        join everstep.instance as i on i.workflow = n.workflow and i.id = n.id and i.nonce = n.nonce
 
--- name: pass_fence
+-- name: check_fencing_token
 -- What a transaction of several statements begins with. The numbers are written into it, as `begin` and this are one
 -- exchange, which takes no arguments.
-update everstep.lane
-   set receipt = {receipt}
- where worker = {worker} and number = {lane} and epoch = {epoch} and receipt < {receipt}
+update everstep.writer
+   set last_txn = {txn}
+ where worker = {worker} and number = {writer} and epoch = {epoch} and last_txn < {txn}
 
--- name: receipt
+-- name: last_txn
 -- What the lane's last transaction was; waits for one that is still under way.
-select epoch, receipt from everstep.lane where worker = $1 and number = $2 for update
+select epoch, last_txn from everstep.writer where worker = $1 and number = $2 for update
 
--- name: pass_over
+-- name: skip_txn
 -- Take the number after one that was not committed, so that it never will be.
-update everstep.lane
-   set receipt = $4 + 1
- where worker = $1 and number = $2 and epoch = $3 and receipt < $4
-returning receipt
+update everstep.writer
+   set last_txn = $4 + 1
+ where worker = $1 and number = $2 and epoch = $3 and last_txn < $4
+returning last_txn
 
 -- name: which_database
 -- What no other database answers, through a pooler either: when its server started, and its number there.
@@ -255,56 +255,56 @@ insert into everstep.worker (lease_until, host, pid, version)
 values (clock_timestamp() + $1::bigint * interval '1 millisecond', $2, $3, $4)
 returning id, epoch
 
--- name: register_lanes
-insert into everstep.lane (worker, number, epoch) select $1, n, $2 from generate_series(1, $3::integer) as n
+-- name: insert_writers
+insert into everstep.writer (worker, number, epoch) select $1, n, $2 from generate_series(1, $3::integer) as n
 
--- name: leave_lanes
+-- name: delete_writers
 -- Whoever leaves raises the epoch of its lanes first: a straggler of its own writes nothing any more.
-delete from everstep.lane where worker = $1
+delete from everstep.writer where worker = $1
 
--- name: leave
+-- name: expire_own_lease
 -- End a life. A worker that still owns something is left to be adopted, at once.
 update everstep.worker set lease_until = '-infinity', epoch = epoch + 1 where id = $1
 
--- name: forget_worker
+-- name: delete_worker
 delete from everstep.worker as w
  where w.id = $1
    and not exists (select from everstep.instance where owner = $1 and status in ('running', 'waitingForPause'))
 
--- name: forget_notes
-delete from everstep.note where worker = $1
+-- name: delete_invalidations
+delete from everstep.invalidation where worker = $1
 
--- name: beat
+-- name: heartbeat
 -- All a worker asks when nothing happens: renew the lease when a third of it is gone, hear the time, what it was left notes
--- about, what is due when, whose lease has lapsed, and who of those that somebody here waits for has ended. Notes are
+-- about, what is due when, whose lease has expired_workers, and who of those that somebody here waits for has ended. Notes are
 -- deleted when they were followed, not when they are read: the answer may be lost.
 with renewed as (
   update everstep.worker
      set lease_until = clock_timestamp() + $3::bigint * interval '1 millisecond'
    where id = $1 and epoch = $2 and lease_until < clock_timestamp() + $3::bigint * interval '1 millisecond' * 2 / 3
-), followed as (
-  delete from everstep.note where worker = $1 and id = any ($6::bigint[])
-), left_here as materialized (
-  select id, instance from everstep.note where worker = $1 and id <> all ($6::bigint[])
+), acknowledged as (
+  delete from everstep.invalidation where worker = $1 and id = any ($6::bigint[])
+), pending as materialized (
+  select id, instance from everstep.invalidation where worker = $1 and id <> all ($6::bigint[])
 )
 select exists (select from everstep.worker where id = $1 and epoch = $2) as stands,
        (extract(epoch from clock_timestamp()) * 1000)::bigint as now,
-       array (select distinct instance from left_here) as noted,
-       array (select id from left_here) as notes,
+       array (select distinct instance from pending) as changed,
+       array (select id from pending) as change_ids,
        (select due_at
           from everstep.instance
          where due_at is not null and workflow || '' = any ($4::text[])
          order by due_at
          limit 1) as next_due,
-       array (select id from everstep.worker where lease_until < clock_timestamp() and id <> $1) as lapsed,
+       array (select id from everstep.worker where lease_until < clock_timestamp() and id <> $1) as expired_workers,
        (select count(*) from everstep.worker) as workers,
        array (select w.pk
                 from unnest($5::bigint[]) as w (pk) left join everstep.instance as i on i.pk = w.pk
                where i.pk is null or i.ended_at is not null) as ended
 
--- name: expel
--- Take some lapsed leases over. This waits for transactions in flight; later ones find no lane of their epoch.
--- Everybody sees a lease that lapsed, and one is to do the work: what it took looks alive to the others for a moment.
+-- name: fence_workers
+-- Take some expired_workers leases over. This waits for transactions in flight; later ones find no lane of their epoch.
+-- Everybody sees a lease that expired_workers, and one is to do the work: what it took looks alive to the others for a moment.
 -- Should it die, or take longer, the next one joins.
 with mine as materialized (
   select id
@@ -320,23 +320,23 @@ with mine as materialized (
    where w.id = mine.id
   returning w.id
 ), fenced as (
-  update everstep.lane as l
+  update everstep.writer as l
      set epoch = l.epoch + 1
     from expelled
    where l.worker = expelled.id
 )
 select id from expelled
 
--- name: lapsed
+-- name: expired_workers
 select id from everstep.worker where lease_until < clock_timestamp()
 
--- name: adopt_pausing
+-- name: take_over_pausing
 -- A pause that was promised holds: nothing is in flight any more.
 update everstep.instance
    set status = 'paused', owner = null
  where owner = any ($1::bigint[]) and status in ('running', 'waitingForPause') and status = 'waitingForPause'
 
--- name: adopt_running
+-- name: take_over_running
 -- Make instances of dead workers due, and count the recovery: from 1 again wherever the journal has grown since.
 with dead as materialized (
   select pk
@@ -355,8 +355,8 @@ with dead as materialized (
 update everstep.instance as i
    set due_at = $2,
        owner = null,
-       recoveries = case when i.recovered_position = p.position then i.recoveries + 1 else 1 end,
-       recovered_position = p.position
+       recoveries = case when i.progress_at_recovery = p.position then i.recoveries + 1 else 1 end,
+       progress_at_recovery = p.position
   from p
  where i.pk = p.pk
 returning i.pk
@@ -389,7 +389,7 @@ select pk, owner
  limit $3
    for update skip locked
 
--- name: due_woken_first
+-- name: due_resumed_first
 -- The same for a workflow with a limit: those that ran before go before those that never did.
 select pk, owner
   from everstep.instance
@@ -409,15 +409,15 @@ update everstep.instance
  where pk = any ($2::bigint[])
 returning {instance}
 
--- name: tell_claimed
+-- name: insert_claim_status_events
 with base as materialized (
   select nextval('everstep.position') << 20 as at
 )
-insert into everstep.milestone (instance, position, type, at)
+insert into everstep.status_event (instance, position, type, at)
 select c.pk, base.at + c.turn, 'workflow_running', $2
   from unnest($1::bigint[]) with ordinality as c (pk, turn) cross join base
 
--- name: lock_mine
+-- name: lock_owned
 -- Keep an instance this worker's while a piece of a stream is written.
 select pk from everstep.instance where pk = $1 and owner = $2 for key share
 
@@ -426,7 +426,7 @@ select pk from everstep.instance where pk = $1 and owner = $2 for key share
 select {instance}, owner from everstep.instance where workflow = $1 and id = $2 for update
 
 -- name: lock_with_parent
--- The same for one whose parent is told of it: whoever locks several locks them in this order.
+-- The same for one whose parent is emitted of it: whoever locks several locks them in this order.
 with one as materialized (
   select pk, parent from everstep.instance where workflow = $1 and id = $2
 )
@@ -436,7 +436,7 @@ select {instance}, owner
  order by pk
    for update
 
--- name: lock_family
+-- name: lock_descendants
 -- Of the children of an instance, and theirs, those that have not ended: what is done to it reaches them. Whoever creates
 -- a child holds its parent's row, so that of an instance that is locked all children are seen by the next statement.
 with recursive family (pk) as (
@@ -459,11 +459,11 @@ select {line} from everstep.instance where pk = any ($1::bigint[])
 -- name: instance_by_pk
 select {instance} from everstep.instance where pk = $1
 
--- name: owned
+-- name: find_with_owner
 -- An instance and who owns it.
 select {instance}, owner from everstep.instance where pk = $1
 
--- name: owned_by
+-- name: list_owned
 -- What a worker should have in memory.
 select pk, status
   from everstep.instance
@@ -485,7 +485,7 @@ select {line}
  order by pk desc
  limit $4
 
--- name: family_of
+-- name: descendants_of
 -- The children of an instance, and theirs.
 with recursive family (pk) as (
   select pk from everstep.instance where parent = $1
@@ -541,8 +541,8 @@ select bytes
  order by number
  limit $5
 
--- name: milestones_after
-select position, at, type, number from everstep.milestone where instance = $1 and position > $2 order by position
+-- name: status_events_after
+select position, at, type, number from everstep.status_event where instance = $1 and position > $2 order by position
 
 -- name: steps_after
 select position, ended_position, {step}
@@ -590,7 +590,7 @@ update everstep.step as s
    set wake_at = s.wake_at + greatest(0, $2 - i.paused_at)
   from everstep.instance as i
  where i.pk = any ($1::bigint[]) and i.ended_at is null
-   and s.instance = i.pk and s.state in ('running', 'retrying', 'waiting') and not s.absolute
+   and s.instance = i.pk and s.state in ('running', 'retrying', 'waiting') and not s.is_absolute
    and s.wake_at > i.paused_at
 
 -- name: resume_instances
@@ -608,7 +608,7 @@ returning pk, status
 
 -- name: terminate_instances
 update everstep.instance
-   set status = 'terminated', due_at = null, owner = null, ended_at = $2, expires_at = $2 + keep_success,
+   set status = 'terminated', due_at = null, owner = null, ended_at = $2, expires_at = $2 + success_retention_ms,
        ended_position = nextval('everstep.position') << 20
  where pk = any ($1::bigint[])
 
@@ -618,9 +618,9 @@ update everstep.step
  where instance = any ($1::bigint[]) and state in ('running', 'retrying', 'waiting')
 
 -- name: begin_rollback
--- The marker under which a replay only gathers rollback handlers; its error is what they are told. There is one, and
+-- The marker under which a replay only gathers rollback handlers; its error is what they are emitted. There is one, and
 -- a rollback under way keeps its reason.
-insert into everstep.step (instance, seq, kind, name, count, state, attempt, started_at, absolute, compensable, sensitive,
+insert into everstep.step (instance, seq, kind, name, count, state, attempt, started_at, is_absolute, compensable, sensitive,
                            error, position)
 select $1, coalesce(max(seq) filter (where kind = 'rollback' and name = ''), max(seq) + 1, 1),
        'rollback', '', 1, 'running', 0, $2, false, false, false, $3, nextval('everstep.position') << 20
@@ -634,34 +634,34 @@ update everstep.instance set status = 'queued', due_at = $2, owner = null, pause
 -- name: restart_instance
 update everstep.instance
    set status = 'queued', due_at = $2, owner = null, started_at = null, ended_at = null, paused_at = null,
-       recoveries = 0, recovered_position = -1, restarts = restarts + 1,
+       recoveries = 0, progress_at_recovery = -1, restarts = restarts + 1,
        output = null, error = null, rollback = null, expires_at = null,
        ended_position = null, version = $3, python = $4
  where pk = $1
 
--- name: tell
--- Write milestones for subscribers.
-insert into everstep.milestone (instance, position, type, at)
+-- name: insert_status_events
+-- Write status_events for subscribers.
+insert into everstep.status_event (instance, position, type, at)
 select t.pk, nextval('everstep.position') << 20, t.type, $3
   from unnest($1::bigint[], $2::text[]) as t (pk, type)
 
--- name: tell_restart
+-- name: insert_restart_event
 -- Events of the next life are numbered above this: a step makes at most five, an attempt two, an instance four.
-insert into everstep.milestone (instance, position, type, at, number)
+insert into everstep.status_event (instance, position, type, at, number)
 select $1, nextval('everstep.position') << 20, 'restarted', $2,
-       4 + coalesce((select max(number) from everstep.milestone where instance = $1), 0)
-       + (select count(*) from everstep.milestone where instance = $1)
+       4 + coalesce((select max(number) from everstep.status_event where instance = $1), 0)
+       + (select count(*) from everstep.status_event where instance = $1)
        + 5 * (select count(*) from everstep.step where instance = $1)
        + 2 * (select count(*) from everstep.attempt where instance = $1)
 
--- name: forget_milestones_before_restart
-delete from everstep.milestone
+-- name: delete_status_events_before_restart
+delete from everstep.status_event
  where instance = $1
-   and position < (select max(position) from everstep.milestone where instance = $1 and type = 'restarted')
+   and position < (select max(position) from everstep.status_event where instance = $1 and type = 'restarted')
 
--- name: tell_end
--- An end that is taken back stays among the events, or the numbers of all that follow would move.
-insert into everstep.milestone (instance, position, type, at)
+-- name: insert_end_event
+-- An end that is taken back stays among the events, or the numbers of all that follow would transitions.
+insert into everstep.status_event (instance, position, type, at)
 select pk, ended_position, 'workflow_' || status, ended_at
   from everstep.instance
  where pk = $1 and status = 'errored' and ended_position is not null
@@ -669,17 +669,17 @@ select pk, ended_position, 'workflow_' || status, ended_at
 -- name: find_step
 select seq from everstep.step where instance = $1 and kind = $2 and name = $3 and count = $4 and parent is null
 
--- name: forget_steps_from
+-- name: delete_steps_from
 -- What started at the step or after it, and whatever has not ended: its timers and waits begin anew.
 delete from everstep.step
  where instance = $1 and (seq >= $2 or state not in ('complete', 'errored') or kind = 'rollback')
 
--- name: forget_inner_steps
+-- name: delete_orphaned_inner_steps
 -- Steps of steps that are gone.
 delete from everstep.step
  where instance = $1 and parent is not null and parent not in (select seq from everstep.step where instance = $1)
 
--- name: forget_order
+-- name: clear_order
 -- What is left of the history has gaps: a step that is missing in it is no contradiction.
 update everstep.step set sent_after = null where instance = $1
 
@@ -691,15 +691,15 @@ select e.id, e.instance, e.type, e.payload, e.created_at
          as e (id, instance, type, payload, created_at)
 on conflict (instance, id) do nothing
 
--- name: forget_attempts_from
+-- name: delete_attempts_from
 delete from everstep.attempt
  where instance = $1 and seq not in (select seq from everstep.step where instance = $1)
 
--- name: forget_chunks_from
+-- name: delete_chunks_from
 delete from everstep.chunk
  where instance = $1 and seq not in (select seq from everstep.step where instance = $1)
 
--- name: expired
+-- name: list_expired
 -- Instances whose time is over. A child stays for as long as its parent has not ended, which may still want its result.
 select pk
   from everstep.instance as i
@@ -714,26 +714,26 @@ insert into everstep.chunk (instance, seq, attempt, number, bytes)
 values ($1, $2, $3, $4, $5)
 on conflict (instance, seq, attempt, number) do update set bytes = excluded.bytes
 
--- name: drop_other_chunks
+-- name: delete_other_chunks
 delete from everstep.chunk where instance = $1 and seq = $2 and attempt <> $3
 
--- name: forget_steps
+-- name: delete_steps
 delete from everstep.step where instance = any ($1::bigint[])
 
--- name: forget_attempts
+-- name: delete_attempts
 delete from everstep.attempt where instance = any ($1::bigint[])
 
--- name: forget_events
+-- name: delete_instance_events
 delete from everstep.event where instance = any ($1::bigint[])
 
--- name: forget_milestones
-delete from everstep.milestone where instance = any ($1::bigint[])
+-- name: delete_status_events
+delete from everstep.status_event where instance = any ($1::bigint[])
 
--- name: forget_chunks
+-- name: delete_chunks
 delete from everstep.chunk where instance = any ($1::bigint[])
 
--- name: forget_tags
+-- name: delete_tags
 delete from everstep.tag where instance = any ($1::bigint[])
 
--- name: forget_instances
+-- name: delete_instances
 delete from everstep.instance where pk = any ($1::bigint[])

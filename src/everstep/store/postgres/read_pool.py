@@ -8,35 +8,35 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from everstep.core.errors import StoreUnavailableError
-from everstep.store.postgres.connection import Address, Link
-from everstep.store.retry import PATIENCE_SECONDS, Retry
+from everstep.store.postgres.connection import DatabaseUrl, ReconnectingConnection
+from everstep.store.retry import OUTAGE_TIMEOUT_SECONDS, Retry
 
 T = TypeVar("T")
 
 
-class Readers:
+class ReadPool:
     """Up to `most` reading connections, the one used last first: the others stay closed until there is need."""
 
-    def __init__(self, address: Address, *, most: int) -> None:
-        self._every = [Link(address) for _ in range(most)]
-        self._links = list(self._every)
+    def __init__(self, address: DatabaseUrl, *, most: int) -> None:
+        self._connections = [ReconnectingConnection(address) for _ in range(most)]
+        self._idle = list(self._connections)
         self._closed = False
-        self._free = asyncio.Semaphore(most)
+        self._slots = asyncio.Semaphore(most)
         self.busy = 0
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
         """Run one statement and return its rows."""
-        return await self.read(lambda link: link.fetch(sql, *arguments))
+        return await self.read(lambda connection: connection.fetch(sql, *arguments))
 
-    async def read(self, work: Callable[[Link], Awaitable[T]]) -> T:
+    async def read(self, work: Callable[[ReconnectingConnection], Awaitable[T]]) -> T:
         """Read with a connection of one's own; what is lost with it is read again, as long as patience lasts."""
-        retry = Retry(patience=PATIENCE_SECONDS, latest=1.0)
+        retry = Retry(patience=OUTAGE_TIMEOUT_SECONDS, latest=1.0)
         self.busy += 1
         try:
             while True:
                 try:
-                    async with self._lent() as link:
-                        return await work(link)
+                    async with self._acquire() as connection:
+                        return await work(connection)
                 except StoreUnavailableError:
                     pause = retry.failed()
                     if retry.exhausted or self._closed:
@@ -45,25 +45,25 @@ class Readers:
         finally:
             self.busy -= 1
 
-    def close(self) -> list[Link]:
+    def close(self) -> list[ReconnectingConnection]:
         """Lend no more, and return the connections that are left to close.
 
         Those that are lent out are dropped at once: a frozen server would keep their readers for long.
         """
         self._closed = True
-        for link in self._every:
-            if link not in self._links:
-                link.drop()
-        return list(self._links)
+        for connection in self._connections:
+            if connection not in self._idle:
+                connection.abort()
+        return list(self._idle)
 
     @contextlib.asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Link]:
-        async with self._free:
-            link = self._links.pop()
+    async def _acquire(self) -> AsyncIterator[ReconnectingConnection]:
+        async with self._slots:
+            connection = self._idle.pop()
             try:
-                yield link
+                yield connection
             except BaseException:
-                link.drop()  # it may stand in the middle of something
+                connection.abort()  # it may stand in the middle of something
                 raise
             finally:
-                self._links.append(link)
+                self._idle.append(connection)

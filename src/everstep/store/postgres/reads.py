@@ -7,12 +7,12 @@ from typing import Any
 
 from everstep.core.errors import StoreError
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.store.cluster import Seen
-from everstep.store.postgres.key_cache import Names
-from everstep.store.postgres.operations import happenings, step_of
-from everstep.store.postgres.read_pool import Readers
-from everstep.store.postgres.writer import Identity
-from everstep.store.protocol import EventRecord, Happening, InstanceRecord
+from everstep.store.cluster import OwnedSnapshot
+from everstep.store.postgres.key_cache import KeyCache
+from everstep.store.postgres.operations import history, step_of
+from everstep.store.postgres.read_pool import ReadPool
+from everstep.store.postgres.writer import WorkerIdentity
+from everstep.store.protocol import EventRecord, HistoryEntry, InstanceRecord
 from everstep.store.read_rows import line_of
 
 
@@ -20,35 +20,35 @@ class PostgresReads:
     """The reading half of `PostgresStore`, which opens and closes what is read."""
 
     _queries: dict[str, str]
-    _names: Names
-    _identity: Identity
-    _readers: Readers | None
+    _key_cache: KeyCache
+    _identity: WorkerIdentity
+    _read_pool: ReadPool | None
 
-    async def look(self, pk: int) -> Seen | None:
-        rows = await self._read("owned", pk)
+    async def load_owned(self, pk: int) -> OwnedSnapshot | None:
+        rows = await self._read("find_with_owner", pk)
         if not rows:
             return None
         *columns, owner = rows[0]
         events = [EventRecord(*row[1:]) for row in await self._read("events_of", [pk])]
-        return Seen(InstanceRecord(*columns), owner == self._identity.worker, events)
+        return OwnedSnapshot(InstanceRecord(*columns), owner == self._identity.worker, events)
 
-    async def owned(self) -> dict[int, str]:
-        return {row["pk"]: row["status"] for row in await self._read("owned_by", self._identity.worker)}
+    async def list_owned(self) -> dict[int, str]:
+        return {row["pk"]: row["status"] for row in await self._read("list_owned", self._identity.worker)}
 
     async def chunks(self, pk: int, seq: int, attempt: int, *, after: int, limit: int) -> list[bytes]:
         return [data for (data,) in await self._read("chunks_of", pk, seq, attempt, after, limit)]
 
-    async def happenings(self, pk: int, *, after: int) -> list[Happening]:
-        return await self._reading().read(lambda link: happenings(self._queries, link, pk, after))
+    async def history(self, pk: int, *, after: int) -> list[HistoryEntry]:
+        return await self._reading().read(lambda connection: history(self._queries, connection, pk, after))
 
-    async def family(self, pk: int) -> list[InstanceRecord]:
-        return self._learned(await self._read("family_of", pk))
+    async def descendants(self, pk: int) -> list[InstanceRecord]:
+        return self._cached(await self._read("descendants_of", pk))
 
     async def by_pk(self, pk: int) -> InstanceRecord | None:
-        return next(iter(self._learned(await self._read("instance_by_pk", pk))), None)
+        return next(iter(self._cached(await self._read("instance_by_pk", pk))), None)
 
     async def find(self, workflow: str, id: str) -> InstanceRecord | None:
-        return next(iter(self._learned(await self._read("find_instance", workflow, id))), None)
+        return next(iter(self._cached(await self._read("find_instance", workflow, id))), None)
 
     async def page(
         self, workflow: str, *, status: str | None, limit: int, cursor: int | None, tag: str | None = None
@@ -87,16 +87,16 @@ class PostgresReads:
     async def attempts(self, pk: int, *, first: int = 0, last: int | None = None) -> list[AttemptRecord]:
         return [AttemptRecord(*row) for row in await self._read("attempts_between", pk, first, last)]
 
-    def _learned(self, rows: Sequence[Any]) -> list[InstanceRecord]:
+    def _cached(self, rows: Sequence[Any]) -> list[InstanceRecord]:
         instances = [InstanceRecord(*row) for row in rows]
         for one in instances:
-            self._names.learn(one.workflow, one.id, one.pk)
+            self._key_cache.put(one.workflow, one.id, one.pk)
         return instances
 
     async def _read(self, query: str, *arguments: Any) -> list[Any]:
         return await self._reading().fetch(self._queries[query], *arguments)
 
-    def _reading(self) -> Readers:
-        if self._readers is None:
+    def _reading(self) -> ReadPool:
+        if self._read_pool is None:
             raise StoreError("the store is not open")
-        return self._readers
+        return self._read_pool

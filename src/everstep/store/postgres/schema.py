@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from everstep.core.errors import SchemaVersionError, StoreError
-from everstep.store.postgres.connection import Link
+from everstep.store.postgres.connection import ReconnectingConnection
 from everstep.store.postgres.statements import load_scripts
 
 _LOCK = 0x65766572_73746570
@@ -20,22 +20,22 @@ select quote_ident(current_user), quote_ident(current_database()), to_regnamespa
 """
 
 
-async def migrate(link: Link, schema: str) -> int:
+async def migrate(connection: ReconnectingConnection, schema: str) -> int:
     """Bring the schema up to date and return its version. Raises SchemaVersionError if it is newer than this code.
 
     Scripts only add, so workers of the release before go on beside the new ones.
     """
     scripts = scripts_with_version(schema)
-    if await version_of(link, schema) == len(scripts):
+    if await version_of(connection, schema) == len(scripts):
         return len(scripts)
-    await _check_rights(link, schema)
-    await link.script(f"begin; select pg_advisory_xact_lock({_LOCK})")
+    await _check_rights(connection, schema)
+    await connection.execute(f"begin; select pg_advisory_xact_lock({_LOCK})")
     try:
-        for script in scripts[await version_of(link, schema) :]:
-            await link.script(script)
-        await link.script("commit")
+        for script in scripts[await version_of(connection, schema) :]:
+            await connection.execute(script)
+        await connection.execute("commit")
     except StoreError:
-        await link.script("rollback")
+        await connection.execute("rollback")
         raise
     return len(scripts)
 
@@ -48,17 +48,17 @@ def scripts_with_version(schema: str) -> list[str]:
     ]
 
 
-async def version_of(link: Link, schema: str) -> int:
+async def version_of(connection: ReconnectingConnection, schema: str) -> int:
     """Return the version of the schema, 0 where there is none.
 
     Raises:
         SchemaVersionError: if it is newer than this code.
         StoreError: if there are tables without a version.
     """
-    tables = {name for (name,) in await link.fetch(_TABLES, schema)}
+    tables = {name for (name,) in await connection.fetch(_TABLES, schema)}
     rows = []
     if "schema_version" in tables:
-        rows = await link.fetch(f"select version from {schema}.schema_version")  # noqa: S608  # a checked name
+        rows = await connection.fetch(f"select version from {schema}.schema_version")  # noqa: S608  # a checked name
     version = int(rows[0][0]) if rows else 0
     known = len(load_scripts(schema))
     if version > known:
@@ -74,9 +74,9 @@ async def version_of(link: Link, schema: str) -> int:
     return version
 
 
-async def _check_rights(link: Link, schema: str) -> None:
+async def _check_rights(connection: ReconnectingConnection, schema: str) -> None:
     """Say what an administrator has to run, where this role may not make the tables."""
-    [(role, database, is_there, may_create)] = await link.fetch(_RIGHTS, schema)
+    [(role, database, is_there, may_create)] = await connection.fetch(_RIGHTS, schema)
     if may_create:
         return
     if is_there:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from everstep.core.journal import StepRecord
-from everstep.store.postgres.batch import USUAL
+from everstep.store.postgres.batch import DEFAULTS
 from everstep.store.protocol import InstanceRecord
 from everstep.store.python_version import PYTHON
 from everstep.store.queries import load_migrations, load_queries
 from everstep.store.read_rows import LINE, OUTLINE, cut_step, quoted
 
-GRACE_MS = 100
+LOCAL_WAKE_GRACE_MS = 100
 """How long what is due is left to the worker that may have it in memory."""
 
 
@@ -20,11 +20,11 @@ def load_statements(schema: str) -> dict[str, str]:
         "postgres/postgres.sql",
         instance=quoted(InstanceRecord.__struct_fields__),
         line=quoted(LINE),
-        s_step=", ".join(_with_usual(name) for name in fields),
+        s_step=", ".join(_with_default(name) for name in fields),
         step=", ".join(fields),
         cut_step=cut_step("$4::int"),
         outline=", ".join(OUTLINE),
-        grace_ms=str(GRACE_MS),
+        grace_ms=str(LOCAL_WAKE_GRACE_MS),
         python=PYTHON,
     )
     for name in ("write_steps", "write_group"):
@@ -32,10 +32,10 @@ def load_statements(schema: str) -> dict[str, str]:
     return {name: in_schema(sql, schema) for name, sql in queries.items()}
 
 
-def _with_usual(field: str) -> str:
-    if field not in USUAL:
+def _with_default(field: str) -> str:
+    if field not in DEFAULTS:
         return f"s.{field}"
-    usual = USUAL[field]
+    usual = DEFAULTS[field]
     return f"coalesce(s.{field}, {usual!r})" if isinstance(usual, str) else f"coalesce(s.{field}, {usual})".lower()
 
 

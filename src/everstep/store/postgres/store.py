@@ -1,4 +1,4 @@
-"""The store on PostgreSQL: every verb, and how it gets onto the road. The statements are in `sql/postgres.sql`."""
+"""The store on PostgreSQL: every verb, and how it gets onto the pipeline. The statements are in `sql/postgres.sql`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from functools import partial
 from typing import Any
 
 from everstep.core.errors import LeaseLostError, StoreError, StoreUnavailableError
-from everstep.store.cluster import News
+from everstep.store.cluster import HeartbeatResult
 from everstep.store.health import StoreHealth
-from everstep.store.postgres.batch import Birth, Group, Rows
-from everstep.store.postgres.connection import Address, Link, close_links
-from everstep.store.postgres.direct_url import address_past_the_pooler, check_same_database
-from everstep.store.postgres.key_cache import Names
-from everstep.store.postgres.operations import ADOPTED_AT_ONCE, Verbs
-from everstep.store.postgres.read_pool import Readers
+from everstep.store.postgres.batch import ChangeRows, InstanceInsert, WriteBatch
+from everstep.store.postgres.connection import DatabaseUrl, ReconnectingConnection, close_links
+from everstep.store.postgres.direct_url import check_same_database, direct_url
+from everstep.store.postgres.key_cache import KeyCache
+from everstep.store.postgres.operations import TAKEOVER_BATCH, Operations
+from everstep.store.postgres.read_pool import ReadPool
 from everstep.store.postgres.reads import PostgresReads
 from everstep.store.postgres.schema import migrate
 from everstep.store.postgres.statements import load_statements
-from everstep.store.postgres.write_pipeline import Road, Verb
-from everstep.store.postgres.writer import Identity, Lane, Pass, Work
+from everstep.store.postgres.write_pipeline import TransactionOp, WritePipeline
+from everstep.store.postgres.writer import FencingToken, Work, WorkerIdentity, Writer
 from everstep.store.protocol import (
     Change,
     Claim,
@@ -33,14 +33,14 @@ from everstep.store.protocol import (
     StepKey,
     Transition,
 )
-from everstep.store.retry import PATIENCE_SECONDS
-from everstep.store.write_callback import Answer
+from everstep.store.retry import OUTAGE_TIMEOUT_SECONDS
+from everstep.store.write_callback import WriteCallback
 
-LANES = 3
+WRITERS = 3
 READERS = 3
-EXPELLED_AT_ONCE = 8
+FENCE_BATCH = 8
 """Dead workers one of the living takes over at a time: others find the rest, should many die at once."""
-TURN_MS = 1_000
+TAKEOVER_LEASE_MS = 1_000
 """How long a dead worker is left to whoever began to adopt its instances, before another one joins."""
 
 
@@ -55,178 +55,212 @@ class PostgresStore(PostgresReads):
     """
 
     def __init__(self, url: str, *, lease_ms: int = 15_000, direct: str | None = None) -> None:
-        self._address = address = Address.parse(url)
+        self._url = address = DatabaseUrl.parse(url)
         self.lease_ms = lease_ms
         self._queries = load_statements(address.schema)
-        self._lanes = [
-            Lane(number, Link(address, idle_ms=max(1_000, lease_ms // 2)), self._queries)
-            for number in range(1, LANES + 1)
+        self._writers = [
+            Writer(number, ReconnectingConnection(address, idle_ms=max(1_000, lease_ms // 2)), self._queries)
+            for number in range(1, WRITERS + 1)
         ]
-        self._pulse = Link(address)
+        self._control_connection = ReconnectingConnection(address)
         # Behind a pooler nobody hears anything without a connection past it.
-        self._direct = Link(address_past_the_pooler(direct)) if direct else None
-        self._ear = self._direct or (None if address.pooled else Link(address))
-        self._readers: Readers | None = None
-        self._road: Road | None = None
-        self._names = Names()
-        self._identity = Identity(0, 0)
-        self._fallen = 0
-        self._lost_lease: Callable[[], Awaitable[None]] | None = None
+        self._direct_connection = ReconnectingConnection(direct_url(direct)) if direct else None
+        self._listen_connection = self._direct_connection or (
+            None if address.pooled else ReconnectingConnection(address)
+        )
+        self._read_pool: ReadPool | None = None
+        self._pipeline: WritePipeline | None = None
+        self._key_cache = KeyCache()
+        self._identity = WorkerIdentity(0, 0)
+        self._highest_lost_worker = 0
+        self._lease_lost_callback: Callable[[], Awaitable[None]] | None = None
         self._registering = asyncio.Lock()
-        self._heard: Callable[[], None] | None = None
+        self._notify_callback: Callable[[], None] | None = None
 
     # A worker's life
 
     async def open(self) -> None:
         """Connect, bring the schema up to date and become a worker."""
         try:
-            await migrate(self._pulse, self._address.schema)
-            if self._direct is not None:
-                await check_same_database(self._direct, self._pulse, self._queries["which_database"])
+            await migrate(self._control_connection, self._url.schema)
+            if self._direct_connection is not None:
+                await check_same_database(
+                    self._direct_connection, self._control_connection, self._queries["which_database"]
+                )
             await self._register()
         except BaseException:
-            for link in (self._pulse, self._ear):
-                if link is not None:
-                    link.drop()
+            for connection in (self._control_connection, self._listen_connection):
+                if connection is not None:
+                    connection.abort()
             raise
-        self._readers = Readers(self._address, most=READERS)
-        self._road = Road(self._carry, lanes=LANES, lost=self._expelled)
+        self._read_pool = ReadPool(self._url, most=READERS)
+        self._pipeline = WritePipeline(self._execute, writers=WRITERS, lost=self._on_lease_lost)
 
     async def close(self) -> None:
-        """Finish what was asked for and leave. What this worker still owns may be adopted at once."""
+        """Finish what was asked for and leave. What this worker still owns may be taken_over at once."""
         silent = False
-        if self._road is not None:
-            silent = await self._road.close()
-            self._road = None
+        if self._pipeline is not None:
+            silent = await self._pipeline.close()
+            self._pipeline = None
         if not silent:
             with contextlib.suppress(StoreError, TimeoutError):  # the lease ends by itself
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(OUTAGE_TIMEOUT_SECONDS):
                     await self._leave()
-        links = [link for link in (*(lane.link for lane in self._lanes), self._pulse, self._ear) if link is not None]
-        if self._readers is not None:
-            links += self._readers.close()
-            self._readers = None
-        await close_links(links, answered=not silent)
+        connections = [
+            connection
+            for connection in (
+                *(writer.connection for writer in self._writers),
+                self._control_connection,
+                self._listen_connection,
+            )
+            if connection is not None
+        ]
+        if self._read_pool is not None:
+            connections += self._read_pool.close()
+            self._read_pool = None
+        await close_links(connections, answered=not silent)
 
     @property
     def busy(self) -> bool:
         """Whether anything is on its way to the database or back."""
-        return (self._road is not None and self._road.busy) or (self._readers is not None and self._readers.busy > 0)
+        return (self._pipeline is not None and self._pipeline.busy) or (
+            self._read_pool is not None and self._read_pool.busy > 0
+        )
 
     @property
-    def trouble(self) -> str | None:
+    def outage(self) -> str | None:
         """What keeps the database from being written, or None."""
-        return None if self._road is None else self._road.trouble
+        return None if self._pipeline is None else self._pipeline.outage
 
     def health(self) -> StoreHealth:
         who = self._identity
-        return StoreHealth("postgresql", self.trouble, who.worker, who.epoch, self.lease_ms, LANES)
+        return StoreHealth("postgresql", self.outage, who.worker, who.epoch, self.lease_ms, WRITERS)
 
     def on_lost_lease(self, callback: Callable[[], Awaitable[None]]) -> None:
-        self._lost_lease = callback
+        self._lease_lost_callback = callback
 
     async def listen(self, callback: Callable[[], None]) -> bool:
-        self._heard = callback
-        if self._ear is None:
+        self._notify_callback = callback
+        if self._listen_connection is None:
             return False
-        channels = (f"{self._address.schema}_due", f"{self._address.schema}_{self._identity.worker}")
-        await self._ear.listen(channels, self._hear)
+        channels = (f"{self._url.schema}_due", f"{self._url.schema}_{self._identity.worker}")
+        await self._listen_connection.listen(channels, self._on_notify)
         return True
 
-    def _hear(self, *_: Any) -> None:
-        if self._heard is not None:
-            self._heard()
+    def _on_notify(self, *_: Any) -> None:
+        if self._notify_callback is not None:
+            self._notify_callback()
 
-    async def beat(self, workflows: Sequence[str], watched: Sequence[int], followed: Sequence[int] = ()) -> News:
+    async def heartbeat(
+        self, workflows: Sequence[str], watched: Sequence[int], followed: Sequence[int] = ()
+    ) -> HeartbeatResult:
         who = self._identity
-        if self._heard is not None and self._ear is not None and self._ear.lost:
-            with contextlib.suppress(StoreUnavailableError):  # deaf for now: the beat brings the same news, later
-                await self.listen(self._heard)
-        [row] = await self._pulse.fetch(
-            self._queries["beat"], who.worker, who.epoch, self.lease_ms, list(workflows), list(watched), list(followed)
+        if self._notify_callback is not None and self._listen_connection is not None and self._listen_connection.closed:
+            with contextlib.suppress(StoreUnavailableError):  # deaf for now: the heartbeat brings the same news, later
+                await self.listen(self._notify_callback)
+        [row] = await self._control_connection.fetch(
+            self._queries["heartbeat"],
+            who.worker,
+            who.epoch,
+            self.lease_ms,
+            list(workflows),
+            list(watched),
+            list(followed),
         )
         if not row["stands"]:
-            self._fallen = max(self._fallen, who.worker)
-            await self._expelled()
-        return News(
-            row["now"], row["noted"], row["next_due"], row["lapsed"], row["ended"], row["workers"], row["notes"]
+            self._highest_lost_worker = max(self._highest_lost_worker, who.worker)
+            await self._on_lease_lost()
+        return HeartbeatResult(
+            row["now"],
+            row["changed"],
+            row["next_due"],
+            row["expired_workers"],
+            row["ended"],
+            row["workers"],
+            row["change_ids"],
         )
 
-    async def adopt(self, workers: Sequence[int], *, now: int) -> int:
-        adopted, lapsed = 0, list(workers)
-        while lapsed:
-            rows = await self._pulse.fetch(self._queries["expel"], lapsed, EXPELLED_AT_ONCE, TURN_MS)
+    async def take_over(self, workers: Sequence[int], *, now: int) -> int:
+        taken_over, expired = 0, list(workers)
+        while expired:
+            rows = await self._control_connection.fetch(
+                self._queries["fence_workers"], expired, FENCE_BATCH, TAKEOVER_LEASE_MS
+            )
             dead = [row["id"] for row in rows]
             if not dead:  # somebody else is at it
                 break
-            adopted += await self._adopted(dead, now)
+            taken_over += await self._take_over_all(dead, now)
             for worker in dead:
-                await self._forget(worker)
-        return adopted
+                await self._delete_worker(worker)
+        return taken_over
 
     async def recover(self, *, now: int) -> int:
-        own = await self._pieces(None, [self._identity.worker], now)  # in its turn: it is about this worker's own
-        lapsed = [row["id"] for row in await self._read("lapsed")]
-        return own + await self.adopt(lapsed, now=now)
+        own = await self._in_batches(None, [self._identity.worker], now)  # in its turn: it is about this worker's own
+        expired = [row["id"] for row in await self._read("expired_workers")]
+        return own + await self.take_over(expired, now=now)
 
-    async def _adopted(self, workers: Sequence[int], now: int) -> int:
-        """Adopt in pieces, on two lanes: they skip each other's rows, and nobody's work waits for them."""
-        turns = (self._pieces([("adopt", turn)], workers, now) for turn in (1, 2))
+    async def _take_over_all(self, workers: Sequence[int], now: int) -> int:
+        """Take over in batches, on two writers: they skip each other's rows, and nobody's work waits for them."""
+        turns = (self._in_batches([("take_over", turn)], workers, now) for turn in (1, 2))
         return sum(await asyncio.gather(*turns))
 
-    async def _pieces(self, keys: Any, workers: Sequence[int], now: int) -> int:
-        adopted = piece = int(await self._do(keys, "adopt", workers, now=now))
-        while piece >= ADOPTED_AT_ONCE:
-            piece = int(await self._do(keys, "adopt", workers, now=now))
-            adopted += piece
-        return adopted
+    async def _in_batches(self, keys: Any, workers: Sequence[int], now: int) -> int:
+        taken_over = piece = int(await self._run_operation(keys, "take_over", workers, now=now))
+        while piece >= TAKEOVER_BATCH:
+            piece = int(await self._run_operation(keys, "take_over", workers, now=now))
+            taken_over += piece
+        return taken_over
 
     async def release(self, *, now: int) -> None:
-        asked = self._do(None, "release", now=now)
-        if self._road is not None:
-            await self._road.in_time(asked)
+        asked = self._run_operation(None, "release", now=now)
+        if self._pipeline is not None:
+            await self._pipeline.wait_responsive(asked)
 
     async def _register(self) -> None:
         about = (platform.node(), os.getpid(), None)
-        [row] = await self._pulse.fetch(self._queries["register_worker"], self.lease_ms, *about)
-        await self._pulse.fetch(self._queries["register_lanes"], row["id"], row["epoch"], LANES)
-        self._identity = Identity(row["id"], row["epoch"])  # not before it can write
-        for lane in self._lanes:
-            lane.reset()
+        [row] = await self._control_connection.fetch(self._queries["register_worker"], self.lease_ms, *about)
+        await self._control_connection.fetch(self._queries["insert_writers"], row["id"], row["epoch"], WRITERS)
+        self._identity = WorkerIdentity(row["id"], row["epoch"])  # not before it can write
+        for writer in self._writers:
+            writer.reset()
 
     async def _leave(self) -> None:
         worker = self._identity.worker
-        await self._pulse.fetch(self._queries["leave"], worker)
-        await self._forget(worker)
+        await self._control_connection.fetch(self._queries["expire_own_lease"], worker)
+        await self._delete_worker(worker)
 
-    async def _forget(self, worker: int) -> None:
-        await self._pulse.fetch(self._queries["leave_lanes"], worker)
-        await self._pulse.fetch(self._queries["forget_notes"], worker)
-        await self._pulse.fetch(self._queries["forget_worker"], worker)
+    async def _delete_worker(self, worker: int) -> None:
+        await self._control_connection.fetch(self._queries["delete_writers"], worker)
+        await self._control_connection.fetch(self._queries["delete_invalidations"], worker)
+        await self._control_connection.fetch(self._queries["delete_worker"], worker)
 
-    async def _expelled(self) -> None:
-        """Begin a new life, if the one that is over is still ours: several lanes may hear of it, one after another."""
+    async def _on_lease_lost(self) -> None:
+        """Register a new worker, unless another writer did so since: each writer finds the lost lease by itself."""
         async with self._registering:
-            if self._identity.worker > self._fallen:
+            if self._identity.worker > self._highest_lost_worker:
                 return
-            if self._ear is not None:
-                self._ear.drop()
+            if self._listen_connection is not None:
+                self._listen_connection.abort()
             await self._register()
-        if self._lost_lease is not None:
-            await self._lost_lease()
+        if self._lease_lost_callback is not None:
+            await self._lease_lost_callback()
 
     # What changes
 
     def create(self, new: NewInstance) -> asyncio.Future[int]:
-        # Births follow one another, so that later instances have higher keys, and what their parents were asked before.
+        # Inserts run one after another: later instances have higher keys, and follow what their parents wrote before.
         name = (new.workflow, new.id)
-        created = self._travel(Birth(new), (name, Birth) if new.parent is None else (name, Birth, new.parent))
-        created.add_done_callback(partial(self._names.learn_born, new.workflow, new.id))
+        created = self._enqueue(
+            InstanceInsert(new), (name, InstanceInsert) if new.parent is None else (name, InstanceInsert, new.parent)
+        )
+        created.add_done_callback(partial(self._key_cache.put_created, new.workflow, new.id))
         return created
 
-    def write(self, change: Change, *, awaited: bool = False, answer: Answer | None = None) -> asyncio.Future[None]:
-        rows = Rows(change)
-        return self._travel(rows, (rows.pk,) if rows.parent is None else (rows.pk, rows.parent))
+    def write(
+        self, change: Change, *, awaited: bool = False, answer: WriteCallback | None = None
+    ) -> asyncio.Future[None]:
+        rows = ChangeRows(change)
+        return self._enqueue(rows, (rows.pk,) if rows.parent is None else (rows.pk, rows.parent))
 
     @property
     def answers_at_once(self) -> bool:
@@ -235,16 +269,16 @@ class PostgresStore(PostgresReads):
     async def claim(self, workflows: Sequence[str], *, now: int, limit: int, woken_first: bool = False) -> Claim:
         names = list(workflows)
 
-        async def first(link: Link) -> Claim | None:
+        async def first(connection: ReconnectingConnection) -> Claim | None:
             """Look before locking anything: most claims find nothing, and a transaction for nothing is one on disk."""
-            rows = await link.fetch(self._queries["peek"], names)
+            rows = await connection.fetch(self._queries["peek"], names)
             due = rows[0][0] if rows else None
             return Claim([], due) if due is None or due > now else None
 
         work = self._work("claim", names, now=now, limit=limit, woken_first=woken_first)
-        claim: Claim = await self._travel(Verb(work, kept=True, first=first), None)
+        claim: Claim = await self._enqueue(TransactionOp(work, must_complete=True, precheck=first), None)
         for one in claim.claimed:
-            self._names.learn(one.instance.workflow, one.instance.id, one.instance.pk)
+            self._key_cache.put(one.instance.workflow, one.instance.id, one.instance.pk)
         return claim
 
     async def send_event(self, workflow: str, id: str, *, type: str, payload: str | None, now: int) -> SentEvent:
@@ -271,49 +305,51 @@ class PostgresStore(PostgresReads):
         return await self._named("delete", workflow, id, now=now)  # type: ignore[no-any-return]
 
     async def expire(self, *, now: int, limit: int) -> int:
-        return await self._do(None, "expire", now=now, limit=limit)  # type: ignore[no-any-return]
+        return await self._run_operation(None, "expire", now=now, limit=limit)  # type: ignore[no-any-return]
 
     async def write_chunk(self, pk: int, seq: int, attempt: int, number: int, data: bytes) -> None:
-        await self._do((pk,), "write_chunk", pk, seq, attempt, number, data)
+        await self._run_operation((pk,), "write_chunk", pk, seq, attempt, number, data)
 
     def _named(self, verb: str, workflow: str, id: str, **named: Any) -> Awaitable[Any]:
         """Carry out a verb on one instance: after what was asked of it before, beside what is asked of others."""
-        pk = self._names.pk_of(workflow, id)
+        pk = self._key_cache.pk_of(workflow, id)
         keys = None if pk is None else (pk, (workflow, id))
-        return self._do(keys, verb, workflow, id, **named)
+        return self._run_operation(keys, verb, workflow, id, **named)
 
-    def _do(self, keys: Sequence[Any] | None, verb: str, *arguments: Any, **named: Any) -> asyncio.Future[Any]:
+    def _run_operation(
+        self, keys: Sequence[Any] | None, verb: str, *arguments: Any, **named: Any
+    ) -> asyncio.Future[Any]:
         # The engine's own affairs. A clean stop is none of them: while the database is away, the lease has to end.
-        kept = verb in ("adopt", "expire", "write_chunk")
-        return self._travel(Verb(self._work(verb, *arguments, **named), kept), keys)
+        kept = verb in ("take_over", "expire", "write_chunk")
+        return self._enqueue(TransactionOp(self._work(verb, *arguments, **named), kept), keys)
 
     def _work(self, verb: str, *arguments: Any, **named: Any) -> Work:
-        async def work(link: Link, shown: Pass) -> Any:
-            return await getattr(Verbs(self._queries, link, shown), verb)(*arguments, **named)
+        async def work(connection: ReconnectingConnection, token: FencingToken) -> Any:
+            return await getattr(Operations(self._queries, connection, token), verb)(*arguments, **named)
 
         return work
 
-    def _travel(self, operation: Any, keys: Sequence[Any] | None) -> asyncio.Future[Any]:
-        if self._road is None:
+    def _enqueue(self, operation: Any, keys: Sequence[Any] | None) -> asyncio.Future[Any]:
+        if self._pipeline is None:
             raise StoreError("the store is not open")
-        return self._road.submit(operation, keys)
+        return self._pipeline.submit(operation, keys)
 
-    async def _carry(self, lane: int, operations: Sequence[Any], token: object) -> list[Any]:
-        identity, carrier = self._identity, self._lanes[lane - 1]
+    async def _execute(self, writer: int, operations: Sequence[Any], token: object) -> list[Any]:
+        identity, carrier = self._identity, self._writers[writer - 1]
         try:
-            if type(operations[0]) is Verb:
+            if type(operations[0]) is TransactionOp:
                 verb = operations[0]
-                if verb.first is not None and not carrier.doubts:
-                    answer = await verb.first(carrier.link)
+                if verb.precheck is not None and not carrier.in_doubt:
+                    answer = await verb.precheck(carrier.connection)
                     if answer is not None:
                         return [answer]
-                return [await carrier.transaction(identity, operations[0].work, of=token)]
-            group = Group(self._queries, operations)
-            return await carrier.statement(identity, group.write, group.recall, of=token)  # type: ignore[no-any-return]
+                return [await carrier.run_transaction(identity, operations[0].work, of=token)]
+            group = WriteBatch(self._queries, operations)
+            return await carrier.run_statement(identity, group.write, group.read_back, of=token)  # type: ignore[no-any-return]
         except LeaseLostError:
-            self._fallen = max(self._fallen, identity.worker)
+            self._highest_lost_worker = max(self._highest_lost_worker, identity.worker)
             raise
 
-    def withdraw(self, pk: int) -> None:
-        if self._road is not None:
-            self._road.withdraw(pk)
+    def discard_queued(self, pk: int) -> None:
+        if self._pipeline is not None:
+            self._pipeline.discard_queued(pk)

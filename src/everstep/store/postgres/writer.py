@@ -1,4 +1,4 @@
-"""A connection that writes, and what makes its transactions safe: the fence in front, the receipt behind.
+"""A connection that writes, and what makes its transactions safe: the fence in front, the last_txn behind.
 
 Knows nothing of what is written. See `docs/design/many-machines.md`, "Who owns what".
 """
@@ -11,142 +11,144 @@ from typing import Any, TypeAlias
 from msgspec import Struct, structs
 
 from everstep.core.errors import EverstepError, LeaseLostError, StoreConflictError, StoreUnavailableError
-from everstep.store.postgres.connection import Link
+from everstep.store.postgres.connection import ReconnectingConnection
 
-Work: TypeAlias = Callable[[Link, "Pass"], Awaitable[Any]]
+Work: TypeAlias = Callable[[ReconnectingConnection, "FencingToken"], Awaitable[Any]]
 
 
-class Identity(Struct, frozen=True):
+class WorkerIdentity(Struct, frozen=True):
     """Who writes: a worker's id and the epoch in which its lease stands."""
 
     worker: int
     epoch: int
 
 
-class Pass(Struct, frozen=True):
+class FencingToken(Struct, frozen=True):
     """What a transaction shows at the fence."""
 
     worker: int
-    lane: int
+    writer: int
     epoch: int
-    receipt: int
+    txn: int
 
     @property
     def arguments(self) -> tuple[int, int, int, int]:
         """The four arguments every fenced statement begins with."""
-        return self.worker, self.lane, self.epoch, self.receipt
+        return self.worker, self.writer, self.epoch, self.txn
 
 
-class Lane:
+class Writer:
     """One writing connection.
 
-    Of a transaction whose connection was lost, the lane's row says whether its number was committed. If not, the number
-    is passed over before anything is tried again: what may still be under way finds it gone.
+    If the connection is lost during a transaction, the writer's row tells whether its number was committed. If it was
+    not, the number is skipped before the next try, so that a late copy of the transaction fails the fence.
     """
 
-    def __init__(self, number: int, link: Link, queries: Mapping[str, str]) -> None:
+    def __init__(self, number: int, connection: ReconnectingConnection, queries: Mapping[str, str]) -> None:
         self.number = number
-        self.link = link
+        self.connection = connection
         self._queries = queries
-        self._receipt = 0
+        self._last_txn = 0
         self._in_doubt: object = None
-        self._answer: Any = None
+        self._last_result: Any = None
 
     @property
-    def doubts(self) -> bool:
+    def in_doubt(self) -> bool:
         """Whether nobody knows yet if the last transaction was committed."""
         return self._in_doubt is not None
 
     def reset(self) -> None:
         """Begin again with the numbers: the worker has registered anew."""
-        self._receipt, self._in_doubt, self._answer = 0, None, None
+        self._last_txn, self._in_doubt, self._last_result = 0, None, None
 
-    async def statement(self, identity: Identity, work: Work, recall: Work, *, of: object) -> Any:
+    async def run_statement(self, identity: WorkerIdentity, work: Work, recall: Work, *, of: object) -> Any:
         """Carry out what passes the fence by itself, in its own statement or transaction.
 
         Args:
             identity: Who writes.
             work: Writes; raises LeaseLostError if the fence let nothing through.
-            recall: Reads back what was answered, when the receipt says that it was committed after all.
+            recall: Reads back what was answered, when the last_txn says that it was committed after all.
             of: What is tried; the same thing when it is tried again.
         """
-        shown = Pass(identity.worker, self.number, identity.epoch, self._receipt + 1)
+        token = FencingToken(identity.worker, self.number, identity.epoch, self._last_txn + 1)
         doubted, committed = self._in_doubt, False
         if doubted is not None:
-            committed = await self._was_committed(shown)
+            committed = await self._was_committed(token)
         if committed and doubted is of:
-            answer = await recall(self.link, shown)
+            answer = await recall(self.connection, token)
         else:
             if doubted is not None:  # its own number, if nobody waits for it any more, or the one that passed it over
-                self._receipt += 1 if committed else 2
-                shown = Pass(identity.worker, self.number, identity.epoch, self._receipt + 1)
+                self._last_txn += 1 if committed else 2
+                token = FencingToken(identity.worker, self.number, identity.epoch, self._last_txn + 1)
             self._in_doubt = None
-            answer = await self._tried(work, shown, of)
+            answer = await self._attempt(work, token, of)
         self._in_doubt = None  # not before: what reads the answer back may be lost as well
-        self._receipt += 1
+        self._last_txn += 1
         return answer
 
-    async def transaction(self, identity: Identity, work: Work, *, of: object) -> Any:
+    async def run_transaction(self, identity: WorkerIdentity, work: Work, *, of: object) -> Any:
         """Carry out `work` in a transaction of several statements, behind the fence."""
 
-        async def whole(link: Link, shown: Pass) -> Any:
-            passed = await link.script(f"{link.begin}; {self._queries['pass_fence'].format(**structs.asdict(shown))}")
+        async def whole(connection: ReconnectingConnection, token: FencingToken) -> Any:
+            passed = await connection.execute(
+                f"{connection.begin}; {self._queries['check_fencing_token'].format(**structs.asdict(token))}"
+            )
             if passed != "UPDATE 1":
-                await link.script("rollback")
+                await connection.execute("rollback")
                 raise LeaseLostError("this worker's lease is over: another worker has its instances")
             try:
-                self._answer = await work(link, shown)
+                self._last_result = await work(connection, token)
             except StoreUnavailableError:
                 raise
             except EverstepError as refusal:
-                await link.script("rollback")
+                await connection.execute("rollback")
                 return refusal
-            await link.script("commit")
-            return self._answer
+            await connection.execute("commit")
+            return self._last_result
 
-        async def remembered(_: Link, __: Pass) -> Any:
-            return self._answer
+        async def remembered(_: ReconnectingConnection, __: FencingToken) -> Any:
+            return self._last_result
 
-        answer = await self.statement(identity, whole, remembered, of=of)
+        answer = await self.run_statement(identity, whole, remembered, of=of)
         if isinstance(answer, EverstepError):
-            self._receipt -= 1  # rolled back, the number too
+            self._last_txn -= 1  # rolled back, the number too
             raise answer
         return answer
 
-    async def _tried(self, work: Work, shown: Pass, of: object) -> Any:
+    async def _attempt(self, work: Work, token: FencingToken, of: object) -> Any:
         try:
-            return await work(self.link, shown)
-        except StoreConflictError:  # nothing was done, so nothing is in doubt; the road says when to try again
-            await self._rolled_back()
+            return await work(self.connection, token)
+        except StoreConflictError:  # nothing was done, so nothing is in doubt; the pipeline says when to try again
+            await self._roll_back()
             raise
         except StoreUnavailableError:
             self._in_doubt = of
-            self.link.drop()
+            self.connection.abort()
             raise
         except EverstepError:
-            await self._rolled_back()
+            await self._roll_back()
             raise
         except BaseException:
             self._in_doubt = of
-            self.link.drop()
+            self.connection.abort()
             raise
 
-    async def _rolled_back(self) -> None:
-        connection = self.link.connection
+    async def _roll_back(self) -> None:
+        connection = self.connection.driver_connection
         if connection is not None and connection.is_in_transaction():
-            await self.link.script("rollback")
+            await self.connection.execute("rollback")
 
-    async def _was_committed(self, shown: Pass) -> bool:
+    async def _was_committed(self, token: FencingToken) -> bool:
         """Find out what became of a number, and see to it that nothing more can become of it."""
         passed_over = False
         while not passed_over:
             # Waits for the lost connection's transaction, should it still be under way.
-            rows = await self.link.fetch(self._queries["receipt"], shown.worker, shown.lane)
-            if rows and rows[0]["receipt"] == shown.receipt:
+            rows = await self.connection.fetch(self._queries["last_txn"], token.worker, token.writer)
+            if rows and rows[0]["last_txn"] == token.txn:
                 return True  # also when the lease was lost since
-            if not rows or rows[0]["epoch"] != shown.epoch:
+            if not rows or rows[0]["epoch"] != token.epoch:
                 raise LeaseLostError("this worker's lease is over: another worker has its instances")
-            passed_over = rows[0]["receipt"] > shown.receipt
+            passed_over = rows[0]["last_txn"] > token.txn
             if not passed_over:  # one that has not begun may begin now: it comes before this, or not at all
-                passed_over = bool(await self.link.fetch(self._queries["pass_over"], *shown.arguments))
+                passed_over = bool(await self.connection.fetch(self._queries["skip_txn"], *token.arguments))
         return False

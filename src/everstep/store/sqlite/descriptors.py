@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-class OwnDescriptor:
+class ForkSafeDescriptor:
     """A file that is open in this process and in none of its forked children.
 
     A lock belongs to what was opened, and a child that was forked has that open as well: it would keep the lock of a
@@ -39,7 +39,7 @@ class OwnDescriptor:
             os.close(number)
 
 
-_open: set[OwnDescriptor] = set()
+_open: set[ForkSafeDescriptor] = set()
 
 
 def _close_in_child() -> None:

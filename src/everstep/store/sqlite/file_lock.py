@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from everstep.core.errors import DatabaseInUseError
-from everstep.store.sqlite.descriptors import OwnDescriptor
+from everstep.store.sqlite.descriptors import ForkSafeDescriptor
 
 try:
     import fcntl
@@ -32,11 +32,11 @@ class FileLock:
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + ".lock")
         self._database = database
-        self._descriptor: OwnDescriptor | None = None
+        self._descriptor: ForkSafeDescriptor | None = None
 
     def acquire(self) -> None:
         """Take the lock, or raise `DatabaseInUseError` naming the process that has it."""
-        descriptor = OwnDescriptor(self._path, os.O_RDWR | os.O_CREAT)
+        descriptor = ForkSafeDescriptor(self._path, os.O_RDWR | os.O_CREAT)
         handle = descriptor.number
         if not within_takeover(lambda: _try_lock(handle) or _is_gone(_read_holder(handle))):
             pid = _read_holder(handle).get("pid")

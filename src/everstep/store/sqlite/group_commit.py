@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from everstep.core.errors import StoreError
-from everstep.core.log_throttle import Reminders
-from everstep.store.retry import PATIENCE_SECONDS, Retry
+from everstep.core.log_throttle import LogThrottle
+from everstep.store.retry import OUTAGE_TIMEOUT_SECONDS, Retry
 from everstep.store.sqlite.writer_thread import Writer, WriterThread
-from everstep.store.write_callback import Answer
+from everstep.store.write_callback import WriteCallback
 
 log = logging.getLogger("everstep.store")
 
@@ -27,18 +27,18 @@ Commit: TypeAlias = Callable[[Sequence[Any]], list[Any]]
 """Carries out operations in one durable transaction. Answers one value, or one exception, for each."""
 
 MAX_GROUP = 512
-LAST_TRY_SECONDS = 0.2
+FINAL_ATTEMPT_SECONDS = 0.2
 """How long before patience is over it is tried for the last time: what is tried takes a moment, too."""
 CLOSING_SECONDS = 0.01
 """Between what is tried at the end in vain: the writer answers before it is idle, and is asked again until it is."""
 INLINE_GROUP = 16
 INLINE_SECONDS = 0.000_6
 """Below this a commit on the loop costs less than handing it to the thread and back."""
-LONE_GROUPS = 3
+SOLO_GROUPS_BEFORE_INLINE = 3
 """After so many groups in a row with one waiter each, the next lone operation does not wait for the loop's turn."""
-EARLY_GROUP = 128
+EARLY_HANDOFF = 128
 """So many are handed to the thread before the loop's turn is over: it writes while others are still being asked for."""
-TURN_SECONDS = 0.001
+INLINE_BUDGET_SECONDS = 0.001
 """How long commits may keep the loop from its turn. Then one waits for it, and shows whether it is still alone."""
 
 
@@ -49,7 +49,7 @@ class Sizes:
     The largest is no smaller than a small one: what is committed on the loop is everything that is queued.
     """
 
-    early: int = EARLY_GROUP
+    early: int = EARLY_HANDOFF
     inline: int = INLINE_GROUP
     most: int = MAX_GROUP
 
@@ -84,10 +84,10 @@ class GroupCommit:
     ) -> None:
         self._commit = commit
         self._retryable = retryable
-        self._kept = kept
-        self.trouble: str | None = None
-        self._trouble_since: float | None = None
-        self._reminders = Reminders()
+        self._must_complete = kept
+        self.outage: str | None = None
+        self._outage_since: float | None = None
+        self._outage_log = LogThrottle()
         self._pending: deque[tuple[Any, asyncio.Future[Any]]] = deque()
         self._loop = asyncio.get_running_loop()
         self._clock = clock
@@ -99,19 +99,19 @@ class GroupCommit:
         self._writing = False
         self._rounds = 0  # of the writer's that the loop has yet to hear the end of
         self._closing = False
-        self._leaving = False
+        self._closing_soon = False
         self._commit_seconds = 0.000_3  # moving average of small commits
         self._waiters = 0  # who came since the loop's latest flush
-        self._lone_groups = 0
-        self._turn_seconds = 0.0  # spent on commits since the loop's latest turn
-        self._unheard = 0  # groups that are answered, with waiters the loop has yet to wake
+        self._solo_groups = 0
+        self._inline_budget_seconds = 0.0  # spent on commits since the loop's latest turn
+        self._unresolved = 0  # groups that are answered, with waiters the loop has yet to wake
 
     @property
     def idle(self) -> bool:
         """Whether everything that was submitted is done."""
         return not (self._pending or self._rounds)
 
-    def submit(self, operation: Any, *, awaited: bool = True, answer: Answer | None = None) -> Any:
+    def submit(self, operation: Any, *, awaited: bool = True, answer: WriteCallback | None = None) -> Any:
         """Queue an operation; the future, or the answer that is given for it, is done once its group is on disk.
 
         With `awaited` the caller goes on only when it is done: if it is alone with that, it is done at once.
@@ -122,11 +122,11 @@ class GroupCommit:
         if awaited:
             self._waiters += 1
             if self.answers_at_once:
-                self._commit_here(operation, future)
+                self._commit_inline(operation, future)
                 return future
         self._pending.append((operation, future))
         if not self._writing and len(self._pending) >= self._early_group:
-            self._hand_over()
+            self._wake_writer()
         elif not (self._rounds or self._scheduled):
             self._scheduled = True
             self._loop.call_soon(self._flush)
@@ -134,7 +134,7 @@ class GroupCommit:
 
     async def close(self) -> None:
         """Commit what is queued, then stop the writer; on a disk in trouble, only as long as patience lasts."""
-        self._leaving = True
+        self._closing_soon = True
         while not self.idle:
             try:
                 await self.submit(_nothing)
@@ -146,69 +146,69 @@ class GroupCommit:
     @property
     def answers_at_once(self) -> bool:
         """Whether an operation that is submitted now would be on disk, and answered, before `submit` returns."""
-        return self._lone_groups >= LONE_GROUPS and self._may_commit_here()
+        return self._solo_groups >= SOLO_GROUPS_BEFORE_INLINE and self._may_commit_inline()
 
-    def _may_commit_here(self) -> bool:
+    def _may_commit_inline(self) -> bool:
         """Whether nobody else has anything to write, or has yet to hear that it is written.
 
         Who is answered at once acts at once. A claim would bring an instance whose move was committed before it, to an
         engine that does not know of the move yet.
         """
-        quick = self._commit_seconds <= INLINE_SECONDS and self._turn_seconds < TURN_SECONDS
-        return quick and not (self._pending or self._rounds or self._unheard)
+        quick = self._commit_seconds <= INLINE_SECONDS and self._inline_budget_seconds < INLINE_BUDGET_SECONDS
+        return quick and not (self._pending or self._rounds or self._unresolved)
 
-    def _commit_here(self, operation: Any, future: asyncio.Future[Any]) -> None:
+    def _commit_inline(self, operation: Any, future: asyncio.Future[Any]) -> None:
         """Commit one operation before its caller goes on, and keep account of how long the loop has to wait."""
-        if not self._turn_seconds:
-            self._loop.call_soon(self._turned)
+        if not self._inline_budget_seconds:
+            self._loop.call_soon(self._reset_inline_budget)
         self._waiters = 0
         began = self._clock()
         try:
             [answer] = self._commit((operation,))
         except self._retryable:
-            self._hand_back([(operation, future)])
+            self._requeue_on_writer([(operation, future)])
             return
         except Exception as error:  # noqa: BLE001  # its waiter hears of it
             answer = error
         try:
-            _settle(future, answer)
+            _resolve(future, answer)
         except Exception:
             log.exception("what was to follow a commit failed")
         seconds = self._clock() - began
-        self._turn_seconds += seconds
-        self._learn(seconds)
+        self._inline_budget_seconds += seconds
+        self._record_commit_time(seconds)
 
-    def _turned(self) -> None:
-        self._turn_seconds = 0.0
+    def _reset_inline_budget(self) -> None:
+        self._inline_budget_seconds = 0.0
 
     def _flush(self) -> None:
         self._scheduled = False
         if not self._pending or self._rounds:
             return
-        self._lone_groups = self._lone_groups + 1 if self._waiters <= 1 else 0
+        self._solo_groups = self._solo_groups + 1 if self._waiters <= 1 else 0
         self._waiters = 0
         if len(self._pending) <= self._inline_group and self._commit_seconds <= INLINE_SECONDS:
             self._commit_on_loop()
         else:
-            self._hand_over()
+            self._wake_writer()
 
-    def _hand_over(self) -> None:
+    def _wake_writer(self) -> None:
         self._writing = True
         self._rounds += 1
-        self._writer.hand_over()
+        self._writer.wake()
 
-    def _hand_back(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> None:
+    def _requeue_on_writer(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> None:
         """Have the writer wait for a disk in trouble: the loop does not."""
         self._pending.extendleft(reversed(group))
-        self._hand_over()
+        self._wake_writer()
 
     def _commit_on_loop(self) -> None:
         """Commit everything that is queued: it is little."""
-        group = self._take()
+        group = self._drain()
         try:
             answers = self._timed_commit(group)
         except self._retryable:
-            self._hand_back(group)
+            self._requeue_on_writer(group)
             return
         except Exception as error:  # noqa: BLE001  # every waiter hears of it
             answers = [error] * len(group)
@@ -219,20 +219,20 @@ class GroupCommit:
 
         Those that are called directly come after those whose waiters the loop wakes, all of them in one turn.
         """
-        direct: list[tuple[Answer, Any]] = []
+        direct: list[tuple[WriteCallback, Any]] = []
         for (_, future), answer in zip(group, answers, strict=True):
-            if isinstance(future, Answer):
+            if isinstance(future, WriteCallback):
                 direct.append((future, answer))
             elif not future.done():  # else its waiter was cancelled; what it asked for happened all the same
-                _settle(future, answer)
-        self._unheard += 1
-        self._loop.call_soon(self._heard, direct)
+                _resolve(future, answer)
+        self._unresolved += 1
+        self._loop.call_soon(self._on_result, direct)
 
-    def _heard(self, direct: list[tuple[Answer, Any]]) -> None:
-        self._unheard -= 1
+    def _on_result(self, direct: list[tuple[WriteCallback, Any]]) -> None:
+        self._unresolved -= 1
         for future, answer in direct:
             try:
-                future.settle(answer)
+                future.resolve(answer)
             except Exception:
                 log.exception("what was to follow a commit failed")
 
@@ -243,14 +243,14 @@ class GroupCommit:
         many go together. The writer would take a few each time.
         """
         while True:
-            group = self._take()
+            group = self._drain()
             yield 0.0  # it is on its way: what comes from here on is the next one's
-            answers = yield from self._commit_persistently(group)
-            self._writer.tell(self._answer, group, answers)
+            answers = yield from self._commit_with_retry(group)
+            self._writer.call_on_loop(self._answer, group, answers)
             if len(self._pending) < self._early_group:
                 break
         self._writing = False
-        self._writer.tell(self._writer_is_idle)
+        self._writer.call_on_loop(self._writer_is_idle)
 
     def _writer_is_idle(self) -> None:
         self._rounds -= 1
@@ -260,64 +260,64 @@ class GroupCommit:
             self._scheduled = True
             self._flush()
 
-    def _commit_persistently(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> Generator[float, None, list[Any]]:
+    def _commit_with_retry(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> Generator[float, None, list[Any]]:
         retry = Retry(clock=self._clock, jitter=0)
         while group:
             began = self._clock()
             try:
                 answers = self._timed_commit(group)
             except self._retryable as error:
-                self.trouble = str(error)
-                self._trouble_since = began if self._trouble_since is None else self._trouble_since
-                if self._reminders.due(self._clock()):
+                self.outage = str(error)
+                self._outage_since = began if self._outage_since is None else self._outage_since
+                if self._outage_log.should_log(self._clock()):
                     log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again until it is", error)
-                if self._gives_up(group, error):
+                if self._fail_callers(group, error):
                     return [error] * len(group)
-                pause, left = retry.failed(), self._patience_left()
+                pause, left = retry.failed(), self._time_left()
                 yield min(pause, left) if left > 0 else pause
             except Exception as error:  # noqa: BLE001  # every waiter hears of it
                 return [error] * len(group)
             else:
-                if self._trouble_since is not None:
+                if self._outage_since is not None:
                     log.warning("writing again")
-                    self._reminders.over()
-                self.trouble = self._trouble_since = None
+                    self._outage_log.reset()
+                self.outage = self._outage_since = None
                 return answers
         return []
 
-    def _gives_up(self, group: list[tuple[Any, asyncio.Future[Any]]], error: Exception) -> bool:
+    def _fail_callers(self, group: list[tuple[Any, asyncio.Future[Any]]], error: Exception) -> bool:
         """Withdraw what need not be carried out once the trouble lasts; return whether to give up altogether."""
-        if self._patience_left() > 0:
+        if self._time_left() > 0:
             return False
         waiting = [self._pending.popleft() for _ in range(len(self._pending))]
-        withdrawn = [entry for entry in (*group, *waiting) if not self._kept(entry[0])]
-        group[:] = [entry for entry in group if self._kept(entry[0])]
-        self._pending.extendleft(entry for entry in reversed(waiting) if self._kept(entry[0]))
-        self._writer.tell(self._answer, withdrawn, [error] * len(withdrawn))
-        return self._leaving
+        withdrawn = [entry for entry in (*group, *waiting) if not self._must_complete(entry[0])]
+        group[:] = [entry for entry in group if self._must_complete(entry[0])]
+        self._pending.extendleft(entry for entry in reversed(waiting) if self._must_complete(entry[0]))
+        self._writer.call_on_loop(self._answer, withdrawn, [error] * len(withdrawn))
+        return self._closing_soon
 
-    def _patience_left(self) -> float:
+    def _time_left(self) -> float:
         """Return for how many seconds what was asked from outside may wait for its last try."""
-        since = self._trouble_since
-        return PATIENCE_SECONDS - LAST_TRY_SECONDS - (0.0 if since is None else self._clock() - since)
+        since = self._outage_since
+        return OUTAGE_TIMEOUT_SECONDS - FINAL_ATTEMPT_SECONDS - (0.0 if since is None else self._clock() - since)
 
     def _timed_commit(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> list[Any]:
         began = self._clock()
         answers = self._commit([operation for operation, _ in group])
         if len(group) <= self._inline_group:
-            self._learn(self._clock() - began)
+            self._record_commit_time(self._clock() - began)
         return answers
 
-    def _learn(self, seconds: float) -> None:
+    def _record_commit_time(self, seconds: float) -> None:
         self._commit_seconds += 0.1 * (seconds - self._commit_seconds)
 
-    def _take(self) -> list[tuple[Any, asyncio.Future[Any]]]:
+    def _drain(self) -> list[tuple[Any, asyncio.Future[Any]]]:
         return [self._pending.popleft() for _ in range(min(len(self._pending), self._max_group))]
 
 
-def _settle(future: Any, answer: Any) -> None:
-    if type(future) is Answer:
-        future.settle(answer)
+def _resolve(future: Any, answer: Any) -> None:
+    if type(future) is WriteCallback:
+        future.resolve(answer)
     elif isinstance(answer, Exception):
         future.set_exception(answer)
     else:

@@ -13,10 +13,10 @@ from everstep.store.protocol import NewInstance
 from everstep.store.python_version import PYTHON
 from everstep.store.rejections import already_exists
 from everstep.store.sqlite.connection import Connection
-from everstep.store.sqlite.multi_row import ManyRows
+from everstep.store.sqlite.multi_row import MultiRowStatements
 
 
-class Creations:
+class InstanceInserter:
     """Inserts instances whose ids are free and says which were not; of several with one id, the first is created.
 
     Children are inserted by a statement of their own, which looks at their parents.
@@ -27,7 +27,7 @@ class Creations:
 
     def __init__(self, queries: Mapping[str, str]) -> None:
         self._queries = queries
-        self._many = ManyRows(queries)
+        self._many = MultiRowStatements(queries)
 
     def insert(self, connection: Connection, instances: Sequence[NewInstance]) -> list[int | EverstepError]:
         """Create instances; the answers are in their order."""
@@ -69,4 +69,4 @@ def _row(new: NewInstance) -> tuple[Any, ...]:
     tags = orjson.dumps(new.tags).decode() if new.tags else None
     row = (new.workflow, new.id, status, due_at, new.created_at, started_at, new.trigger, new.version, new.params)
     python = PYTHON if new.owned else None
-    return (*row, new.parent, tags, new.keep_success, new.keep_errors, python)
+    return (*row, new.parent, tags, new.success_retention_ms, new.error_retention_ms, python)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from everstep.core.errors import StoreError
 from everstep.store.sqlite.connection import is_open_here
-from everstep.store.sqlite.descriptors import OwnDescriptor
+from everstep.store.sqlite.descriptors import ForkSafeDescriptor
 from everstep.store.sqlite.file_lock import in_use, within_takeover
 
 if sys.platform == "linux":
@@ -26,7 +26,7 @@ if sys.platform == "linux":
 
 log = logging.getLogger("everstep.store")
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """How often to look whether something in this process closed the file."""
 
 _SHARED = (0x40000002, 510)
@@ -39,7 +39,7 @@ forked child has it."""
 _LAYOUT = "hhqqi4x"
 
 
-class FileGuard:
+class LockGuard:
     """What an engine holds of its database, beside SQLite: `take` before SQLite opens it, `arm` once it has.
 
     No descriptor of the guard is closed while SQLite has the database open: that would drop the very locks.
@@ -47,8 +47,8 @@ class FileGuard:
 
     def __init__(self, database: Path) -> None:
         self._path = database
-        self._database: OwnDescriptor | None = None
-        self._index: OwnDescriptor | None = None
+        self._database: ForkSafeDescriptor | None = None
+        self._index: ForkSafeDescriptor | None = None
         self._armed = False
         self._told = False
         self._next_look = 0.0
@@ -63,7 +63,7 @@ class FileGuard:
         """
         if sys.platform != "linux":
             return
-        database = self._database = OwnDescriptor(self._path, os.O_RDWR | os.O_CREAT)
+        database = self._database = ForkSafeDescriptor(self._path, os.O_RDWR | os.O_CREAT)
         self._take_byte(database)
         if _holder(database, _SHARED) == os.getpid() and not is_open_here(self._path):
             raise StoreError(
@@ -81,20 +81,20 @@ class FileGuard:
             return
         self._take_byte(self._database)  # it fell: until it holds the file for good, SQLite unlocks all of it at times
         with contextlib.suppress(OSError):  # SQLite has no such file where it cannot map one
-            self._index = OwnDescriptor(Path(f"{self._path}-shm"), os.O_RDWR)
+            self._index = ForkSafeDescriptor(Path(f"{self._path}-shm"), os.O_RDWR)
         self._armed = self._index is not None and self._lock_both(fcntl.F_OFD_SETLK, fcntl.F_RDLCK)
         if not self._armed:  # a file system without such locks
             log.info("%s cannot be guarded against what closes it in this process: see the documentation", self._path)
             return
         assert self._index is not None
         _lock(self._index, fcntl.F_SETLK, fcntl.F_WRLCK, _ENGINE)
-        self._next_look = time.monotonic() + LOOK_SECONDS
+        self._next_look = time.monotonic() + CHECK_SECONDS
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Take again what has fallen, if it is time to look; say once that something closed the file."""
         if not self._armed or time.monotonic() < self._next_look:
             return
-        self._next_look = time.monotonic() + LOOK_SECONDS
+        self._next_look = time.monotonic() + CHECK_SECONDS
         database, index = self._database, self._index
         if database is None or index is None or database.closed:  # a forked child's
             return
@@ -110,7 +110,7 @@ class FileGuard:
                 self._path,
             )
 
-    def drop(self) -> None:
+    def release(self) -> None:
         """Let SQLite be the last user again: it is about to close the file, and then tidies up."""
         if self._armed and self._database is not None and not self._database.closed:
             self._restore()
@@ -124,7 +124,7 @@ class FileGuard:
                 descriptor.close()
         self._database = self._index = None
 
-    def _take_byte(self, database: OwnDescriptor) -> None:
+    def _take_byte(self, database: ForkSafeDescriptor) -> None:
         if not within_takeover(lambda: _lock(database, fcntl.F_SETLK, fcntl.F_WRLCK, _ENGINE)):
             raise in_use(self._path, _holder(database, _ENGINE))
 
@@ -142,7 +142,7 @@ class FileGuard:
         return _lock(self._database, command, kind, _SHARED) and _lock(self._index, command, kind, _IN_USE)
 
 
-def _lock(descriptor: OwnDescriptor, command: int, kind: int, where: tuple[int, int]) -> bool:
+def _lock(descriptor: ForkSafeDescriptor, command: int, kind: int, where: tuple[int, int]) -> bool:
     try:
         fcntl.fcntl(descriptor.number, command, struct.pack(_LAYOUT, kind, os.SEEK_SET, *where, 0))
     except OSError:
@@ -150,7 +150,7 @@ def _lock(descriptor: OwnDescriptor, command: int, kind: int, where: tuple[int, 
     return True
 
 
-def _holder(descriptor: OwnDescriptor, where: tuple[int, int]) -> int | None:
+def _holder(descriptor: ForkSafeDescriptor, where: tuple[int, int]) -> int | None:
     """Return a process that has a lock there, this one included; None if there is none or nobody can tell."""
     asked = struct.pack(_LAYOUT, fcntl.F_WRLCK, os.SEEK_SET, *where, 0)
     try:

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 """SQL and its arguments."""
 
-LARGEST = 256
+MAX_ROWS = 256
 """Rows of one statement. apsw keeps no statement prepared whose text has more than 16,384 bytes, and to prepare one of
 512 rows takes longer than to carry it out."""
 
 
-class ManyRows:
+class MultiRowStatements:
     """Writes the parameters of many rows in place of `{rows}` in a query.
 
     Row counts are powers of two, so that a handful of prepared statements serve every group.
@@ -31,7 +31,7 @@ class ManyRows:
         """Give the statements that carry out a query for all rows, the largest first."""
         at = 0
         while at < len(rows):
-            size = min(LARGEST, 1 << (len(rows) - at).bit_length() - 1)
+            size = min(MAX_ROWS, 1 << (len(rows) - at).bit_length() - 1)
             yield self.text(query, size, len(rows[0])), list(chain.from_iterable(rows[at : at + size]))
             at += size
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from everstep.core.errors import StoreError
 from everstep.core.journal import AttemptRecord, StepRecord
-from everstep.store.protocol import Happening, InstanceRecord
+from everstep.store.protocol import HistoryEntry, InstanceRecord
 from everstep.store.read_rows import line_of
 from everstep.store.sqlite.connection import Connection, connect
-from everstep.store.sqlite.operations import SQL, array, happenings, step_of
+from everstep.store.sqlite.operations import SQL, array, history, step_of
 from everstep.threads import run_beside_loop
 
 T = TypeVar("T")
@@ -30,11 +30,11 @@ class SqliteReads:
     async def chunks(self, pk: int, seq: int, attempt: int, *, after: int, limit: int) -> list[bytes]:
         return [data for (data,) in self._read("chunks_of", (pk, seq, attempt, after, limit))]
 
-    async def happenings(self, pk: int, *, after: int) -> list[Happening]:
-        return happenings(self._reading(), pk, after)
+    async def history(self, pk: int, *, after: int) -> list[HistoryEntry]:
+        return history(self._reading(), pk, after)
 
-    async def family(self, pk: int) -> list[InstanceRecord]:
-        return [InstanceRecord(*row) for row in self._read("family_of", (pk,))]
+    async def descendants(self, pk: int) -> list[InstanceRecord]:
+        return [InstanceRecord(*row) for row in self._read("descendants_of", (pk,))]
 
     async def by_pk(self, pk: int) -> InstanceRecord | None:
         rows = self._read("instance_by_pk", (pk,))
@@ -49,23 +49,23 @@ class SqliteReads:
     ) -> list[InstanceRecord]:
         arguments = (workflow, status, cursor, limit)
         if tag is None:
-            return await self._read_apart(line_of, "list_instances", arguments)
-        return await self._read_apart(line_of, "list_tagged", (*arguments, tag))
+            return await self._read_in_thread(line_of, "list_instances", arguments)
+        return await self._read_in_thread(line_of, "list_tagged", (*arguments, tag))
 
     async def lines(self, pks: Sequence[int]) -> list[InstanceRecord]:
         return [line_of(row) for row in self._read("lines_of", (array(pks),))]
 
     async def counts(self) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {}
-        for workflow, status, count in await self._read_apart(tuple, "count_instances"):
+        for workflow, status, count in await self._read_in_thread(tuple, "count_instances"):
             counts.setdefault(workflow, {})[status] = count
         return counts
 
-    async def owned(self) -> dict[int, str]:
-        return dict(self._read("owned", ()))
+    async def list_owned(self) -> dict[int, str]:
+        return dict(self._read("list_owned", ()))
 
     async def due(self, workflows: Sequence[str], *, now: int) -> int:
-        [(count,)] = await self._read_apart(tuple, "count_due", (now, array(workflows)))
+        [(count,)] = await self._read_in_thread(tuple, "count_due", (now, array(workflows)))
         return int(count)
 
     async def unclaimable(self, workflows: Sequence[str]) -> dict[str, int]:
@@ -74,21 +74,21 @@ class SqliteReads:
     async def steps(
         self, pk: int, *, first: int = 0, last: int | None = None, chars: int | None = None
     ) -> list[StepRecord]:
-        return await self._read_apart(step_of, "steps_between", (pk, first, last, chars))
+        return await self._read_in_thread(step_of, "steps_between", (pk, first, last, chars))
 
     async def outline(self, pk: int) -> list[StepRecord]:
         [(last,)] = self._read("last_step", (pk,))
         if (last or 0) > QUICK_STEPS:
-            return await self._read_apart(step_of, "outline_of", (pk,))
+            return await self._read_in_thread(step_of, "outline_of", (pk,))
         return [step_of(row) for row in self._read("outline_of", (pk,))]
 
     async def attempts(self, pk: int, *, first: int = 0, last: int | None = None) -> list[AttemptRecord]:
-        return await self._read_apart(_attempt, "attempts_between", (pk, first, last))
+        return await self._read_in_thread(_attempt, "attempts_between", (pk, first, last))
 
     def _read(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         return self._reading().execute(SQL[query], arguments)
 
-    async def _read_apart(
+    async def _read_in_thread(
         self, make: Callable[[tuple[Any, ...]], T], query: str, arguments: Sequence[Any] = ()
     ) -> list[T]:
         """Read in a thread, with a connection apart, what may be long: a million instances, a gigabyte of results."""

@@ -1,19 +1,19 @@
 -- name: create_instances
 -- Create instances whose ids are free; the others are not in the answer.
 insert into instance (workflow, id, status, due_at, created_at, started_at, "trigger", version, params, parent, tags,
-                      keep_success, keep_errors, python)
+                      success_retention_ms, error_retention_ms, python)
 values {rows}
 on conflict (workflow, id) do nothing
 returning pk, workflow, id
 
 -- name: create_children
--- The same for instances with a parent that is at work. Of one that is being paused they are born paused, and go on with
+-- The same for instances with a parent that is at work. Of one that is being paused they are inserts paused, and go on with
 -- it; of one that was paused, ended, begun anew or deleted meanwhile there are none. A cross join: they are numbered in
 -- the order they are given in.
-with v (workflow, id, status, due_at, created_at, started_at, "trigger", version, params, parent, tags, keep_success,
-        keep_errors, python) as (values {rows})
+with v (workflow, id, status, due_at, created_at, started_at, "trigger", version, params, parent, tags, success_retention_ms,
+        error_retention_ms, python) as (values {rows})
 insert into instance (workflow, id, status, due_at, created_at, started_at, paused_at, "trigger", version, params, parent,
-                      tags, keep_success, keep_errors, python)
+                      tags, success_retention_ms, error_retention_ms, python)
 select v.workflow,
        v.id,
        case when p.status = 'waitingForPause' then 'paused' else v.status end,
@@ -21,7 +21,7 @@ select v.workflow,
        v.created_at,
        case when p.status <> 'waitingForPause' then v.started_at end,
        case when p.status = 'waitingForPause' then v.created_at end,
-       v."trigger", v.version, v.params, v.parent, v.tags, v.keep_success, v.keep_errors,
+       v."trigger", v.version, v.params, v.parent, v.tags, v.success_retention_ms, v.error_retention_ms,
        case when p.status <> 'waitingForPause' then v.python end
   from v cross join instance as p
  where p.pk = v.parent and p.status in ('running', 'waiting', 'waitingForPause')
@@ -40,7 +40,7 @@ select pk
  order by due_at, pk
  limit ?3
 
--- name: due_woken_first
+-- name: due_resumed_first
 -- The same for a workflow with a limit: those that ran before go before those that never did.
 select pk
   from instance indexed by instance_due
@@ -49,7 +49,7 @@ select pk
  limit ?3
 
 -- name: claim_instances
--- Take instances. From here on they are running and owned; a crash is told by the missing due_at.
+-- Take instances. From here on they are running and owned; a crash is emitted by the missing due_at.
 update instance
    set status = 'running', due_at = null,
        started_at = coalesce(started_at, ?1),
@@ -69,8 +69,8 @@ select due_at
 -- Make the instances of a dead owner due, and count the recovery: from 1 again wherever the journal has grown since.
 update instance
    set due_at = ?1,
-       recoveries = case when recovered_position = p.position then recoveries + 1 else 1 end,
-       recovered_position = p.position
+       recoveries = case when progress_at_recovery = p.position then recoveries + 1 else 1 end,
+       progress_at_recovery = p.position
   from (select i.pk,
                coalesce(sum(2 * s.attempt + 1 + (s.state = 'retrying') + 2 * (s.ended_at is not null)), 0) as position
           from instance as i left join step as s on s.instance = i.pk
@@ -85,7 +85,7 @@ update instance
    set status = 'paused'
  where status in ('running', 'waitingForPause') and status = 'waitingForPause'
 
--- name: owned
+-- name: list_owned
 -- What should be in memory. What is running and due is about to be claimed.
 select pk, status from instance where status in ('running', 'waitingForPause') and due_at is null
 
@@ -120,7 +120,7 @@ select {line} from instance where pk in (select value from json_each(?1))
 -- name: instance_by_pk
 select {instance} from instance where pk = ?
 
--- name: family_of
+-- name: descendants_of
 -- The children of an instance, and theirs.
 with recursive family (pk) as (
   select pk from instance where parent = ?1
@@ -129,7 +129,7 @@ with recursive family (pk) as (
 )
 select {instance} from instance where pk in family order by pk
 
--- name: live_family_of
+-- name: live_descendants_of
 -- Of those, the ones that have not ended: what is done to an instance reaches them.
 with recursive family (pk) as (
   select pk from instance where parent = ?1
@@ -145,7 +145,7 @@ update instance set due_at = 0 where pk in (select value from json_each(?1)) and
 -- name: add_tag
 insert or ignore into tag (workflow, tag, instance) values (?, ?, ?)
 
--- name: expired
+-- name: list_expired
 -- Instances whose time is over. A child stays for as long as its parent has not ended, which may still want its result.
 select pk
   from instance
@@ -154,34 +154,34 @@ select pk
  order by expires_at, pk
  limit ?2
 
--- name: next_block
-update counter set block = block + 1 returning block
+-- name: next_position_block
+update position_allocator set block = block + 1 returning block
 
 -- name: find_step
 select seq from step where instance = ? and kind = ? and name = ? and count = ? and parent is null
 
--- name: forget_steps_from
+-- name: delete_steps_from
 -- What started at the step or after it, and whatever has not ended: its timers and waits begin anew.
 delete from step where instance = ?1 and (seq >= ?2 or state not in ('complete', 'errored') or kind = 'rollback')
 
--- name: forget_inner_steps
+-- name: delete_orphaned_inner_steps
 -- Steps of steps that are gone.
 delete from step where instance = ?1 and parent is not null and parent not in (select seq from step where instance = ?1)
 
--- name: forget_order
+-- name: clear_order
 -- What is left of the history has gaps: a step that is missing in it is no contradiction.
 update step set sent_after = null where instance = ?1
 
--- name: forget_attempts_from
+-- name: delete_attempts_from
 delete from attempt where instance = ?1 and seq not in (select seq from step where instance = ?1)
 
--- name: forget_chunks_from
+-- name: delete_chunks_from
 delete from chunk where instance = ?1 and seq not in (select seq from step where instance = ?1)
 
 -- name: begin_rollback
--- The marker under which a replay only gathers rollback handlers; its error is what they are told. There is one,
+-- The marker under which a replay only gathers rollback handlers; its error is what they are emitted. There is one,
 -- and a rollback under way keeps its reason.
-insert into step (instance, seq, kind, name, count, state, attempt, started_at, absolute, compensable, sensitive, error, position)
+insert into step (instance, seq, kind, name, count, state, attempt, started_at, is_absolute, compensable, sensitive, error, position)
 select ?1, coalesce(max(seq) filter (where kind = 'rollback' and name = ''), max(seq) + 1, 1),
        'rollback', '', 1, 'running', 0, ?2, 0, 0, 0, ?3, ?4
   from step
@@ -197,14 +197,14 @@ insert or replace into chunk (instance, seq, attempt, number, bytes) values (?, 
 -- name: chunks_of
 select bytes from chunk where instance = ?1 and seq = ?2 and attempt = ?3 and number >= ?4 order by number limit ?5
 
--- name: drop_other_chunks
+-- name: delete_other_chunks
 delete from chunk where instance = ?1 and seq = ?2 and attempt <> ?3
 
--- name: drop_chunks_of
+-- name: delete_chunks_of
 delete from chunk where instance = ?1 and seq = ?2 and attempt = ?3
 
--- name: milestones_after
-select position, at, type, number from milestone where instance = ?1 and position > ?2 order by position
+-- name: status_events_after
+select position, at, type, number from status_event where instance = ?1 and position > ?2 order by position
 
 -- name: steps_after
 select position, ended_position, {step}
@@ -288,17 +288,17 @@ on conflict (instance, seq) do update
 insert or replace into attempt (instance, seq, attempt, started_at, ended_at, error, retry_at, position)
 values {rows}
 
--- name: write_milestones
--- Keep what came true: a move that lost to a pause or an end did not happen. A cross join: from some hundred rows on the
+-- name: write_status_events
+-- Keep what came true: a transitions that lost to a pause or an end did not happen. A cross join: from some hundred rows on the
 -- planner would rather look at every instance there is.
 with v (position, instance, type, at) as (values {rows})
-insert into milestone (position, instance, type, at)
+insert into status_event (position, instance, type, at)
 select v.position, v.instance, v.type, v.at
   from v cross join instance as i on i.pk = v.instance
  where v.type = 'workflow_' || i.status
 
--- name: tell
-insert into milestone (position, instance, type, at) values (?, ?, ?, ?)
+-- name: insert_status_events
+insert into status_event (position, instance, type, at) values (?, ?, ?, ?)
 
 -- name: write_instances
 -- Move instances on. A pause that was promised meanwhile wins over waiting and running; one that was taken back
@@ -374,7 +374,7 @@ returning status
 -- Move what was still to come by the time spent paused; a sleep until a moment stays where it is.
 update step
    set wake_at = wake_at + ?2
- where instance = ?1 and {open} and absolute = 0 and wake_at > ?3
+ where instance = ?1 and {open} and is_absolute = 0 and wake_at > ?3
 
 -- name: resume_instance
 update instance
@@ -390,7 +390,7 @@ returning status
 
 -- name: terminate_instance
 update instance
-   set status = 'terminated', due_at = null, ended_at = ?2, expires_at = ?2 + keep_success, ended_position = ?3
+   set status = 'terminated', due_at = null, ended_at = ?2, expires_at = ?2 + success_retention_ms, ended_position = ?3
  where pk = ?1
 
 -- name: cancel_open_steps
@@ -398,51 +398,51 @@ update step
    set state = 'cancelled', ended_at = ?2
  where instance = ?1 and {open}
 
--- name: forget_steps
+-- name: delete_steps
 delete from step where instance = ?
 
--- name: forget_attempts
+-- name: delete_attempts
 delete from attempt where instance = ?
 
--- name: forget_events
+-- name: delete_instance_events
 delete from event where instance = ?
 
 -- name: restart_instance
 update instance
    set status = 'queued', due_at = ?2, started_at = null, ended_at = null, paused_at = null,
-       recoveries = 0, recovered_position = -1, restarts = restarts + 1,
+       recoveries = 0, progress_at_recovery = -1, restarts = restarts + 1,
        output = null, error = null, rollback = null, expires_at = null,
        ended_position = null, version = ?3, python = ?4
  where pk = ?1
 
--- name: forget_milestones
-delete from milestone where instance = ?
+-- name: delete_status_events
+delete from status_event where instance = ?
 
--- name: tell_restart
+-- name: insert_restart_event
 -- Events of the next life are numbered above this: a step makes at most five, an attempt two, an instance four.
-insert into milestone (position, instance, type, at, number)
+insert into status_event (position, instance, type, at, number)
 select ?2, ?1, 'restarted', ?3,
-       4 + coalesce((select max(number) from milestone where instance = ?1), 0)
-       + (select count(*) from milestone where instance = ?1)
+       4 + coalesce((select max(number) from status_event where instance = ?1), 0)
+       + (select count(*) from status_event where instance = ?1)
        + 5 * (select count(*) from step where instance = ?1)
        + 2 * (select count(*) from attempt where instance = ?1)
 
--- name: forget_milestones_before_restart
-delete from milestone
- where instance = ?1 and position < (select max(position) from milestone where instance = ?1 and type = 'restarted')
+-- name: delete_status_events_before_restart
+delete from status_event
+ where instance = ?1 and position < (select max(position) from status_event where instance = ?1 and type = 'restarted')
 
--- name: tell_end
--- An end that is taken back stays among the events, or the numbers of all that follow would move.
-insert into milestone (position, instance, type, at)
+-- name: insert_end_event
+-- An end that is taken back stays among the events, or the numbers of all that follow would transitions.
+insert into status_event (position, instance, type, at)
 select ended_position, pk, 'workflow_' || status, ended_at
   from instance
  where pk = ?1 and status = 'errored' and ended_position is not null
 
--- name: forget_chunks
+-- name: delete_chunks
 delete from chunk where instance = ?
 
--- name: forget_tags
+-- name: delete_tags
 delete from tag where instance = ?
 
--- name: forget_instance
+-- name: delete_instance
 delete from instance where pk = ?

@@ -24,11 +24,11 @@ class Writer(Protocol):
         """Begin to live; `work` is carried out whenever `hand_over` asks for it."""
         ...
 
-    def hand_over(self) -> None:
+    def wake(self) -> None:
         """Have the work carried out; returns at once. Called on the loop."""
         ...
 
-    def tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+    def call_on_loop(self, callback: Callable[..., None], *arguments: Any) -> None:
         """Have something called on the loop, in the order of telling. Called by the work."""
         ...
 
@@ -50,10 +50,10 @@ class WriterThread:
         self._thread = threading.Thread(target=self._run, args=(work,), name="everstep-writer", daemon=True)
         self._thread.start()
 
-    def hand_over(self) -> None:
+    def wake(self) -> None:
         self._handover.put(True)
 
-    def tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+    def call_on_loop(self, callback: Callable[..., None], *arguments: Any) -> None:
         self._loop.call_soon_threadsafe(callback, *arguments)
 
     async def stop(self) -> None:
@@ -70,4 +70,4 @@ class WriterThread:
                         time.sleep(seconds)
         finally:
             with contextlib.suppress(RuntimeError):  # the loop was closed without a stop
-                self.tell(self._ended.set_result, None)
+                self.call_on_loop(self._ended.set_result, None)
