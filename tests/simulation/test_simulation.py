@@ -142,7 +142,7 @@ def broken(*statements: str) -> Witness:
     disk = Disk()
     disk.rows("""insert into instance (pk, workflow, id, status, due_at, created_at, "trigger")
                  values (1, 'told', 'one', 'waiting', 50, 0, 'binding')""")
-    disk.rows("""insert into step (instance, seq, kind, name, count, state, attempt, started_at, wake_at, absolute,
+    disk.rows("""insert into step (instance, seq, kind, name, count, state, attempt, started_at, wake_at, is_absolute,
                                    compensable, sensitive)
                  values (1, 1, 'sleep', 's0', 1, 'waiting', 0, 0, 50, 0, 0, 0),
                         (1, 2, 'do', 's1', 1, 'complete', 1, 0, null, 0, 0, 0)""")

@@ -312,7 +312,7 @@ async def test_a_hundred_thousand_instances_of_a_dead_worker_are_adopted_within_
     )
     await sql(
         one,
-        "insert into everstep.step (instance, seq, kind, name, count, state, attempt, started_at, absolute, "
+        "insert into everstep.step (instance, seq, kind, name, count, state, attempt, started_at, is_absolute, "
         "compensable, sensitive) "
         "select pk, 1, 'do', 's', 1, 'complete', 1, 0, false, false, false from everstep.instance",
     )
@@ -335,7 +335,7 @@ async def test_whoever_leaves_cleanly_leaves_no_trace(opened: Open):
     await one.release(now=5)
     await one.close()
     assert await claimed_ids(other, now=5) == ["one"]
-    for table in ("worker where id", "writer where worker", "note where worker"):
+    for table in ("worker where id", "writer where worker", "invalidation where worker"):
         assert await sql(other, f"select from everstep.{table} = $1", was) == []
 
 

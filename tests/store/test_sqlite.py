@@ -555,7 +555,9 @@ class MeddlingConnection:
     def execute(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         rows = self.reader.execute(sql, arguments)
         if "from status_event" in sql:
-            columns = "instance, seq, kind, name, count, state, attempt, started_at, absolute, compensable, sensitive"
+            columns = (
+                "instance, seq, kind, name, count, state, attempt, started_at, is_absolute, compensable, sensitive"
+            )
             step = f"({self.pk}, 1, 'do', 'x', 1, 'running', 1, 0, 0, 0, 0, 1000002)"
             self.writer.execute(
                 f"insert into status_event values (1000001 + (1 << 40), {self.pk}, 'workflow_running', 0, null)"

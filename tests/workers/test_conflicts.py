@@ -58,7 +58,7 @@ async def test_a_conflict_that_does_not_end_is_told_to_whom_it_concerns_and_to_n
             assert others > 5
             refusals = await admin.fetchval("select last_value from public.refusals")
             assert 3 <= refusals <= 12  # with pauses in between
-            told = [record for record in caplog.records if "lost to another one" in record.getMessage()]
+            told = [record for record in caplog.records if "in favour of another one" in record.getMessage()]
             assert len(told) == 1
             await admin.execute("drop trigger refuse on everstep.event")
             await instance.send_event(type="go", payload=2)

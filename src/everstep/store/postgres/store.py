@@ -94,7 +94,7 @@ class PostgresStore(PostgresReads):
                     connection.abort()
             raise
         self._read_pool = ReadPool(self._url, most=READERS)
-        self._pipeline = WritePipeline(self._execute, writers=WRITERS, lost=self._on_lease_lost)
+        self._pipeline = WritePipeline(self._execute, writers=WRITERS, on_lease_lost=self._on_lease_lost)
 
     async def close(self) -> None:
         """Finish what was asked for and leave. What this worker still owns may be taken_over at once."""
@@ -343,9 +343,9 @@ class PostgresStore(PostgresReads):
                     answer = await verb.precheck(carrier.connection)
                     if answer is not None:
                         return [answer]
-                return [await carrier.run_transaction(identity, operations[0].work, of=token)]
+                return [await carrier.run_transaction(identity, operations[0].work, retry_key=token)]
             group = WriteBatch(self._queries, operations)
-            return await carrier.run_statement(identity, group.write, group.read_back, of=token)  # type: ignore[no-any-return]
+            return await carrier.run_statement(identity, group.write, group.read_back, retry_key=token)  # type: ignore[no-any-return]
         except LeaseLostError:
             self._highest_lost_worker = max(self._highest_lost_worker, identity.worker)
             raise

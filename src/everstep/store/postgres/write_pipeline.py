@@ -1,6 +1,6 @@
-"""The order in which operations reach the database: those on the same instance one after another, others side by side.
+"""Schedules writes: operations on the same instance run in order, operations on others at the same time.
 
-Groups gather while the groups before them are on their way; there is no window. Knows nothing of SQL.
+A batch collects while the batches before it are in flight; there is no time window.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ GROUPS_IN_FLIGHT = 2
 """On two connections a thousand instances get 1.4 times as far as on one, and on four no further (limits.md §5.6)."""
 
 Execute: TypeAlias = Callable[[int, Sequence[Any], object], Awaitable[list[Any]]]
-"""Carries operations out on a writer; the object is the same when the same ones are tried again."""
+"""Runs operations on the writer of this number; the object identifies the batch at every try of it."""
 
 
 class TransactionOp(Struct, eq=False):
     """An operation that is a transaction of its own.
 
     Attributes:
-        work: What it does.
-        kept: Whether it must be carried out in the end. Who asked from outside hears of trouble that lasts instead.
-        first: Looks whether there is anything to do at all; an answer other than None is the verb's.
+        work: The statements of the transaction.
+        must_complete: Whether it is retried for as long as an outage lasts. The caller of any other operation gets
+            StoreUnavailableError after `OUTAGE_TIMEOUT_SECONDS`.
+        precheck: Reads whether there is anything to do; an answer other than None is the operation's answer.
     """
 
     work: Callable[..., Awaitable[Any]]
@@ -55,17 +56,17 @@ class _Pending:
 
 
 class WritePipeline:
-    """The one queue through which everything that changes the store goes.
+    """The queue of every write to the store.
 
     Args:
-        carry: Carries out a group of `Rows` and `Birth`s, or one `Verb`.
-        writers: How many connections write.
-        lost: Called when the lease is lost; what is not a change of an instance is tried again once it returns.
+        execute: Runs a batch of `ChangeRows` and `InstanceInsert`s, or one `TransactionOp`.
+        writers: The number of writing connections.
+        on_lease_lost: Registers a new worker. Afterwards the pipeline retries what is no change of an instance.
     """
 
-    def __init__(self, carry: Execute, *, writers: int, lost: Callable[[], Awaitable[None]]) -> None:
-        self._execute = carry
-        self._on_lease_lost = lost
+    def __init__(self, execute: Execute, *, writers: int, on_lease_lost: Callable[[], Awaitable[None]]) -> None:
+        self._execute = execute
+        self._on_lease_lost = on_lease_lost
         self._loop = asyncio.get_running_loop()
         self._idle_writers = list(range(writers, 0, -1))
         self._pending: deque[_Pending] = deque()
@@ -81,15 +82,15 @@ class WritePipeline:
         self._outage_since = 0.0
         self._outage_log = LogThrottle()
         self._conflict_log = LogThrottle()
-        self._last_answer_at = time.monotonic()  # from the database, or when the pipeline was empty
+        self._last_answer_at = time.monotonic()  # of the database; or when the pipeline was empty
 
     @property
     def busy(self) -> bool:
-        """Whether anything is queued or on its way."""
+        """Whether an operation is queued or in flight."""
         return bool(self._pending or self._tasks or self._scheduled)
 
     def submit(self, operation: Any, keys: Sequence[Hashable] | None) -> asyncio.Future[Any]:
-        """Queue an operation on what `keys` stand for, or on everything; the future is done once it is on disk."""
+        """Queue an operation on the instances of `keys`, or on all; the future is done once it is committed."""
         if self._closing:
             raise StoreError("the store is closed")
         if not self.busy:
@@ -101,33 +102,33 @@ class WritePipeline:
         return future
 
     def discard_queued(self, pk: int) -> None:
-        """Forget what an instance has queued: its changes, and its children to create."""
+        """Cancel what an instance has queued: its changes, and the children it creates."""
         for entry in [entry for entry in self._pending if _requesting_instance(entry.operation) == pk]:
             self._pending.remove(entry)
             entry.future.cancel()
 
     async def close(self) -> bool:
-        """Carry out what is queued; return whether the database was silent for longer than patience lasts.
+        """Run what is queued; return whether the database was unresponsive for `OUTAGE_TIMEOUT_SECONDS`.
 
-        What it has not answered by then is given up: the next start takes the instances for cut off.
+        What it has not answered by then is abandoned: the next start counts those attempts as interrupted.
         """
         self._closing_soon = True
         while self.busy and not self.unresponsive:  # noqa: ASYNC110  # once, at the end
             await asyncio.sleep(0.002)
-        silent, self._closing = self.unresponsive, True
+        unresponsive, self._closing = self.unresponsive, True
         await self._abandon()
-        return silent
+        return unresponsive
 
     @property
     def unresponsive(self) -> bool:
-        """Whether the database has answered nothing of what was asked of it for longer than patience lasts."""
+        """Whether operations are in flight and the database answered none for `OUTAGE_TIMEOUT_SECONDS`."""
         return self.busy and time.monotonic() - self._last_answer_at >= OUTAGE_TIMEOUT_SECONDS
 
     async def wait_responsive(self, asked: asyncio.Future[Any]) -> Any:
-        """Wait for an answer as long as the database answers anything at all: one that is frozen does not say so.
+        """Wait for an answer while the database answers any operation. A frozen server reports no error.
 
         Raises:
-            StoreUnavailableError: once it is silent.
+            StoreUnavailableError: once the database is unresponsive.
         """
         while not asked.done() and not self.unresponsive:
             await asyncio.wait([asked], timeout=_POLL_SECONDS)
@@ -137,7 +138,7 @@ class WritePipeline:
         return asked.result()
 
     async def _abandon(self) -> None:
-        """Give up what is still under way."""
+        """Fail what is queued and cancel what is in flight."""
         _resolve(self._pending, [_closed_error()] * len(self._pending))
         self._pending.clear()
         under_way = list(self._tasks)
@@ -148,7 +149,7 @@ class WritePipeline:
     def _schedule(self) -> None:
         full = (
             self._groups >= GROUPS_IN_FLIGHT and not self._transactions
-        )  # what gathers meanwhile need not be looked at
+        )  # the next batch collects until one of these is done
         if not (self._scheduled or self._exclusive or full) and self._idle_writers:
             self._scheduled = True
             self._loop.call_soon(self._flush)
@@ -169,44 +170,44 @@ class WritePipeline:
             self._tasks.add(task)
 
     def _next_batch(self) -> list[_Pending]:
-        """Take the next operations that meet nobody on the pipeline, in their order."""
-        taken: list[_Pending] = []
+        """Take the next operations whose instances have none in flight, in the order of submission."""
+        batch: list[_Pending] = []
         skipped: list[_Pending] = []
         blocked: set[Hashable] = set()
         pending, in_flight = self._pending, self._in_flight
         groups_full = self._groups >= GROUPS_IN_FLIGHT
-        while pending and len(taken) < MAX_GROUP:
+        while pending and len(batch) < MAX_GROUP:
             entry = pending[0]
             if entry.exclusive:
-                if not (taken or skipped or self._tasks):
+                if not (batch or skipped or self._tasks):
                     pending.popleft()
                     self._exclusive = True
                     return [entry]
                 break
             pending.popleft()
-            keys, verb = entry.keys, type(entry.operation) is TransactionOp
-            waits = taken if verb else groups_full
+            keys, transaction = entry.keys, type(entry.operation) is TransactionOp
+            waits = batch if transaction else groups_full
             if waits or not (blocked.isdisjoint(keys) and in_flight.keys().isdisjoint(keys)):
                 skipped.append(entry)
                 blocked.update(keys)
                 if len(skipped) > MAX_GROUP:
                     break
                 continue
-            taken.append(entry)
-            if verb:
+            batch.append(entry)
+            if transaction:
                 break
             if type(entry.operation) is ChangeRows and (
                 entry.operation.transition is not None or entry.operation.restored
             ):
-                blocked.update(keys)  # what comes after a move, or an event given back, is written after it
+                blocked.update(keys)  # later operations follow a transition, or a restored event, in another batch
         pending.extendleft(reversed(skipped))
-        if taken and type(taken[0].operation) is not TransactionOp:
+        if batch and type(batch[0].operation) is not TransactionOp:
             self._groups += 1
-        return taken
+        return batch
 
     async def _run_batch(self, writer: int, entries: list[_Pending]) -> None:
         group = type(entries[0].operation) is not TransactionOp
-        alone = entries[0].exclusive
+        exclusive = entries[0].exclusive
         keys = [key for entry in entries for key in entry.keys]
         try:
             await self._execute_with_retry(writer, entries)
@@ -220,40 +221,42 @@ class WritePipeline:
                 else:
                     del self._in_flight[key]
             self._groups -= group
-            self._exclusive = self._exclusive and not alone
+            self._exclusive = self._exclusive and not exclusive
             self._idle_writers.append(writer)
             self._tasks.discard(asyncio.current_task())
             if self._pending:
                 self._schedule()
 
     async def _execute_with_retry(self, writer: int, entries: list[_Pending]) -> None:
-        token, lost, retry = object(), False, Retry(patience=OUTAGE_TIMEOUT_SECONDS)
-        doubt: StoreUnavailableError | None = None
-        while entries or lost:
+        retry_key, lease_lost, retry = object(), False, Retry(patience=OUTAGE_TIMEOUT_SECONDS)
+        uncertain: StoreUnavailableError | None = None
+        while entries or lease_lost:
             try:
-                if lost:  # in here, as the database may be in trouble when we want to register anew
+                if lease_lost:  # inside the retry: registering may meet the same outage
                     await self._on_lease_lost()
-                    lost = False
-                answers = await self._execute(writer, [entry.operation for entry in entries], token) if entries else []
+                    lease_lost = False
+                answers = (
+                    await self._execute(writer, [entry.operation for entry in entries], retry_key) if entries else []
+                )
             except LeaseLostError as error:
-                # Whose instances were lost, is told so; the rest is tried again by the worker that we are from then on.
+                # Writes of instances fail with LeaseLostError; the rest is retried under the new worker's id.
                 entries = self._reject(entries, error, keep=lambda one: type(one) is not ChangeRows)
-                if doubt is not None:  # its last_txn is gone with the writer: done twice is worse than not known
-                    entries = self._reject(entries, doubt, keep=_is_idempotent)
-                lost = True
+                if uncertain is not None:  # the writer's row is gone, and with it whether it committed: not run twice
+                    entries = self._reject(entries, uncertain, keep=_is_idempotent)
+                lease_lost = True
             except StoreConflictError as error:
                 pause = retry.failed()
-                entries = self._on_conflict(entries, error, for_good=retry.exhausted)
+                entries = self._on_conflict(entries, error, give_up=retry.exhausted)
                 await asyncio.sleep(pause)
             except StoreUnavailableError as error:
-                doubt = error
+                uncertain = error
                 self._report_outage(error)
                 pause = retry.failed()
                 if time.monotonic() - self._outage_since >= OUTAGE_TIMEOUT_SECONDS:
                     entries = self._fail_callers(entries, error)
-                    lost = lost and bool(entries)  # with nothing to carry out, the next heartbeat registers as well
+                    lease_lost = lease_lost and bool(entries)  # otherwise the next heartbeat registers the worker
                 await asyncio.sleep(pause)
-            except Exception as error:  # noqa: BLE001  # its waiter hears of it
+            except Exception as error:  # noqa: BLE001  # the caller gets it
                 await self._bisect_rejected(writer, entries, error)
                 return
             else:
@@ -268,20 +271,20 @@ class WritePipeline:
             self._outage_log.reset()
         _resolve(entries, answers)
 
-    def _on_conflict(self, entries: list[_Pending], error: StoreConflictError, *, for_good: bool) -> list[_Pending]:
-        """Tell of a transaction that lost to another one; return what is to be tried again.
+    def _on_conflict(self, entries: list[_Pending], error: StoreConflictError, *, give_up: bool) -> list[_Pending]:
+        """Log a serialization failure or deadlock; return the operations to retry.
 
-        Only these operations are concerned: the database answers, and carries out others meanwhile.
+        It is no outage: the database answers, and runs other batches meanwhile.
         """
         self._last_answer_at = time.monotonic()
         if self._conflict_log.should_log(time.monotonic()):
-            log.warning("a transaction lost to another one: %s; trying again", error)
+            log.warning("a transaction was rolled back in favour of another one: %s; retrying", error)
         return self._reject(
-            entries, error, keep=lambda one: not for_good or (_must_complete(one) and not self._closing_soon)
+            entries, error, keep=lambda one: not give_up or (_must_complete(one) and not self._closing_soon)
         )
 
     async def _bisect_rejected(self, writer: int, entries: list[_Pending], error: Exception) -> None:
-        """See that what the database refuses fails alone: it does not say which of a group that is."""
+        """Retry the halves of a rejected batch: the database does not say which operation it rejects."""
         self._last_answer_at = time.monotonic()
         if len(entries) == 1:
             _resolve(entries, [error])
@@ -298,7 +301,7 @@ class WritePipeline:
             log.warning("cannot write: %s; nothing is acknowledged meanwhile, trying again until it is", error)
 
     def _fail_callers(self, entries: list[_Pending], error: Exception) -> list[_Pending]:
-        """Withdraw what need not be carried out once the trouble lasts, everywhere; return what stays."""
+        """After `OUTAGE_TIMEOUT_SECONDS`, fail queued and running operations of callers; return what must complete."""
         waiting = self._reject(list(self._pending), error, keep=_must_complete)
         self._pending.clear()
         self._pending.extend(waiting)
@@ -313,25 +316,25 @@ class WritePipeline:
 
     @staticmethod
     def _reject(entries: list[_Pending], error: Exception, *, keep: Callable[[Any], bool]) -> list[_Pending]:
-        gone = [entry for entry in entries if not keep(entry.operation)]
-        _resolve(gone, [error] * len(gone))
+        rejected = [entry for entry in entries if not keep(entry.operation)]
+        _resolve(rejected, [error] * len(rejected))
         return [entry for entry in entries if keep(entry.operation)]
 
 
 def _requesting_instance(operation: Any) -> int | None:
-    """The instance whose code leads to an operation; None for what is asked from outside."""
+    """The instance whose code requested an operation; None for one of a caller."""
     if type(operation) is InstanceInsert:
         return operation.new.parent
     return operation.pk if type(operation) is ChangeRows else None
 
 
 def _is_idempotent(operation: Any) -> bool:
-    """Whether nobody sees that it is done twice: what the engine itself asks for, and inserts, which know their own."""
+    """Whether repeating it is safe: operations of the engine, and inserts, which are deduplicated by their nonce."""
     return type(operation) is not TransactionOp or operation.must_complete
 
 
 def _must_complete(operation: Any) -> bool:
-    """Whether it is the engine's own affair: an instance's code never hears of trouble that passes."""
+    """Whether it is retried through an outage: the code of an instance never gets an error that passes."""
     if type(operation) is InstanceInsert:
         return operation.new.parent is not None
     return type(operation) is ChangeRows or (type(operation) is TransactionOp and operation.must_complete)
@@ -344,7 +347,7 @@ def _closed_error() -> StoreUnavailableError:
 def _resolve(entries: Iterable[_Pending], answers: Sequence[Any]) -> None:
     for entry, answer in zip(entries, answers, strict=True):
         future = entry.future
-        if future.done():  # its waiter was cancelled; what it asked for happened all the same
+        if future.done():  # the caller was cancelled; the operation was run all the same
             continue
         if isinstance(answer, Exception):
             future.set_exception(answer)

@@ -1,6 +1,6 @@
-"""A connection that writes, and what makes its transactions safe: the fence in front, the last_txn behind.
+"""A writing connection whose transactions are fenced, and whose lost commits are found out.
 
-Knows nothing of what is written. See `docs/design/many-machines.md`, "Who owns what".
+The protocol is in `docs/design/many-machines.md`, "Ownership and fencing".
 """
 
 from __future__ import annotations
@@ -17,14 +17,21 @@ Work: TypeAlias = Callable[[ReconnectingConnection, "FencingToken"], Awaitable[A
 
 
 class WorkerIdentity(Struct, frozen=True):
-    """Who writes: a worker's id and the epoch in which its lease stands."""
+    """The id of a worker and the epoch of its lease."""
 
     worker: int
     epoch: int
 
 
 class FencingToken(Struct, frozen=True):
-    """What a transaction shows at the fence."""
+    """The token of one transaction: the update of the writer's row matches it, or the transaction writes nothing.
+
+    Attributes:
+        worker: The id of the worker.
+        writer: The number of its writing connection.
+        epoch: The epoch of its lease.
+        txn: The number of the transaction on this connection.
+    """
 
     worker: int
     writer: int
@@ -54,82 +61,84 @@ class Writer:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether nobody knows yet if the last transaction was committed."""
+        """Whether the outcome of the last transaction is unknown."""
         return self._in_doubt is not None
 
     def reset(self) -> None:
-        """Begin again with the numbers: the worker has registered anew."""
+        """Restart the transaction numbers for a newly registered worker."""
         self._last_txn, self._in_doubt, self._last_result = 0, None, None
 
-    async def run_statement(self, identity: WorkerIdentity, work: Work, recall: Work, *, of: object) -> Any:
-        """Carry out what passes the fence by itself, in its own statement or transaction.
+    async def run_statement(self, identity: WorkerIdentity, work: Work, read_back: Work, *, retry_key: object) -> Any:
+        """Run work that checks the fencing token itself, in one statement or transaction.
 
         Args:
-            identity: Who writes.
-            work: Writes; raises LeaseLostError if the fence let nothing through.
-            recall: Reads back what was answered, when the last_txn says that it was committed after all.
-            of: What is tried; the same thing when it is tried again.
+            identity: The worker that writes.
+            work: Writes; raises LeaseLostError if the token was refused.
+            read_back: Reads the answer, if the last try turns out to have been committed.
+            retry_key: Identifies the work: the same object at every try of it.
         """
         token = FencingToken(identity.worker, self.number, identity.epoch, self._last_txn + 1)
-        doubted, committed = self._in_doubt, False
-        if doubted is not None:
+        uncertain, committed = self._in_doubt, False
+        if uncertain is not None:
             committed = await self._was_committed(token)
-        if committed and doubted is of:
-            answer = await recall(self.connection, token)
+        if committed and uncertain is retry_key:
+            answer = await read_back(self.connection, token)
         else:
-            if doubted is not None:  # its own number, if nobody waits for it any more, or the one that passed it over
+            if uncertain is not None:  # past the number that was committed, or past that and the one that skipped it
                 self._last_txn += 1 if committed else 2
                 token = FencingToken(identity.worker, self.number, identity.epoch, self._last_txn + 1)
             self._in_doubt = None
-            answer = await self._attempt(work, token, of)
-        self._in_doubt = None  # not before: what reads the answer back may be lost as well
+            answer = await self._attempt(work, token, retry_key)
+        self._in_doubt = None  # only now: the connection may be lost while the answer is read back
         self._last_txn += 1
         return answer
 
-    async def run_transaction(self, identity: WorkerIdentity, work: Work, *, of: object) -> Any:
-        """Carry out `work` in a transaction of several statements, behind the fence."""
+    async def run_transaction(self, identity: WorkerIdentity, work: Work, *, retry_key: object) -> Any:
+        """Run `work` in a transaction of several statements that begins by checking the fencing token."""
 
         async def whole(connection: ReconnectingConnection, token: FencingToken) -> Any:
-            passed = await connection.execute(
+            updated = await connection.execute(
                 f"{connection.begin}; {self._queries['check_fencing_token'].format(**structs.asdict(token))}"
             )
-            if passed != "UPDATE 1":
+            if updated != "UPDATE 1":
                 await connection.execute("rollback")
                 raise LeaseLostError("this worker's lease is over: another worker has its instances")
             try:
                 self._last_result = await work(connection, token)
             except StoreUnavailableError:
                 raise
-            except EverstepError as refusal:
+            except EverstepError as rejection:
                 await connection.execute("rollback")
-                return refusal
+                return rejection
             await connection.execute("commit")
             return self._last_result
 
         async def remembered(_: ReconnectingConnection, __: FencingToken) -> Any:
             return self._last_result
 
-        answer = await self.run_statement(identity, whole, remembered, of=of)
+        answer = await self.run_statement(identity, whole, remembered, retry_key=retry_key)
         if isinstance(answer, EverstepError):
-            self._last_txn -= 1  # rolled back, the number too
+            self._last_txn -= 1  # the rollback took the number back as well
             raise answer
         return answer
 
-    async def _attempt(self, work: Work, token: FencingToken, of: object) -> Any:
+    async def _attempt(self, work: Work, token: FencingToken, retry_key: object) -> Any:
         try:
             return await work(self.connection, token)
-        except StoreConflictError:  # nothing was done, so nothing is in doubt; the pipeline says when to try again
+        except (
+            StoreConflictError
+        ):  # rolled back by the server: its outcome is known; WritePipeline decides when to retry
             await self._roll_back()
             raise
         except StoreUnavailableError:
-            self._in_doubt = of
+            self._in_doubt = retry_key
             self.connection.abort()
             raise
         except EverstepError:
             await self._roll_back()
             raise
         except BaseException:
-            self._in_doubt = of
+            self._in_doubt = retry_key
             self.connection.abort()
             raise
 
@@ -139,16 +148,16 @@ class Writer:
             await self.connection.execute("rollback")
 
     async def _was_committed(self, token: FencingToken) -> bool:
-        """Find out what became of a number, and see to it that nothing more can become of it."""
-        passed_over = False
-        while not passed_over:
-            # Waits for the lost connection's transaction, should it still be under way.
+        """Return whether the transaction of a token was committed; if not, skip its number so that it never will be."""
+        skipped = False
+        while not skipped:
+            # `for update`: this waits for the transaction of the lost connection, if it is still running.
             rows = await self.connection.fetch(self._queries["last_txn"], token.worker, token.writer)
             if rows and rows[0]["last_txn"] == token.txn:
-                return True  # also when the lease was lost since
+                return True  # even if the lease was lost since
             if not rows or rows[0]["epoch"] != token.epoch:
                 raise LeaseLostError("this worker's lease is over: another worker has its instances")
-            passed_over = rows[0]["last_txn"] > token.txn
-            if not passed_over:  # one that has not begun may begin now: it comes before this, or not at all
-                passed_over = bool(await self.connection.fetch(self._queries["skip_txn"], *token.arguments))
+            skipped = rows[0]["last_txn"] > token.txn
+            if not skipped:  # a late copy of the transaction commits before this update, or never
+                skipped = bool(await self.connection.fetch(self._queries["skip_txn"], *token.arguments))
         return False
