@@ -511,7 +511,7 @@ async def test_what_is_deleted_leaves_no_row_in_any_table(path: Path, each_drive
 
 async def rows_by_table(store: SqliteStore) -> dict[str, int]:
     tables = store._reader.execute("select name from sqlite_schema where type = 'table' and name not like 'sqlite%'")
-    counted = {name for (name,) in tables} - {"counter"}
+    counted = {name for (name,) in tables} - {"position_allocator"}
     return {name: store._reader.execute(f"select count(*) from {name}")[0][0] for name in counted}
 
 
@@ -607,7 +607,7 @@ async def test_no_statement_looks_at_more_rows_than_it_is_about(path: Path, each
         "tag",
         "status_event",
         "chunk",
-        "counter",
+        "position_allocator",
         "i",
         "s",
         "e",
