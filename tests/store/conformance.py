@@ -471,7 +471,7 @@ class Recovering:
         await store.release(now=300)
         assert await instance(store) == before
 
-    async def test_an_event_its_owner_did_not_live_to_hand_over_wakes_the_instance(self, store: Store):
+    async def test_an_event_its_owner_had_not_delivered_wakes_the_instance(self, store: Store):
         pk = await owned_instance(store)
         sent = store.send_event(WORKFLOW, "one", type="approval", payload=None, now=20)
         parked = store.write(Change(pk, [wait()], instance=waiting(1_000_000)))

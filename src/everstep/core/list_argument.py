@@ -23,7 +23,7 @@ def list_argument(given: object, what: str, *, most: int | None = None) -> list[
         TypeError: for text, bytes, a mapping and what has no items; the message says what to give.
 
     Example:
-        >>> several("abc", "tags is a list of words")
+        >>> list_argument("abc", "tags is a list of words")
         Traceback (most recent call last):
         ...
         TypeError: tags is a list of words, got the text 'abc'; write ['abc']

@@ -10,8 +10,8 @@ class LogThrottle:
     """Says whether to tell of some trouble again: 2 seconds after the first time, then 4, 8 …, at most once a minute.
 
     Example:
-        >>> reminders = Reminders()
-        >>> [second for second in range(200) if reminders.due(second)]
+        >>> throttle = LogThrottle()
+        >>> [second for second in range(200) if throttle.should_log(second)]
         [0, 2, 6, 14, 30, 62, 122, 182]
     """
 

@@ -55,7 +55,7 @@ def describe(kind: Kind, *, plural: bool = False) -> str:
     """Call a kind by its name.
 
     Example:
-        >>> words(inspect.type_info(list[str]))
+        >>> describe(inspect.type_info(list[str]))
         'a list of texts'
     """
     match unwrap(kind):

@@ -46,7 +46,7 @@ def coerce(value: object, declared: object, *, where: str = "the params") -> Any
         InvalidParamsError: with the path inside the value and the reason.
 
     Example:
-        >>> restore(["2026-01-02"], list[__import__("datetime").date])
+        >>> coerce(["2026-01-02"], list[__import__("datetime").date])
         [datetime.date(2026, 1, 2)]
     """
     try:
@@ -63,7 +63,7 @@ def coerce_result(value: object, declared: object) -> Any:
     Annotations of steps are hints, not contracts.
 
     Example:
-        >>> restore_result({"status": "ok"}, int)
+        >>> coerce_result({"status": "ok"}, int)
         {'status': 'ok'}
     """
     if type(value) is not dict or not _stands_for_record(declared):

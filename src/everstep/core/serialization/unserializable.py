@@ -51,7 +51,7 @@ def explain(value: object) -> UnserializableError:
     """Say what `value` is and what to return instead; for values of no kind that can be stored.
 
     Example:
-        >>> refusal_of(item for item in [1]).cure
+        >>> explain(item for item in [1]).hint
         'return list(...) of it'
     """
     name = _class_name(value)

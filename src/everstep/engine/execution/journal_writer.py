@@ -170,7 +170,7 @@ class JournalWriter(Journal):
         execution.check_open()
         execution.host.watchers.notify_changed(execution.pk)
 
-    def hand_over(self, record: StepRecord, attempt: AttemptRecord | None) -> asyncio.Future[None]:
+    def submit(self, record: StepRecord, attempt: AttemptRecord | None) -> asyncio.Future[None]:
         """Record how a step ended that the code does not await; the future is done once that is on disk."""
         self._dirty[record.seq] = record
         if attempt is not None:

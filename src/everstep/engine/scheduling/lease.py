@@ -130,9 +130,9 @@ class LeaseKeeper:
             self._no_takeover_before = time.monotonic() + self._lease_seconds
         self._last_heartbeat_at = time.monotonic()
         if news.expired_workers and self._last_heartbeat_at >= self._no_takeover_before:
-            adopted = await self._store.take_over(news.expired_workers, now=engine.clock.now())
-            if adopted:
-                log.warning("took over %d instances of a worker that fell silent", adopted)
+            taken_over = await self._store.take_over(news.expired_workers, now=engine.clock.now())
+            if taken_over:
+                log.warning("took over %d instances of a worker that fell silent", taken_over)
             engine.dispatcher.claim_soon()
         elif news.next_due is not None:
             engine.dispatcher.arm_with_jitter(news.next_due, news.workers)

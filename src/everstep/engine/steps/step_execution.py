@@ -196,7 +196,7 @@ class AwaitedStep(StepExecution):
 
     def settle(self, failed: AttemptRecord | None) -> None:
         self.release()
-        written = self.execution.journal.hand_over(self.record, failed)
+        written = self.execution.journal.submit(self.record, failed)
         written.add_done_callback(self._written)
 
     def _written(self, written: asyncio.Future[None]) -> None:

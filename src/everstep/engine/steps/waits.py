@@ -125,7 +125,7 @@ class EventCall(Call):
         assert self.record is not None
         return received(self.record, self._payload)
 
-    def pass_over(self) -> None:
+    def discard(self) -> None:
         execution, record = self.execution, self.record
         if record is None or record.state != "complete":
             return

@@ -31,7 +31,7 @@ from everstep.store.read_rows import grouped, merge_history
 from everstep.store.rejections import check_live, failed_nondeterministically, no_such_step, not_found
 
 TAKEOVER_BATCH = 12_500
-"""Instances of a dead worker made due in one transaction: the first of them go on while the rest are adopted."""
+"""Instances of a dead worker made due in one transaction: the first of them go on while the rest is taken over."""
 
 
 class Operations:

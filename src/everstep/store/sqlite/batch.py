@@ -42,7 +42,7 @@ def rows_of(change: Change) -> ChangeRows:
     if moved is None:
         return ChangeRows(pk, step_rows, attempts, change.consumed, change.relaxed, restored=restored)
     ends = (moved.output, moved.error, moved.ended_at, moved.expires_at, moved.rollback)
-    row, status_event = (pk, moved.status, moved.due_at, *ends), _MILESTONES.get(moved.status)
+    row, status_event = (pk, moved.status, moved.due_at, *ends), _STATUS_EVENTS.get(moved.status)
     return ChangeRows(
         pk, step_rows, attempts, change.consumed, change.relaxed, row, status_event, moved.at, moved.parent, restored
     )
@@ -53,7 +53,7 @@ def restored_rows(change: Change) -> Sequence[Row]:
     return [(one.id, change.pk, one.type, one.payload, one.created_at) for one in change.restored]
 
 
-_MILESTONES = {"waiting": "workflow_waiting", "running": "workflow_running", "paused": "workflow_paused"}
+_STATUS_EVENTS = {"waiting": "workflow_waiting", "running": "workflow_running", "paused": "workflow_paused"}
 
 
 class WriteBatch:
@@ -75,7 +75,7 @@ class WriteBatch:
         self._consumed: list[int] = []
         self._restored: list[Row] = []
         self._instances: dict[int, Row] = {}
-        self._milestones: list[Row] = []
+        self._status_events: list[Row] = []
         self._parents: set[int] = set()
 
     def statements(self, changes: Sequence[ChangeRows]) -> list[Statement]:
@@ -111,7 +111,7 @@ class WriteBatch:
             if rows.parent is not None:
                 self._parents.add(rows.parent)
             if rows.status_event is not None:
-                self._milestones.append((next(positions), rows.pk, rows.status_event, rows.at))
+                self._status_events.append((next(positions), rows.pk, rows.status_event, rows.at))
 
     def single_step(self, rows: ChangeRows) -> Statement | None:
         """Return the statement that writes `rows` where they are one step and nothing else: by itself a transaction."""
@@ -135,7 +135,7 @@ class WriteBatch:
             statements += many("write_instances", list(self._instances.values()))
         if self._parents:
             statements.append((queries["wake_parents"], (orjson.dumps(list(self._parents)).decode(),)))
-        if self._milestones:
-            statements += many("write_status_events", self._milestones)
+        if self._status_events:
+            statements += many("write_status_events", self._status_events)
         self._reset()
         return statements

@@ -21,7 +21,7 @@ class Writer(Protocol):
     """
 
     def start(self, work: Work) -> None:
-        """Begin to live; `work` is carried out whenever `hand_over` asks for it."""
+        """Begin to live; `work` is carried out whenever `wake` asks for it."""
         ...
 
     def wake(self) -> None:
