@@ -506,7 +506,7 @@ async def test_a_step_with_limit_0_never_runs_twice(running):
     machine, instance = await started(running, {"retries": {"limit": 0}}, charge)
     await machine.reboot()
     assert charge.calls == 1
-    with pytest.raises(AttemptInterruptedError, match="attempt 1 was cut off"):
+    with pytest.raises(AttemptInterruptedError, match="attempt 1 was interrupted"):
         await machine.output(instance)
 
 

@@ -31,7 +31,7 @@ class ComparedPostgresStore(PostgresStore):
     async def claim(self, *arguments: Any, **named: Any) -> Claim:
         # Whose an instance was before, the model does not know.
         claim = await super().claim(*arguments, **named)
-        return Claim([structs.replace(one, kept=True) for one in claim.claimed], claim.next_due)
+        return Claim([structs.replace(one, already_owned=True) for one in claim.claimed], claim.next_due)
 
     async def all_events(self) -> list[tuple[Any, ...]]:
         table = f"{self._url.schema}.event"
@@ -72,7 +72,7 @@ class LossyLink(ReconnectingConnection):
         self._lose(0.03)
         return rows
 
-    async def script(self, sql: str) -> str:
+    async def execute(self, sql: str) -> str:
         self._lose(0.03)
         self._spent = self._spent and not sql.startswith("begin")
         status = await super().execute(sql)

@@ -232,7 +232,7 @@ class LifecycleOperations:
         key = _step_key(from_step, count, type)
         instance = await self._find(workflow, id)
         if key is not None and not await self._has_step(instance, key):
-            raise no_such_step(instance, key)  # before anything in flight is cut off for it
+            raise no_such_step(instance, key)  # before anything in flight is cancelled for it
         now, version = engine.clock.now(), engine.registry.version
         children = await self._end_descendants(
             instance, lambda: engine.store.restart(workflow, id, now=now, version=version, from_step=key)

@@ -147,7 +147,7 @@ def shown_output(text: str, *, of_wait: bool) -> Any:
 def _attempt_infos(step: StepRecord, failed: Sequence[AttemptRecord]) -> list[AttemptInfo]:
     """Every attempt of a step: the failed ones as recorded, and the latest from the step itself.
 
-    A number without a record is an attempt that a crash may have cut off before its start was written.
+    A number without a record is an attempt that a crash may have interrupted before its start was written.
     """
     if step.kind not in ("do", "rollback"):
         return []

@@ -128,7 +128,9 @@ class Engine:
         try:
             await self.store.release(now=self.clock.now())
         except StoreError as error:
-            log.warning("cannot give the instances back: %s; the next start takes them for cut off", error)
+            log.warning(
+                "cannot give the instances back: %s; the next start counts their attempts as interrupted", error
+            )
         if self.lease is not None:
             await self.lease.stop()
         self.watchers.fail_all(EngineStoppedError("the engine stopped before the instance ended; it goes on later"))
@@ -376,7 +378,9 @@ class Engine:
         rows = {step.seq: step for step in execution.journal.steps()} if execution.in_flight.attempts else {}
         for seq, attempt in list(execution.in_flight.attempts.items()):
             times = execution.in_flight.uncounted_stops(rows[seq])
-            if times < STOPS_IN_A_ROW:  # else it stays "running", and is charged like what a crash cut off
+            if (
+                times < STOPS_IN_A_ROW
+            ):  # else it stays "running", and is charged like an attempt that a crash interrupted
                 transitions.cancel_uncounted(rows[seq], times + 1)
             execution.journal.touch(rows[seq])
             attempt.cancel()

@@ -34,7 +34,7 @@ def after_failure(
 
 
 def after_interruption(policy: StepPolicy, *, attempt: int, now: int) -> RetryAt | GiveUp:
-    """Decide what an attempt that a crash cut off leads to.
+    """Decide what follows an attempt that a crash interrupted.
 
     The same policy as for a failure, counted from the moment the cut was noticed: the crash's own moment is unknown,
     and a delay measured from it could be over before anybody was there to wait. A step whose first attempt was cut goes

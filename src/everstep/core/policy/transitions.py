@@ -34,7 +34,7 @@ def retry(record: StepRecord, due: int, attempt: int | None = None) -> None:
 
 
 def cancel_uncounted(record: StepRecord, times: int) -> None:
-    """Have an attempt that a stop cut off made again, not counted; `times` counts the stops in a row that did so.
+    """Make an attempt that a stop interrupted again, uncounted; `times` counts the stops in a row that did so.
 
     It is due before it began, by a millisecond for each of them: so the next life can tell (`times_given_back`).
     """
@@ -43,7 +43,7 @@ def cancel_uncounted(record: StepRecord, times: int) -> None:
 
 
 def uncounted_stops(record: StepRecord) -> int:
-    """Return how many stops in a row have cut off the attempt that a step is to make next."""
+    """Return how many stops in a row have interrupted the attempt that a step is to make next."""
     if record.state != "retrying" or record.attempt_at is None or record.wake_at is None:
         return 0
     times = record.attempt_at - record.wake_at

@@ -17,7 +17,7 @@ def left_tasks(tasks: list[WorkflowTask]) -> Iterator[str]:
         if not isinstance(coro, CoroutineType):
             continue  # the end of an asynchronous generator, which asyncio begins
         if not task.done():
-            yield f"{_shown(task, coro)} was still running and is cut off; await it, or cancel it"
+            yield f"{_shown(task, coro)} was still running and is cancelled; await it, or cancel it"
         elif not task.cancelled() and task._log_traceback:  # noqa: SLF001
             error = task.exception()
             yield f"{_shown(task, coro)} failed with {type(error).__name__}: {error}, and nobody awaited it"

@@ -126,7 +126,7 @@ class LeaseKeeper:
         for pk in news.ended:
             engine.watchers.notify_ended(pk)
         if time.monotonic() - self._last_heartbeat_at > self._lease_seconds / 2:
-            # Who was cut off from the database was most likely not alone: the others get the time to say they live.
+            # If this worker could not reach the database, others probably could not either: wait one lease.
             self._no_takeover_before = time.monotonic() + self._lease_seconds
         self._last_heartbeat_at = time.monotonic()
         if news.expired_workers and self._last_heartbeat_at >= self._no_takeover_before:

@@ -68,7 +68,9 @@ async def resume_pending(step: StepExecution) -> Outcome | None:
     """Bring a step that has a past to its next attempt: charge what a crash interrupted, wait out a delay."""
     record = step.record
     if record.state == "running" and record.attempt > 0:
-        return Failed(AttemptInterruptedError(f"attempt {record.attempt} was cut off: its process ended while it ran"))
+        return Failed(
+            AttemptInterruptedError(f"attempt {record.attempt} was interrupted: its process ended while it ran")
+        )
     if step.crashes:
         await charge_unrecorded_crashes(step)
     if record.state == "retrying":

@@ -14,7 +14,7 @@ STOP_SECONDS = 10.0
 
 
 class ForcedExit:
-    """Ends the process a while after it was asked to stop, as a crash would: the state is safe, attempts are cut off.
+    """Ends the process if it does not stop in time, as a crash would: the state is safe, attempts are interrupted.
 
     Args:
         warn: Told when that has to be.
@@ -36,7 +36,7 @@ class ForcedExit:
         time.sleep(self._seconds)
         self._warn(
             f"the process was asked to stop and has not ended in {self._seconds:g} seconds: it is ended now, and "
-            "attempts in flight count as cut off"
+            "attempts in flight count as interrupted"
         )
         sys.stdout.flush()
         sys.stderr.flush()

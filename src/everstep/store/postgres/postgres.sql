@@ -1,5 +1,5 @@
 -- name: write_steps
--- The way of every step: pass the fence, lock the instances that are still this worker's, add to their journals.
+-- The write of every step: check the fencing token, lock the instances this worker still owns, write to their journals.
 with fence as materialized (
   update everstep.writer
      set last_txn = $4
@@ -19,10 +19,9 @@ with fence as materialized (
 select exists (select from fence) as stands, array (select pk from mine) as mine
 
 -- name: write_group
--- The same for everything a group may bring: journals, failed attempts, events taken, moves, new instances.
--- A pause that was promised meanwhile wins over waiting and running; one that was taken back loses; what has ended
--- stays as it ended. A child is created while its parent is this worker's and at work; while that is being paused, the
--- child is paused from the start, and goes on with it.
+-- The same for everything a batch may write: journals, failed attempts, consumed events, transitions, new instances.
+-- A pause requested meanwhile wins over waiting and running; a pause taken back loses; an ended instance stays ended. A
+-- child is created while its parent is owned and running. If the parent is being paused, the child is created paused.
 with fence as materialized (
   update everstep.writer
      set last_txn = $4
@@ -162,7 +161,7 @@ on conflict (instance, seq) do update
        ended_position = excluded.ended_position
 
 -- name: lock_in_order
--- Before a group of several statements: nobody who locks several instances can wait for us while we wait for them.
+-- Before a batch of several statements: locks in the order of keys cannot deadlock.
 select pk from everstep.instance where pk = any ($1::bigint[]) order by pk for no key update
 
 -- name: wake_if_satisfied
@@ -187,7 +186,7 @@ update everstep.instance as i
 update everstep.instance set due_at = 0 where pk = any ($1::bigint[]) and status = 'waiting'
 
 -- name: invalidate_owners
--- Who owns them elsewhere looks at them.
+-- Invalidate instances that other workers own.
 with changed as (
   insert into everstep.invalidation (worker, instance)
   select owner, pk
@@ -198,7 +197,7 @@ with changed as (
 select pg_notify('everstep_' || worker, '') from (select distinct worker from changed) as owners
 
 -- name: insert_invalidation
--- Tell an instance's owner to look at it.
+-- Invalidate an instance at its owner.
 with changed as (
   insert into everstep.invalidation (worker, instance)
   select id, $2 from everstep.worker where id = $1
@@ -207,18 +206,18 @@ with changed as (
 select pg_notify('everstep_' || worker, '') from changed
 
 -- name: insert_invalidations
--- Tell owners that their instances were taken over; they hear of it in their own time, unless they have left.
+-- Invalidate claimed instances at their former owners, without a notification; not at workers that are gone.
 insert into everstep.invalidation (worker, instance)
 select owner, pk
   from unnest($1::bigint[], $2::bigint[]) as taken (owner, pk)
  where owner in (select id from everstep.worker)
 
 -- name: notify_due
--- Tell every worker that something is due which this one does not take.
+-- Notify every worker that an instance is due which this one has no slot for.
 select pg_notify('everstep_due', '')
 
 -- name: read_back_owned
--- After a connection was lost in mid-commit, and the last_txn says it was committed: whose the instances are.
+-- After a lost connection whose transaction was committed: which of its instances this worker owns.
 select pk from everstep.instance where pk = any ($1::bigint[]) and owner = $2
 
 -- name: read_back_created
@@ -235,7 +234,7 @@ update everstep.writer
  where worker = {worker} and number = {writer} and epoch = {epoch} and last_txn < {txn}
 
 -- name: last_txn
--- What the lane's last transaction was; waits for one that is still under way.
+-- The number of the writer's last committed transaction; waits for one that is still running.
 select epoch, last_txn from everstep.writer where worker = $1 and number = $2 for update
 
 -- name: skip_txn
@@ -259,11 +258,11 @@ returning id, epoch
 insert into everstep.writer (worker, number, epoch) select $1, n, $2 from generate_series(1, $3::integer) as n
 
 -- name: delete_writers
--- Whoever leaves raises the epoch of its lanes first: a straggler of its own writes nothing any more.
+-- On shutdown: without its writers' rows, a late transaction of this worker fails the fence.
 delete from everstep.writer where worker = $1
 
 -- name: expire_own_lease
--- End a life. A worker that still owns something is left to be adopted, at once.
+-- On shutdown: a worker that still owns instances may be taken over at once.
 update everstep.worker set lease_until = '-infinity', epoch = epoch + 1 where id = $1
 
 -- name: delete_worker
@@ -275,9 +274,9 @@ delete from everstep.worker as w
 delete from everstep.invalidation where worker = $1
 
 -- name: heartbeat
--- All a worker asks when nothing happens: renew the lease when a third of it is gone, hear the time, what it was left notes
--- about, what is due when, whose lease has expired_workers, and who of those that somebody here waits for has ended. Notes are
--- deleted when they were followed, not when they are read: the answer may be lost.
+-- The only statement of an idle worker. It renews the lease if a third of it is gone, deletes the invalidations that were
+-- acted on, and returns the others, the database's time, the next due time, the workers with expired leases, and which
+-- instances that somebody here waits for have ended. Reading an invalidation deletes nothing: the answer may be lost.
 with renewed as (
   update everstep.worker
      set lease_until = clock_timestamp() + $3::bigint * interval '1 millisecond'
@@ -303,9 +302,8 @@ select exists (select from everstep.worker where id = $1 and epoch = $2) as stan
                where i.pk is null or i.ended_at is not null) as ended
 
 -- name: fence_workers
--- Take some expired_workers leases over. This waits for transactions in flight; later ones find no lane of their epoch.
--- Everybody sees a lease that expired_workers, and one is to do the work: what it took looks alive to the others for a moment.
--- Should it die, or take longer, the next one joins.
+-- Raise the epoch of some workers whose leases have expired. This waits for their transactions in flight; later ones find
+-- no writer of their epoch. The lease is extended for a moment, so that other workers leave the takeover to this one.
 with mine as materialized (
   select id
     from everstep.worker
@@ -313,7 +311,7 @@ with mine as materialized (
    order by lease_until, id
    limit $2
      for update skip locked
-), expelled as (
+), fenced_workers as (
   update everstep.worker as w
      set epoch = w.epoch + 1, lease_until = clock_timestamp() + $3::bigint * interval '1 millisecond'
     from mine
@@ -322,10 +320,10 @@ with mine as materialized (
 ), fenced as (
   update everstep.writer as l
      set epoch = l.epoch + 1
-    from expelled
-   where l.worker = expelled.id
+    from fenced_workers
+   where l.worker = fenced_workers.id
 )
-select id from expelled
+select id from fenced_workers
 
 -- name: expired_workers
 select id from everstep.worker where lease_until < clock_timestamp()
