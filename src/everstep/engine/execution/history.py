@@ -70,7 +70,7 @@ class History:
         self.open: dict[int, Call] = {}
         self.lenient = False
         self.replaying = bool(steps)
-        self._digests: dict[tuple[str, int | None], int] | None = None
+        self._digests: dict[tuple[str, str, int | None], int] | None = None
         self._rows = _NO_STEPS
         self.pending: list[StepRecord] = []
         self._horizon = -1
@@ -177,17 +177,17 @@ class History:
         return None
 
     def mistaken_for(self, record: StepRecord, digest: int) -> str | None:
-        """Say if a step is called with the arguments of another one of its name, which the history tells apart.
+        """Say if a call has the arguments of another call of its kind and name in the history.
 
-        Other arguments than any of that name had are no contradiction: what is recorded keeps its result.
+        Arguments that no call of that name had are allowed: what is recorded keeps its result.
         """
         if digest == record.digest or self.lenient:
             return None
         digests = self._digests
         if digests is None:  # the first one of a name where several had the same
-            rows = (step for step in reversed(self._rows) if step.kind == "do" and step.digest is not None)
-            digests = self._digests = {(step.name, step.digest): step.count for step in rows}
-        count = digests.get((record.name, digest))
+            rows = (step for step in reversed(self._rows) if step.digest is not None)
+            digests = self._digests = {(step.kind, step.name, step.digest): step.count for step in rows}
+        count = digests.get((record.kind, record.name, digest))
         if count is None:
             return None
         return (

@@ -72,11 +72,9 @@ class ChildCall(Call):
             )
         if self._id is not None and id != self._id:
             return f"the code starts the child {self._id!r} in {self.name!r}, where its history started {id!r}"
-        if None not in (record.digest, self._digest) and record.digest != self._digest:
-            if self.execution.history.lenient:
-                return None
-            return f"the code gives the child {id!r} in {self.name!r} other params than its history did"
-        return None
+        if record.digest is None or self._digest is None:
+            return None
+        return self.execution.history.mistaken_for(record, self._digest)
 
     def begin(self) -> None:
         execution = self.execution
