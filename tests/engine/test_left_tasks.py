@@ -62,8 +62,8 @@ async def test_a_task_that_runs_still_is_named_with_its_line_and_its_step(runnin
     (said,) = warnings()
     line = branch.__code__.co_firstlineno
     assert said == (
-        f"leaves-one/one: task 'branch' (File \"{__file__}\", line {line}) at step 'nap' was still running and is cut "
-        "off; await it, or cancel it"
+        f"leaves-one/one: task 'branch' (File \"{__file__}\", line {line}) at step 'nap' was still running and is "
+        "cancelled; await it, or cancel it"
     )
 
 

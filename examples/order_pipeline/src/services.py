@@ -77,6 +77,6 @@ async def post(
 
 
 def idempotency_key() -> str:
-    """The same for every attempt of this step, so that an attempt cut off by a crash never charges twice."""
+    """The same for every attempt of this step, so that an attempt interrupted by a crash never charges twice."""
     here = current_step()
     return f"{here.instance_id}:{here.step.name}-{here.step.count}"
