@@ -1,4 +1,4 @@
-"""When to tell of trouble that lasts: at once, then with growing distance. Logs nothing itself."""
+"""When to log an error that lasts: at once, then at growing intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ LATEST_SECONDS = 60.0
 
 
 class LogThrottle:
-    """Says whether to tell of some trouble again: 2 seconds after the first time, then 4, 8 …, at most once a minute.
+    """Says whether to log an error again: 2 seconds after the first time, then 4, 8 …, at most once a minute.
 
     Example:
         >>> throttle = LogThrottle()
@@ -20,7 +20,7 @@ class LogThrottle:
         self._next: float | None = None
 
     def should_log(self, now: float) -> bool:
-        """Return whether to tell of it at `now`, in seconds of a clock that only rises."""
+        """Return whether to log it at `now`, in seconds of a monotonic clock."""
         if self._next is None:
             self._next = now
         if now < self._next:
@@ -30,5 +30,5 @@ class LogThrottle:
         return True
 
     def reset(self) -> None:
-        """Begin anew: the trouble is over."""
+        """Start again: the error is over."""
         self._distance, self._next = FIRST_SECONDS, None

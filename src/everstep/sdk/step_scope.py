@@ -24,24 +24,24 @@ class StepScope:
 
     @property
     def kind(self) -> str:
-        """What the row is."""
+        """The kind of the step: `do`, `child` or `rollback`."""
         kind: str = self.record.kind
         return kind
 
     @property
     def name(self) -> str:
-        """What the code calls it."""
+        """The name of the step."""
         name: str = self.record.name
         return name
 
     @property
     def count(self) -> int:
-        """How many times its name came."""
+        """How many times the code has asked for a step of this name."""
         count: int = self.record.count
         return count
 
     def context(self) -> StepContext:
-        """Return what the function of the step may know of the attempt."""
+        """Return the `StepContext` of the attempt."""
         raise NotImplementedError
 
 

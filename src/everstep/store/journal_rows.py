@@ -1,4 +1,4 @@
-"""The rows of steps and failed attempts of a group, each with the position at which it is seen. Writes nothing."""
+"""Rows of steps and failed attempts of a batch, each with its position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that were read, put together as both stores answer. Reads nothing."""
+"""The columns that reads select, and how both stores combine the rows."""
 
 from __future__ import annotations
 

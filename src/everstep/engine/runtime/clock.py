@@ -113,7 +113,7 @@ A step asks three times: a function of Python's own around it would take longer 
 
 
 class SharedClock(_LoopClock):
-    """The time by a clock that many machines share, kept between two looks at it by this machine's monotonic one."""
+    """Database time, extrapolated between heartbeats with the local monotonic clock."""
 
     def __init__(self) -> None:
         self._offset_ms = (time.time() - time.monotonic()) * 1000
@@ -121,23 +121,23 @@ class SharedClock(_LoopClock):
 
     def now(self) -> int:
         now = int(time.monotonic() * 1000 + self._offset_ms)
-        if now < self._latest:  # never backwards: a machine's own moments stay in their order when it is corrected
+        if now < self._latest:  # never backwards: a correction must not reorder the times of this process
             return self._latest
         self._latest = now
         return now
 
     def correct(self, now: int, *, asked_at: float) -> None:
-        """Take over the shared time, read between `asked_at`, by the monotonic clock in seconds, and this moment.
+        """Clamp the offset to the interval implied by a reading taken between `asked_at` and now.
 
-        Only as far as it is certain: an answer that was long under way, as when a commit waits for a standby, says
-        little about when it was read, and what is known already is mostly better.
+        A slow round trip, as when a commit waits for a standby, gives a wide interval and changes little. `asked_at` is
+        in seconds of the monotonic clock, `now` in milliseconds since 1970.
         """
         earliest_ms, latest_ms = now - time.monotonic() * 1000, now - asked_at * 1000
         self._offset_ms = min(max(self._offset_ms, earliest_ms), latest_ms)
 
 
 class Alarm:
-    """One timer for the earliest of many moments. Setting a later one than is set changes nothing."""
+    """One timer for the earliest of several times. Setting a later time than the one set changes nothing."""
 
     __slots__ = ("_callback", "_clock", "_due", "_timer")
 
@@ -148,7 +148,7 @@ class Alarm:
         self._timer: Timer | None = None
 
     def set(self, due: int) -> None:
-        """Ring at `due`, or earlier if an earlier moment is set."""
+        """Fire at `due`, or earlier if an earlier time is set."""
         if self._due is not None and self._due <= due:
             return
         self.clear()

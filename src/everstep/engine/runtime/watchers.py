@@ -47,7 +47,7 @@ class Watchers:
         return event
 
     def notify_changed(self, pk: int) -> None:
-        """Wake those who follow an instance."""
+        """Wake the subscribers of an instance."""
         if self.followed:
             event = self._changes.pop(pk, None)
             self.followed = bool(self._changes)
@@ -55,13 +55,13 @@ class Watchers:
                 event.set()
 
     def notify_ended(self, pk: int, outcome: InstanceChange | None = None) -> None:
-        """Wake those who wait for an instance's end, and those who follow it."""
+        """Wake the waiters for an instance's end, and its subscribers."""
         self.notify_changed(pk)
         for future in self._watchers.pop(pk, ()):
             if not future.done():
                 future.set_result(outcome)
 
     def fail_all(self, error: Exception) -> None:
-        """Tell everybody who still waits that it was in vain, here."""
+        """Fail every pending waiter with `error`."""
         for future in [future for watchers in self._watchers.values() for future in watchers if not future.done()]:
             future.set_exception(error)

@@ -1,4 +1,4 @@
-"""So many at a time; of a long line, fewer."""
+"""FIFO limiter: at most `limit` holders; once a queue has formed, fewer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import deque
 
 
 class AdmissionLimiter:
-    """Places for those who come together, and a line for those beyond, who are let in a few at a time, in their order.
+    """Admits at most `limit` holders; waiters are admitted in order while fewer than `low_watermark` hold a slot.
 
-    A thousand at once share their commits and are through soonest together. Of a hundred thousand, a thousand at a time
-    are no sooner through than a hundred, and everybody else waits ten times as long for his turn in between.
+    Up to 1,000 concurrent creates share commits. With a longer queue, 128 at a time take as long in total, and let the
+    steps that are running commit in between.
 
     Args:
-        limit: How many may come at once.
-        low_watermark: Those who waited get in while fewer than these are inside.
+        limit: The number of holders while nothing waits.
+        low_watermark: The number of holders below which a waiter is admitted.
     """
 
     def __init__(self, limit: int, *, low_watermark: int) -> None:
@@ -25,7 +25,7 @@ class AdmissionLimiter:
         self.waiting = 0
 
     async def acquire(self) -> None:
-        """Take a place, now or in turn."""
+        """Acquire a slot; wait for one if there is none, or if others wait already."""
         if self.taken < self._limit and not self._waiters:
             self.taken += 1
             return
@@ -35,17 +35,17 @@ class AdmissionLimiter:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the place was handed over at the same moment
+            if turn.done() and not turn.cancelled():  # the slot was assigned at the same moment
                 self.release()
             raise
         finally:
             self.waiting -= 1
 
     def release(self) -> None:
-        """Give a place back, and let in who is next."""
+        """Release a slot, and admit waiters."""
         self.taken -= 1
         while self._waiters and self.taken < self._low_watermark:
             turn = self._waiters.popleft()
-            if not turn.done():  # else it left the line
+            if not turn.done():  # else it was cancelled
                 self.taken += 1
                 turn.set_result(None)

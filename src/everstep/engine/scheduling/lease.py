@@ -58,9 +58,9 @@ class LeaseKeeper:
     async def synchronise(self) -> None:
         """Take over the time that all workers share."""
         asked_at = time.monotonic()
-        news = await self._store.heartbeat((), ())
+        result = await self._store.heartbeat((), ())
         if isinstance(self._engine.clock, SharedClock):
-            self._engine.clock.correct(news.now, asked_at=asked_at)
+            self._engine.clock.correct(result.now, asked_at=asked_at)
 
     async def start(self) -> None:
         """Hear notifications from now on, and begin to heartbeat."""
@@ -103,11 +103,11 @@ class LeaseKeeper:
 
     @property
     def lease_uncertain(self) -> bool:
-        """Whether others may have this worker's instances by now, for all that it has heard."""
+        """True once the lease may have expired: no heartbeat has succeeded for two thirds of it."""
         return time.monotonic() > self._confirmed_until
 
     async def lease_confirmed(self) -> None:
-        """Wait for a heartbeat that tells; where the lease is over, whoever waits is dropped by it."""
+        """Wait until a heartbeat confirms the lease. If it was lost, the waiting execution is evicted."""
         while self.lease_uncertain:
             self._confirmed.clear()
             self._result.set()
@@ -115,38 +115,38 @@ class LeaseKeeper:
 
     async def _heartbeat(self) -> None:
         engine, asked_at = self._engine, time.monotonic()
-        news = await self._store.heartbeat(engine.registry.names, engine.watchers.watched(), self._followed)
+        result = await self._store.heartbeat(engine.registry.names, engine.watchers.watched(), self._followed)
         if isinstance(engine.clock, SharedClock):
-            engine.clock.correct(news.now, asked_at=asked_at)
-        for pk in news.changed:
+            engine.clock.correct(result.now, asked_at=asked_at)
+        for pk in result.changed:
             await self.reconcile(pk)
-        self._followed = news.change_ids
+        self._followed = result.change_ids
         self._confirmed_until = asked_at + self._lease_seconds * SAFE_LEASE_FRACTION
         self._confirmed.set()
-        for pk in news.ended:
+        for pk in result.ended:
             engine.watchers.notify_ended(pk)
         if time.monotonic() - self._last_heartbeat_at > self._lease_seconds / 2:
             # If this worker could not reach the database, others probably could not either: wait one lease.
             self._no_takeover_before = time.monotonic() + self._lease_seconds
         self._last_heartbeat_at = time.monotonic()
-        if news.expired_workers and self._last_heartbeat_at >= self._no_takeover_before:
-            taken_over = await self._store.take_over(news.expired_workers, now=engine.clock.now())
+        if result.expired_workers and self._last_heartbeat_at >= self._no_takeover_before:
+            taken_over = await self._store.take_over(result.expired_workers, now=engine.clock.now())
             if taken_over:
                 log.warning("took over %d instances of a worker that fell silent", taken_over)
             engine.dispatcher.claim_soon()
-        elif news.next_due is not None:
-            engine.dispatcher.arm_with_jitter(news.next_due, news.workers)
+        elif result.next_due is not None:
+            engine.dispatcher.arm_with_jitter(result.next_due, result.workers)
 
     async def _lost_lease(self) -> None:
-        """Another worker has everything: whatever is in memory is from before."""
-        log.warning("this worker was silent for longer than its lease: others have its instances; it begins anew")
+        """Evict every execution: other workers own the instances."""
+        log.warning("this worker's lease expired: other workers have its instances; it registers anew")
         engine = self._engine
         for execution in engine.cache.all():
             engine.evict(execution.pk)
         engine.dispatcher.claim_soon()
 
     def evict(self, pk: int) -> None:
-        """Put away what is in memory of an instance that others moved, with what it has not written yet."""
+        """Evict an instance that another worker changed, with its unwritten records."""
         self._engine.evict(pk)
         self._store.discard_queued(pk)
 

@@ -24,29 +24,29 @@ from everstep.store.write_callback import WriteCallback
 log = logging.getLogger("everstep.store")
 
 Commit: TypeAlias = Callable[[Sequence[Any]], list[Any]]
-"""Carries out operations in one durable transaction. Answers one value, or one exception, for each."""
+"""Runs operations in one durable transaction; returns a value or an exception for each."""
 
 MAX_GROUP = 512
 FINAL_ATTEMPT_SECONDS = 0.2
-"""How long before patience is over it is tried for the last time: what is tried takes a moment, too."""
+"""How long before the outage timeout the last try begins: a try takes a moment."""
 CLOSING_SECONDS = 0.01
-"""Between what is tried at the end in vain: the writer answers before it is idle, and is asked again until it is."""
+"""The pause between failed tries while closing: the writer answers before it is idle."""
 INLINE_GROUP = 16
 INLINE_SECONDS = 0.000_6
 """Below this a commit on the loop costs less than handing it to the thread and back."""
 SOLO_GROUPS_BEFORE_INLINE = 3
-"""After so many groups in a row with one waiter each, the next lone operation does not wait for the loop's turn."""
+"""After so many groups in a row with one waiter each, a single operation commits without waiting for a loop tick."""
 EARLY_HANDOFF = 128
-"""So many are handed to the thread before the loop's turn is over: it writes while others are still being asked for."""
+"""A group of this size goes to the writer thread before the loop tick ends: it writes while more are submitted."""
 INLINE_BUDGET_SECONDS = 0.001
-"""How long commits may keep the loop from its turn. Then one waits for it, and shows whether it is still alone."""
+"""How long commits may block the loop within a tick. The next one waits for the tick to end."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many operations make a group that is handed over early, one that is small, and the largest there is.
+    """Sizes of groups: from `early` on a group goes to the writer thread at once, up to `inline` it may commit on the loop.
 
-    The largest is no smaller than a small one: what is committed on the loop is everything that is queued.
+    `most` is the largest group, at least `inline`: a commit on the loop takes everything that is queued.
     """
 
     early: int = EARLY_HANDOFF
@@ -55,7 +55,7 @@ class Sizes:
 
 
 class GroupCommit:
-    """The one queue through which everything that changes the store goes, in order.
+    """The queue of every write to the store, in order.
 
     Submitting happens on the event loop; committing on a writer thread, or on the loop itself while groups are small
     and the disk is quick; at once, without a turn of the loop, while there is one waiter at a time. `retryable` errors
