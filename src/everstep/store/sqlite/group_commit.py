@@ -35,7 +35,7 @@ INLINE_GROUP = 16
 INLINE_SECONDS = 0.000_6
 """Below this a commit on the loop costs less than handing it to the thread and back."""
 SOLO_GROUPS_BEFORE_INLINE = 3
-"""After so many groups in a row with one waiter each, a single operation commits without waiting for a loop tick."""
+"""After so many groups in a row with one waiter each, a single operation commits before the next loop tick."""
 EARLY_HANDOFF = 128
 """A group of this size goes to the writer thread before the loop tick ends: it writes while more are submitted."""
 INLINE_BUDGET_SECONDS = 0.001
@@ -44,7 +44,7 @@ INLINE_BUDGET_SECONDS = 0.001
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of groups: from `early` on a group goes to the writer thread at once, up to `inline` it may commit on the loop.
+    """Sizes of groups: from `early` on, the writer thread starts at once; up to `inline`, the loop may commit.
 
     `most` is the largest group, at least `inline`: a commit on the loop takes everything that is queued.
     """
