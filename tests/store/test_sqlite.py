@@ -575,7 +575,7 @@ WIDTHS = {
     "write_steps": 27, "write_attempts": 8, "write_status_events": 4, "write_instances": 9,
 }  # fmt: skip
 """How many columns the rows of a statement have that takes many."""
-WHOLE = {"count_instances": "SCAN instance", "next_position_block": "SCAN counter"}
+WHOLE = {"count_instances": "SCAN instance", "next_position_block": "SCAN position_allocator"}
 """What reads a whole table, and which."""
 BY_INDEX = {
     "due_instances": "instance_due (due_at<?)", "due_resumed_first": "instance_due (due_at<?)",
